@@ -1,0 +1,118 @@
+// Scalar arithmetic shared by CPU loops and GPU kernels. Includes no torch header.
+#pragma once
+
+#include <cmath>
+#include <type_traits>
+
+#if defined(__CUDACC__)
+#define KERNELOPT_HOST_DEVICE __host__ __device__ __forceinline__
+#else
+#define KERNELOPT_HOST_DEVICE inline
+#endif
+
+namespace kernelopt {
+
+/// The type arithmetic is done in: fp64 for fp64, fp32 for everything narrower.
+template <typename T>
+using AccumulateType = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+/// Activations, numbered as in kernelopt.Activation (Python).
+enum class Activation : int { kNone = 0, kRelu = 1, kGelu = 2, kGeluTanh = 3, kSilu = 4 };
+constexpr int kNumActivations = 5;
+
+/// Precision of float32 convolutions, numbered as in kernelopt.Precision (Python).
+enum class Precision : int { kDefault = 0, kIeee = 1 };
+constexpr int kNumPrecisions = 2;
+
+struct Identity {
+  template <typename A>
+  static KERNELOPT_HOST_DEVICE A forward(A z) {
+    return z;
+  }
+  template <typename A>
+  static KERNELOPT_HOST_DEVICE A derivative(A) {
+    return A(1);
+  }
+};
+
+struct Relu {
+  // The comparison is written so that NaN passes through, as in torch.
+  template <typename A>
+  static KERNELOPT_HOST_DEVICE A forward(A z) {
+    return z < A(0) ? A(0) : z;
+  }
+  template <typename A>
+  static KERNELOPT_HOST_DEVICE A derivative(A z) {
+    return z <= A(0) ? A(0) : A(1);
+  }
+};
+
+/// z * Phi(z), Phi the standard normal distribution function.
+struct Gelu {
+  template <typename A>
+  static KERNELOPT_HOST_DEVICE A cdf(A z) {
+    using std::erf;
+    return A(0.5) * (A(1) + erf(z * A(0.70710678118654752440)));
+  }
+  template <typename A>
+  static KERNELOPT_HOST_DEVICE A forward(A z) {
+    return z * cdf(z);
+  }
+  template <typename A>
+  static KERNELOPT_HOST_DEVICE A derivative(A z) {
+    using std::exp;
+    return cdf(z) + z * A(0.39894228040143267794) * exp(A(-0.5) * z * z);
+  }
+};
+
+/// 0.5 z (1 + tanh(u)), u = sqrt(2/pi) (z + 0.044715 z^3), computed as z / (1 + exp(-2u)):
+/// the same function with one exponential and no cancellation for negative z.
+struct GeluTanh {
+  template <typename A>
+  static KERNELOPT_HOST_DEVICE A sigmoid_2u(A z) {
+    using std::exp;
+    const A two_u = A(1.59576912160573071176) * (z + A(0.044715) * z * z * z);
+    return A(1) / (A(1) + exp(-two_u));
+  }
+  template <typename A>
+  static KERNELOPT_HOST_DEVICE A forward(A z) {
+    return z * sigmoid_2u(z);
+  }
+  template <typename A>
+  static KERNELOPT_HOST_DEVICE A derivative(A z) {
+    const A s = sigmoid_2u(z);
+    const A two_u_slope = A(1.59576912160573071176) * (A(1) + A(0.134145) * z * z);
+    return s + z * s * (A(1) - s) * two_u_slope;
+  }
+};
+
+struct Silu {
+  template <typename A>
+  static KERNELOPT_HOST_DEVICE A sigmoid(A z) {
+    using std::exp;
+    return A(1) / (A(1) + exp(-z));
+  }
+  template <typename A>
+  static KERNELOPT_HOST_DEVICE A forward(A z) {
+    return z * sigmoid(z);
+  }
+  template <typename A>
+  static KERNELOPT_HOST_DEVICE A derivative(A z) {
+    const A s = sigmoid(z);
+    return s * (A(1) + z * (A(1) - s));
+  }
+};
+
+/// Calls `function(A{})` with A the struct of an activation.
+template <typename Function>
+auto dispatch_activation(Activation activation, Function&& function) {
+  switch (activation) {
+    case Activation::kRelu: return function(Relu{});
+    case Activation::kGelu: return function(Gelu{});
+    case Activation::kGeluTanh: return function(GeluTanh{});
+    case Activation::kSilu: return function(Silu{});
+    default: return function(Identity{});
+  }
+}
+
+}  // namespace kernelopt

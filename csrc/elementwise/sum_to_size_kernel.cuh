@@ -1,0 +1,81 @@
+// result[k] = scale * sum over r of source[k, r]: k runs over the kept dimensions, r over the
+// reduced. rows:    reduced elements are neighbours in memory; a block sums one kept element's
+// share. columns: kept elements are neighbours; a thread sums one kept element's share. The reduced
+// range is cut in gridDim.y shares; with more than one, `partial` receives [share][k] in the
+// accumulate type and a second launch of `columns` adds the shares in order: no atomics, so the
+// same bits every time.
+#pragma once
+
+#include "common/cuda.cuh"
+#include "elementwise/elementwise_policy.h"
+#include "elementwise/iteration.h"
+
+namespace kernelopt {
+
+struct SumShare {
+  int64_t begin;
+  int64_t end;
+};
+
+__device__ __forceinline__ SumShare sum_share(int64_t reduced) {
+  const int64_t length = (reduced + gridDim.y - 1) / gridDim.y;
+  const int64_t begin = blockIdx.y * length;
+  return {begin, begin + length < reduced ? begin + length : reduced};
+}
+
+/// Source is T for the first stage, the accumulate type for the second.
+template <typename Source, typename Result, typename A>
+__global__ void __launch_bounds__(SumPolicy::kThreads)
+    sum_columns_kernel(const Source* __restrict__ source, Result* __restrict__ result, A scale,
+                       const __grid_constant__ Iteration<1> kept,
+                       const __grid_constant__ Iteration<1> reduced) {
+  const int64_t k = static_cast<int64_t>(blockIdx.x) * SumPolicy::kThreads + threadIdx.x;
+  if (k >= kept.numel) {
+    return;
+  }
+  int64_t base[1], offset[1];
+  kept.offsets(k, base);
+  const SumShare share = sum_share(reduced.numel);
+  A sum = 0;
+  for (int64_t r = share.begin; r < share.end; ++r) {
+    reduced.offsets(r, offset);
+    sum += to_accumulate(source[base[0] + offset[0]]);
+  }
+  result[blockIdx.y * kept.numel + k] = from_accumulate<Result>(scale * sum);
+}
+
+template <typename Source, typename Result, typename A>
+__global__ void __launch_bounds__(SumPolicy::kThreads)
+    sum_rows_kernel(const Source* __restrict__ source, Result* __restrict__ result, A scale,
+                    const __grid_constant__ Iteration<1> kept,
+                    const __grid_constant__ Iteration<1> reduced) {
+  constexpr int kWarps = SumPolicy::kThreads / 32;
+  __shared__ A warp_sums[kWarps];
+  const int64_t k = blockIdx.x;
+  int64_t base[1], offset[1];
+  kept.offsets(k, base);
+  const SumShare share = sum_share(reduced.numel);
+  A sum = 0;
+  for (int64_t r = share.begin + threadIdx.x; r < share.end; r += SumPolicy::kThreads) {
+    reduced.offsets(r, offset);
+    sum += to_accumulate(source[base[0] + offset[0]]);
+  }
+#pragma unroll
+  for (int lanes = 16; lanes > 0; lanes /= 2) {
+    sum += __shfl_down_sync(0xffffffffu, sum, lanes);
+  }
+  if (threadIdx.x % 32 == 0) {
+    warp_sums[threadIdx.x / 32] = sum;
+  }
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    sum = warp_sums[0];
+#pragma unroll
+    for (int warp = 1; warp < kWarps; ++warp) {
+      sum += warp_sums[warp];
+    }
+    result[blockIdx.y * kept.numel + k] = from_accumulate<Result>(scale * sum);
+  }
+}
+
+}  // namespace kernelopt

@@ -1,0 +1,185 @@
+"""Everything torch asks of an op besides its kernels, registered in one place.
+
+An op is described once, as an :class:`OpSpec`, and :func:`register` derives from it the fake (shape)
+function, the autograd kernel, the batching rule, the autocast rule, the ATen path and the
+decomposition for export. The key is ``aten``: the same function written with ATen operators, which
+torch can differentiate, batch and export by itself. kernelopt's kernels serve plain eager, compiled
+and first-order autograd calls; whatever else torch does to an op (``torch.func``, forward mode,
+double backward, ONNX) goes through ``aten``, so it is right or raises as torch does.
+
+The autograd kernel is written in Python at the Autograd key, because ``torch.library``'s own
+``register_autograd`` lets ``torch.func.jvp`` return zero tangents.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.autograd import forward_ad
+
+from . import _extension
+
+_OPS = torch.library.Library("kernelopt", "FRAGMENT")
+_ATEN_PATH = torch.library.Library("kernelopt_aten", "DEF")
+_AFTER_AUTOGRAD = torch._C._after_autograd_keyset
+
+Saved = tuple[Sequence["torch.Tensor | None"], Any]
+
+
+@dataclass(frozen=True)
+class OpSpec:
+    """What an op is to torch.
+
+    Attributes:
+        name: the op's name in ``torch.ops.kernelopt``.
+        fake: takes the op's arguments as fake tensors, returns empty outputs of the same shape,
+            dtype, device and strides as the kernels'; raises where they would.
+        aten: the same function out of ATen operators; also the op's ATen path.
+        save: from the op's arguments, the tensors the backward needs and any other values.
+        backward: ``(saved tensors, saved values, grad_output, needs)`` to one gradient an argument
+            (None where it has none). An op without one is differentiated through ``aten``.
+        autocast: whether autocast casts the op's floating arguments, as it does for convolutions.
+    """
+
+    name: str
+    fake: Callable[..., Any]
+    aten: Callable[..., Any]
+    save: Callable[..., Saved] | None = None
+    backward: Callable[..., Sequence[torch.Tensor | None]] | None = None
+    autocast: bool = False
+
+    @functools.cached_property
+    def op(self) -> torch._ops.OpOverload:
+        return getattr(torch.ops.kernelopt, self.name).default
+
+    @functools.cached_property
+    def defaults(self) -> tuple[Any, ...]:
+        return tuple(
+            argument.default_value if argument.has_default_value() else None
+            for argument in self.op._schema.arguments
+        )
+
+    def complete(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments with the trailing defaults that the dispatcher strips."""
+        return args + self.defaults[len(args) :]
+
+
+_SPECS: dict[str, OpSpec] = {}
+
+
+class _Node(torch.autograd.Function):
+    """The autograd node of every op: runs the kernel below autograd, saves what the spec says."""
+
+    @staticmethod
+    def forward(ctx, spec: OpSpec, *args):  # type: ignore[override]
+        tensors, ctx.values = spec.save(*args)  # type: ignore[misc]
+        ctx.save_for_backward(*tensors)
+        ctx.spec = spec
+        with torch._C._AutoDispatchBelowAutograd():
+            return spec.op(*args)
+
+    @staticmethod
+    def backward(ctx, grad_output):  # type: ignore[override]
+        needs = ctx.needs_input_grad[1:]
+        return (None, *ctx.spec.backward(ctx.saved_tensors, ctx.values, grad_output, needs))
+
+
+def _in_transform() -> bool:
+    """Whether a torch.func transform or a forward-mode level is active."""
+    return (
+        torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+    )
+
+
+def _autograd_kernel(spec: OpSpec) -> Callable[..., Any]:
+    def kernel(keyset: torch._C.DispatchKeySet, *args: Any) -> Any:
+        if _in_transform():
+            return spec.aten(*spec.complete(args))
+        if torch.is_grad_enabled() and torch._C._any_requires_grad(*args):
+            if spec.backward is None:
+                return spec.aten(*spec.complete(args))
+            return _Node.apply(spec, *spec.complete(args))
+        with torch._C._AutoDispatchBelowAutograd():
+            return spec.op.redispatch(keyset & _AFTER_AUTOGRAD, *args)
+
+    return kernel
+
+
+def _autocast_kernel(spec: OpSpec, device_type: str, key: str) -> Callable[..., Any]:
+    excluded = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))
+
+    def cast(value: Any) -> Any:
+        lowered = (
+            isinstance(value, torch.Tensor)
+            and value.is_floating_point()
+            and value.dtype != torch.float64
+            and value.device.type == device_type
+        )
+        # Read at call time: the user chooses the dtype on entering the autocast region.
+        return value.to(torch.get_autocast_dtype(device_type)) if lowered else value
+
+    def kernel(*args: Any) -> Any:
+        with torch._C._ExcludeDispatchKeyGuard(excluded):
+            return spec.op(*map(cast, args))
+
+    return kernel
+
+
+@functools.lru_cache(maxsize=None)
+def _warn_once(reason: str) -> None:
+    warnings.warn(f"kernelopt: running on ATen's operators, because {reason}", stacklevel=4)
+
+
+def _aten_path_kernel(spec: OpSpec) -> Callable[..., Any]:
+    def kernel(*args: Any) -> Any:
+        device = next(arg.device for arg in args if isinstance(arg, torch.Tensor))
+        _warn_once(_extension.unavailable_reason(device))
+        return spec.aten(*spec.complete(args))
+
+    return kernel
+
+
+def register(spec: OpSpec) -> None:
+    """Registers everything an :class:`OpSpec` describes."""
+    _SPECS[spec.name] = spec
+    torch.library.register_fake(f"kernelopt::{spec.name}", spec.fake, lib=_OPS)
+    _OPS.impl(spec.name, _autograd_kernel(spec), "Autograd", with_keyset=True)
+    _OPS.impl(
+        spec.name, lambda *args: spec.aten(*spec.complete(args)), "FuncTorchBatched"
+    )
+    if spec.autocast:
+        for device_type, key in (("cuda", "AutocastCUDA"), ("cpu", "AutocastCPU")):
+            _OPS.impl(spec.name, _autocast_kernel(spec, device_type, key), key)
+    _ATEN_PATH.define(str(spec.op._schema).removeprefix("kernelopt::"))
+    _ATEN_PATH.impl(spec.name, _aten_path_kernel(spec), "CompositeExplicitAutograd")
+
+
+def decompositions() -> dict[torch._ops.OpOverload, Callable[..., Any]]:
+    """Every op's decomposition into ATen operators, for ``ExportedProgram.run_decompositions``.
+
+    With it a model that holds kernelopt's ops exports to ONNX as plain Conv and Gelu nodes::
+
+        program = torch.export.export(model, args).run_decompositions(kernelopt.decompositions())
+    """
+    return {
+        spec.op: lambda *args, _spec=spec: _spec.aten(*_spec.complete(args))
+        for spec in _SPECS.values()
+    }
+
+
+def call(op: torch._ops.OpOverload, *args: Any) -> Any:
+    """Calls an op from a public function: an out-of-memory error keeps torch's type."""
+    if torch.compiler.is_compiling():
+        return op(*args)
+    try:
+        return op(*args)
+    except RuntimeError as error:
+        message = str(error)
+        if message.startswith("CUDA out of memory"):
+            raise torch.OutOfMemoryError(message) from None
+        raise

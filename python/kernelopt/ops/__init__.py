@@ -1,0 +1,1 @@
+"""The op families. Importing one registers its ops with torch."""

@@ -1,0 +1,200 @@
+"""Element-wise ops: ``add`` and ``gelu``."""
+
+from __future__ import annotations
+
+from numbers import Number
+
+import torch
+
+from .._arguments import check_tensor
+from .._enums import Approximate
+from .._registration import OpSpec, call, register
+
+_FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_SQRT_2_OVER_PI = 0.7978845608028654
+
+
+def _empty_elementwise(*operands: torch.Tensor) -> torch.Tensor:
+    """An empty tensor of the operands' broadcast shape, in torch's output format."""
+    from torch._prims_common import compute_elementwise_output_strides
+
+    shape = torch.broadcast_shapes(*(operand.shape for operand in operands))
+    expanded = [operand.expand(shape) for operand in operands]
+    strides = compute_elementwise_output_strides(*expanded)
+    return torch.empty_strided(
+        shape, strides, dtype=operands[0].dtype, device=operands[0].device
+    )
+
+
+def _check_alike(op: str, name: str, tensor: torch.Tensor, reference: torch.Tensor) -> None:
+    torch._check(
+        tensor.dtype == reference.dtype and tensor.device == reference.device,
+        lambda: f"kernelopt::{op}: expected {name} to have dtype {reference.dtype} on "
+        f"{reference.device}, got {tensor.dtype} on {tensor.device}",
+    )
+
+
+# add
+
+
+def _add_fake(self: torch.Tensor, other: torch.Tensor, alpha: float = 1) -> torch.Tensor:
+    _check_alike("add", "other", other, self)
+    return _empty_elementwise(self, other)
+
+
+def _add_aten(self: torch.Tensor, other: torch.Tensor, alpha: float) -> torch.Tensor:
+    return torch.add(self, other, alpha=alpha)
+
+
+def _add_save(self: torch.Tensor, other: torch.Tensor, alpha: float):
+    return (), (self.shape, other.shape, alpha)
+
+
+def _add_gradients(tensors, values, grad_output, needs):
+    self_size, other_size, alpha = values
+    # A gradient that needs neither a sum nor a factor is grad_output itself.
+    grad_self = grad_output if needs[0] and self_size == grad_output.shape else None
+    grad_other = (
+        grad_output if needs[1] and other_size == grad_output.shape and alpha == 1 else None
+    )
+    mask = [needs[0] and grad_self is None, needs[1] and grad_other is None]
+    if any(mask):
+        computed = torch.ops.kernelopt.add_backward(
+            grad_output, self_size, other_size, alpha, mask
+        )
+        grad_self = computed[0] if mask[0] else grad_self
+        grad_other = computed[1] if mask[1] else grad_other
+    return grad_self, grad_other, None
+
+
+def _add_backward_fake(grad_output, self_size, other_size, alpha=1, output_mask=(True, True)):
+    return tuple(
+        grad_output.new_empty(size if wanted else (0,))
+        for size, wanted in zip((self_size, other_size), output_mask, strict=True)
+    )
+
+
+def _add_backward_aten(grad_output, self_size, other_size, alpha, output_mask):
+    grad_self = grad_output.sum_to_size(self_size).clone() if output_mask[0] else None
+    grad_other = (grad_output * alpha).sum_to_size(other_size) if output_mask[1] else None
+    return tuple(
+        grad_output.new_empty(0) if grad is None else grad.contiguous()
+        for grad in (grad_self, grad_other)
+    )
+
+
+register(OpSpec("add", _add_fake, _add_aten, _add_save, _add_gradients))
+register(OpSpec("add_backward", _add_backward_fake, _add_backward_aten))
+
+
+def add(
+    input: torch.Tensor, other: torch.Tensor | Number, *, alpha: Number = 1
+) -> torch.Tensor:
+    """``input + alpha * other``, with broadcasting: :func:`torch.add`.
+
+    kernelopt's kernels serve two tensors of one floating dtype on one device. Numbers, mixed dtypes,
+    integer and complex operands, and a CPU scalar beside a CUDA tensor go to :func:`torch.add`.
+
+    Args:
+        input: tensor of any shape.
+        other: tensor of a shape that broadcasts with ``input``'s, or a number.
+        alpha: factor on ``other``.
+
+    Returns:
+        The sum in the broadcast shape, in torch's result dtype and memory format.
+
+    Raises:
+        RuntimeError: the shapes do not broadcast, or the devices differ.
+        TypeError: an operand is neither a tensor nor a number.
+    """
+    served = (
+        type(alpha) in (int, float)
+        and isinstance(input, torch.Tensor)
+        and isinstance(other, torch.Tensor)
+        and input.dtype == other.dtype
+        and input.dtype in _FLOATING
+        and input.device == other.device
+        and input.device.type in ("cuda", "cpu", "meta")
+        and input.layout == other.layout == torch.strided
+    )
+    if not served:
+        return torch.add(input, other, alpha=alpha)  # type: ignore[arg-type]
+    return call(torch.ops.kernelopt.add.default, input, other, float(alpha))  # type: ignore[arg-type]
+
+
+# gelu
+
+
+def _check_approximate(op: str, approximate: int) -> None:
+    torch._check(
+        0 <= approximate < len(Approximate),
+        lambda: f"kernelopt::{op}: expected approximate to be from 0 to 1, got {approximate}",
+    )
+
+
+def _gelu_fake(self: torch.Tensor, approximate: int = 0) -> torch.Tensor:
+    _check_approximate("gelu", approximate)
+    return _empty_elementwise(self)
+
+
+def _gelu_aten(self: torch.Tensor, approximate: int) -> torch.Tensor:
+    form = "tanh" if approximate == Approximate.TANH else "none"
+    return torch.nn.functional.gelu(self, approximate=form)
+
+
+def _gelu_save(self: torch.Tensor, approximate: int):
+    return (self,), approximate
+
+
+def _gelu_gradients(tensors, approximate, grad_output, needs):
+    return torch.ops.kernelopt.gelu_backward(grad_output, tensors[0], approximate), None
+
+
+def _gelu_backward_fake(grad_output, self, approximate=0):
+    _check_approximate("gelu_backward", approximate)
+    _check_alike("gelu_backward", "grad_output", grad_output, self)
+    return _empty_elementwise(self)
+
+
+def _gelu_backward_aten(grad_output, self, approximate):
+    form = "tanh" if approximate == Approximate.TANH else "none"
+    return torch.ops.aten.gelu_backward(grad_output, self, approximate=form)
+
+
+register(OpSpec("gelu", _gelu_fake, _gelu_aten, _gelu_save, _gelu_gradients))
+register(OpSpec("gelu_backward", _gelu_backward_fake, _gelu_backward_aten))
+
+_APPROXIMATE_NAMES = {"none": Approximate.NONE, "tanh": Approximate.TANH}
+
+
+def gelu(input: torch.Tensor, *, approximate: str = "none") -> torch.Tensor:
+    """Gaussian error linear unit: :func:`torch.nn.functional.gelu`.
+
+    ``"none"`` is ``x * Phi(x)``; ``"tanh"`` is
+    ``0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`` (Hendrycks and Gimpel, 2016), the form that
+    MinGPT writes out.
+
+    Args:
+        input: float16, bfloat16, float32 or float64 tensor of any shape and strides.
+        approximate: "none" or "tanh".
+
+    Returns:
+        A tensor of ``input``'s shape, dtype and memory format.
+
+    Raises:
+        TypeError: ``input`` is not a tensor.
+        RuntimeError: ``approximate`` is another word, or the dtype is not floating.
+    """
+    check_tensor("gelu", "input", input)
+    if approximate not in _APPROXIMATE_NAMES:
+        raise RuntimeError(
+            f"kernelopt.gelu(): expected approximate to be 'none' or 'tanh', got {approximate!r}"
+        )
+    served = (
+        input.dtype in _FLOATING
+        and input.device.type in ("cuda", "cpu", "meta")
+        and input.layout == torch.strided
+    )
+    if not served:
+        return torch.nn.functional.gelu(input, approximate=approximate)
+    return call(torch.ops.kernelopt.gelu.default, input, int(_APPROXIMATE_NAMES[approximate]))

@@ -1,0 +1,35 @@
+"""Fixtures of every test file."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import kernelopt
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    """Every device the suite runs on; ``-m gpu`` picks the CUDA half."""
+    if request.param == "cuda":
+        reason = kernelopt.unavailable_reason()
+        if reason:
+            pytest.skip(reason)
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def _repeatable():
+    """Every test begins with the same random numbers and with no compiled graphs."""
+    torch.manual_seed(0)
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def ieee():
+    """Float32 convolutions without TF32, as torch's own setting asks for it."""
+    before = torch.backends.cudnn.conv.fp32_precision
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    yield
+    torch.backends.cudnn.conv.fp32_precision = before

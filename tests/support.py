@@ -1,0 +1,161 @@
+"""What the test files share: argument sets, the fp64 reference and its tolerances, and checks that
+hold for any op."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from random import Random
+from typing import Any
+
+import torch
+
+from kernelopt.ops._convolution import apply_activation
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+ACTIVATIONS = (None, "relu", "gelu", "gelu_tanh", "silu")
+
+Case = dict[str, Any]
+Tensors = Sequence["torch.Tensor | None"]
+
+
+def pairwise(
+    parameters: Mapping[str, Sequence[Any]], valid: Callable[[Case], bool] = lambda case: True
+) -> list[Case]:
+    """Few cases in which every two values of two parameters meet, where a valid case has both.
+
+    Greedy: of random candidates around an uncovered pair, the one that covers most is taken.
+    """
+    random = Random(0)
+    uncovered = {
+        ((a, i), (b, j)): None
+        for a, b in itertools.combinations(parameters, 2)
+        for i in range(len(parameters[a]))
+        for j in range(len(parameters[b]))
+    }
+    cases = []
+    while uncovered:
+        pair = next(iter(uncovered))
+        best, best_pairs = None, [pair]
+        for _ in range(100):
+            chosen = {name: random.randrange(len(values)) for name, values in parameters.items()}
+            chosen |= dict(pair)
+            case = {name: parameters[name][index] for name, index in chosen.items()}
+            covered = [p for p in itertools.combinations(chosen.items(), 2) if p in uncovered]
+            if valid(case) and (best is None or len(covered) > len(best_pairs)):
+                best, best_pairs = case, covered
+        if best is not None:
+            cases.append(best)
+        for covered_pair in best_pairs:
+            del uncovered[covered_pair]
+    return cases
+
+
+def case_id(case: Case) -> str:
+    return "-".join(f"{name}={value}" for name, value in case.items())
+
+
+def arrange(tensor: torch.Tensor, layout: str) -> torch.Tensor:
+    """The same values in another memory layout.
+
+    Layouts: "contiguous"; "channels_last" (channels innermost); "strided" (every second element,
+    NaN between them); "offset" (starts one element into its storage).
+    """
+    if layout == "channels_last":
+        return tensor.movedim(1, -1).contiguous().movedim(-1, 1)
+    if layout == "strided":
+        wide = tensor.new_full((*tensor.shape, 2), float("nan"))
+        wide[..., 0] = tensor.detach()
+        return wide[..., 0]
+    if layout == "offset":
+        storage = tensor.new_empty(tensor.numel() + 1)
+        return storage[1:].view(tensor.shape).copy_(tensor.detach())
+    return tensor.contiguous()
+
+
+@contextlib.contextmanager
+def strict_float32() -> Iterator[None]:
+    """torch's own convolutions and products without TF32."""
+    conv, matmul = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    before = conv.fp32_precision, matmul.fp32_precision
+    conv.fp32_precision = matmul.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        conv.fp32_precision, matmul.fp32_precision = before
+
+
+def map_tensors(function: Callable[[torch.Tensor], Any], tensors: Tensors) -> list[Any]:
+    return [None if tensor is None else function(tensor.detach()) for tensor in tensors]
+
+
+def as_tuple(result: Any) -> tuple[torch.Tensor, ...]:
+    return (result,) if isinstance(result, torch.Tensor) else tuple(result)
+
+
+def assert_accurate(
+    actual: Any, torch_function: Callable[..., Any], tensors: Tensors, *, ieee: bool = False
+) -> None:
+    """``actual`` is what ``torch_function(*tensors)`` computes, to kernelopt's tolerances.
+
+    The reference is the same function in fp64. In the maximum norm, the error is at most: fp16 and
+    bf16, twice torch's plus one unit in the last place; float32 by default, 2**-15 of the sum of
+    absolute products; float32 with IEEE precision and float64, twice strict torch's plus 4 epsilon
+    of that sum.
+    """
+    with strict_float32():
+        expected = as_tuple(torch_function(*map_tensors(torch.Tensor.double, tensors)))
+        by_torch = as_tuple(torch_function(*map_tensors(torch.clone, tensors)))
+        sums = as_tuple(torch_function(*map_tensors(lambda t: t.double().abs(), tensors)))
+    actual = as_tuple(actual)
+    assert len(actual) == len(expected)
+    for mine, reference, theirs, products in zip(actual, expected, by_torch, sums, strict=True):
+        assert mine.shape == reference.shape
+        assert mine.dtype == theirs.dtype
+        if mine.numel() == 0:
+            continue
+        epsilon = torch.finfo(mine.dtype).eps
+        scale = products.abs().max().item()
+        torch_error = (theirs.double() - reference).abs().max().item()
+        if mine.dtype in (torch.float16, torch.bfloat16):
+            tolerance = 2 * torch_error + epsilon * reference.abs().max().item()
+        elif mine.dtype == torch.float32 and not ieee:
+            tolerance = 2**-15 * scale
+        else:
+            tolerance = 2 * torch_error + 4 * epsilon * scale
+        error = (mine.double() - reference).abs().max().item()
+        assert error <= tolerance, f"error {error:.3e} above {tolerance:.3e} ({mine.dtype})"
+
+
+def gradients(function: Callable[..., torch.Tensor], tensors: Tensors, grad: torch.Tensor) -> tuple:
+    """The vector-Jacobian products of ``function`` with respect to the tensors that are there."""
+    leaves = map_tensors(torch.Tensor.clone, tensors)
+    present = [leaf.requires_grad_() for leaf in leaves if leaf is not None]
+    return torch.autograd.grad(function(*leaves), present, grad)
+
+
+def vjp_of(function: Callable[..., torch.Tensor]) -> Callable[..., tuple]:
+    """``function``'s gradients as a function of ``(grad, *tensors)``."""
+    return lambda grad, *tensors: gradients(function, tensors, grad)
+
+
+def with_activation(function: Callable[..., torch.Tensor], activation: str | None):
+    """torch's function followed by an activation given by name."""
+    from kernelopt._arguments import activation_code
+
+    code = activation_code("test", "activation", activation)
+    return lambda *args, **kwargs: apply_activation(function(*args, **kwargs), code)
+
+
+class CountGraphs:
+    """A torch.compile backend: AOTAutograd without Inductor, and the number of graphs it was given."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, graph: torch.fx.GraphModule, inputs: list) -> Callable[..., Any]:
+        from torch._dynamo.backends.debugging import aot_eager
+
+        self.count += 1
+        return aot_eager(graph, inputs)

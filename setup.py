@@ -5,15 +5,21 @@ The module links no Python and only libtorch's stable C interface, so one file s
 
     CUDA_HOME             the CUDA toolkit; default: the one nvcc on PATH belongs to, else /usr/local/cuda
     TORCH_CUDA_ARCH_LIST  GPU architectures, as torch writes them; default: ARCHS below
-    KERNELOPT_CUDA        "0": build the CPU part alone; "1": fail where there is no nvcc;
-                          default: build the CUDA part where there is an nvcc
+    KERNELOPT_CUDA        "0": build the CPU part alone; "1": fail where there is no CUDA toolkit;
+                          default: build the CUDA part where there is a toolkit
+    MAX_JOBS              compilers at a time; default: as many as there are cores
+
+Objects are kept in build/, one folder for each toolkit and architecture list, so every way of
+building (in place, editable, wheel) compiles only what changed.
 """
 
+import functools
 import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from setuptools import Extension, setup
@@ -35,14 +41,18 @@ def cuda_home() -> Path | None:
     nvcc = shutil.which("nvcc")
     candidates = [
         os.environ.get("CUDA_HOME"),
-        "/usr/local/cuda",
         nvcc and Path(nvcc).resolve().parents[1],
+        "/usr/local/cuda",
     ]
     for candidate in candidates:
-        if candidate and (Path(candidate) / "bin" / "nvcc").exists():
-            return Path(candidate)
+        home = Path(candidate or "/nonexistent")
+        # The header as well: the nvcc on PATH may be a script outside its toolkit.
+        if (home / "bin" / "nvcc").exists() and (home / "include" / "cuda_runtime.h").exists():
+            return home
     if wanted == "1":
-        raise SystemExit("kernelopt: KERNELOPT_CUDA=1, but no nvcc: set CUDA_HOME to a CUDA toolkit")
+        raise SystemExit(
+            "kernelopt: KERNELOPT_CUDA=1, but no CUDA toolkit: set CUDA_HOME to one"
+        )
     return None
 
 
@@ -62,17 +72,41 @@ def sources(*suffixes: str) -> list[str]:
     )
 
 
-def extension() -> Extension:
+class Configuration(NamedTuple):
+    """What is built; without a CUDA part, version and archs are "none"."""
+
+    home: Path | None
+    version: str
+    archs: str  # comma-separated
+
+    @property
+    def objects(self) -> str:
+        """The folder of its object files."""
+        name = f"cuda{self.version}-{self.archs}" if self.home else "cpu"
+        return str(ROOT / "build" / name.replace(",", "_"))
+
+
+@functools.lru_cache(maxsize=1)
+def configuration() -> Configuration:
     home = cuda_home()
-    version = cuda_version(home) if home else "none"
-    archs = os.environ.setdefault("TORCH_CUDA_ARCH_LIST", ARCHS) if home else "none"
+    if home is None:
+        print("kernelopt: building the CPU part alone")
+        return Configuration(None, "none", "none")
+    version = cuda_version(home)
+    archs = ",".join(re.split("[; ,]+", os.environ.get("TORCH_CUDA_ARCH_LIST") or ARCHS))
+    print(f"kernelopt: building with CUDA {version} for {archs}")
+    return Configuration(home, version, archs)
+
+
+def extension() -> Extension:
+    home, version, archs = configuration()
     torch_include = Path(torch.__file__).parent / "include"
     common = [
         "-O3",
         "-std=c++17",
         f"-DTORCH_TARGET_VERSION={TORCH_TARGET}",
         f"-DKERNELOPT_CUDA_VERSION={version}",
-        f"-DKERNELOPT_CUDA_ARCHS={archs.replace(' ', ',').replace(';', ',')}",
+        f"-DKERNELOPT_CUDA_ARCHS={archs}",
         *(["-DUSE_CUDA"] if home else []),
     ]
     host = [
@@ -87,7 +121,6 @@ def extension() -> Extension:
     link = ["-Wl,--no-as-needed", "-ltorch", "-ltorch_cpu", "-Wl,--as-needed"]
     link += ["-Wl,-z,defs", "-Wl,--exclude-libs,ALL", "-Wl,-s"]
     if home is None:
-        print("kernelopt: no CUDA toolkit found, building the CPU part alone")
         result = cpp_extension.CppExtension(
             "kernelopt._C",
             sources(".cpp"),
@@ -99,9 +132,9 @@ def extension() -> Extension:
         result.libraries = []
         return result
 
-    print(f"kernelopt: building with CUDA {version} for {archs}")
-    # torch finds no toolkit by itself where it is a CPU-only build.
+    # torch, where it is a CPU-only build, finds no toolkit and no architecture by itself.
     cpp_extension.CUDA_HOME = str(home)
+    os.environ["TORCH_CUDA_ARCH_LIST"] = archs.replace(",", ";")
     major, minor = map(int, version.split("."))
     result = cpp_extension.CUDAExtension(
         "kernelopt._C",
@@ -134,7 +167,18 @@ class BuildExtension(cpp_extension.BuildExtension):
     def get_ext_filename(self, fullname: str) -> str:
         return os.path.join(*fullname.split(".")) + ".so"  # no Python ABI in the name
 
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.build_temp = configuration().objects
+
     def build_extensions(self) -> None:
+        compiler = os.environ.get("CXX", "c++")
+        if shutil.which(compiler) is None:
+            raise SystemExit(
+                f"kernelopt: no C++ compiler: {compiler!r} is not on PATH; install one "
+                "(Debian, Ubuntu: apt-get install g++) or name one in CXX"
+            )
+        os.environ.setdefault("MAX_JOBS", str(len(os.sched_getaffinity(0))))
         # A Python built with its own -rpath would leave that folder's name in the module.
         for name in ("linker_so", "linker_so_cxx"):
             command = getattr(self.compiler, name, None)

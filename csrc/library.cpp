@@ -6,8 +6,9 @@
 namespace kernelopt {
 namespace {
 
-#define KERNELOPT_TEXT_(x) #x
-#define KERNELOPT_TEXT(x) KERNELOPT_TEXT_(x)
+// Variadic: the list of architectures holds commas.
+#define KERNELOPT_TEXT_(...) #__VA_ARGS__
+#define KERNELOPT_TEXT(...) KERNELOPT_TEXT_(__VA_ARGS__)
 
 /// "torch=2.13.0 cuda=13.0 archs=9.0a": the headers, toolkit and GPU architectures of this build;
 /// cuda and archs are "none" where it has no CUDA part.

@@ -44,14 +44,21 @@ std::vector<int64_t> contiguous_strides(IntList sizes) {
   return strides;
 }
 
+namespace {
+
+std::vector<int64_t> channels_last_strides(IntList sizes) {
+  const int64_t channels = sizes[1], height = sizes[2], width = sizes[3];
+  return {height * width * channels, 1, width * channels, channels};
+}
+
+}  // namespace
+
 Tensor empty_contiguous(const char* op, IntList sizes, ScalarType dtype, const Tensor& like) {
   return empty_strided(op, sizes, contiguous_strides(sizes), dtype, like);
 }
 
 Tensor empty_channels_last(const char* op, IntList sizes, ScalarType dtype, const Tensor& like) {
-  const int64_t channels = sizes[1], height = sizes[2], width = sizes[3];
-  const std::vector<int64_t> strides{height * width * channels, 1, width * channels, channels};
-  return empty_strided(op, sizes, strides, dtype, like);
+  return empty_strided(op, sizes, channels_last_strides(sizes), dtype, like);
 }
 
 bool is_channels_last(const Tensor& tensor) {
@@ -66,6 +73,14 @@ bool is_channels_last(const Tensor& tensor) {
     expected *= tensor.size(dim);
   }
   return true;
+}
+
+std::vector<int64_t> strides_in_format_of(const Tensor& input, IntList sizes) {
+  return is_channels_last(input) ? channels_last_strides(sizes) : contiguous_strides(sizes);
+}
+
+Tensor empty_in_format_of(const char* op, const Tensor& input, IntList sizes) {
+  return empty_strided(op, sizes, strides_in_format_of(input, sizes), input.scalar_type(), input);
 }
 
 }  // namespace kernelopt

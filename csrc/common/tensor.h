@@ -29,6 +29,13 @@ std::vector<int64_t> contiguous_strides(IntList sizes);
 /// The rule of every op for its output's format: channels_last in, channels_last out.
 bool is_channels_last(const Tensor& tensor);
 
+/// Strides of a result of shape `sizes` in the format of `input`: torch.channels_last where
+/// is_channels_last(input), else contiguous.
+std::vector<int64_t> strides_in_format_of(const Tensor& input, IntList sizes);
+
+/// An uninitialized tensor with those strides, in the dtype and on the device of `input`.
+Tensor empty_in_format_of(const char* op, const Tensor& input, IntList sizes);
+
 /// A tensor's elements for reading and for writing.
 template <typename T>
 const T* const_data(const Tensor& tensor) {

@@ -1,0 +1,65 @@
+// separable_conv2d: its arguments, their checks and its backward, shared by the CPU and the CUDA
+// implementation.
+#pragma once
+
+#include "depthwise/depthwise_conv2d.h"
+#include "separable/pointwise_conv2d.h"
+
+namespace kernelopt {
+
+// grad_input, grad_depthwise_weight, grad_depthwise_bias, grad_pointwise_weight,
+// grad_pointwise_bias
+using SeparableGradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
+
+struct SeparableArguments {
+  const Tensor& input;
+  const Tensor& depthwise_weight;               // [C * multiplier, 1, KH, KW]
+  const std::optional<Tensor>& depthwise_bias;  // [C * multiplier]
+  const Tensor& pointwise_weight;               // [C_out, C * multiplier, 1, 1]
+  const std::optional<Tensor>& pointwise_bias;  // [C_out]
+  Window2d window;
+  Activation depthwise_activation;
+  Activation activation;
+};
+
+/// Checks everything, the precision as well.
+/// @return the output's shape [N, C_out, OH, OW]
+std::vector<int64_t> check_separable(const char* op, const SeparableArguments& arguments,
+                                     int64_t precision);
+
+/// Gradients of activation(pointwise(depthwise_activation(depthwise(input)))), out of the two
+/// convolutions; both values before an activation are computed again.
+template <typename Depthwise, typename Pointwise>
+SeparableGradients separable_backward(const char* op, const Tensor& grad_output,
+                                      const SeparableArguments& arguments,
+                                      const BoolList& output_mask) {
+  const auto& [input, depthwise_weight, depthwise_bias, pointwise_weight, pointwise_bias, window,
+               depthwise_activation, activation] = arguments;
+  const bool depthwise_needed = output_mask[0] || output_mask[1] || output_mask[2];
+  const Tensor z =
+      Depthwise::forward(op, input, depthwise_weight, depthwise_bias, window, Activation::kNone);
+  Tensor hidden = z;
+  if (depthwise_activation != Activation::kNone) {
+    hidden = empty_strided(op, z.sizes(), z.strides(), z.scalar_type(), z);
+    Depthwise::activation_forward(op, z, hidden, depthwise_activation);
+  }
+  auto [grad_hidden, grad_pointwise_weight, grad_pointwise_bias] = pointwise_backward<Pointwise>(
+      op, grad_output, hidden, pointwise_weight, pointwise_bias, activation,
+      BoolList{depthwise_needed, output_mask[3], output_mask[4]});
+  if (!depthwise_needed) {
+    const auto none = [&] {
+      return empty_contiguous(op, std::vector<int64_t>{0}, input.scalar_type(), input);
+    };
+    return {none(), none(), none(), grad_pointwise_weight, grad_pointwise_bias};
+  }
+  if (depthwise_activation != Activation::kNone) {
+    Depthwise::activation_backward(op, grad_hidden, z, grad_hidden, depthwise_activation);
+  }
+  auto [grad_input, grad_depthwise_weight, grad_depthwise_bias] =
+      Depthwise::gradients(op, grad_hidden, input, depthwise_weight, window,
+                           BoolList{output_mask[0], output_mask[1], output_mask[2]});
+  return {grad_input, grad_depthwise_weight, grad_depthwise_bias, grad_pointwise_weight,
+          grad_pointwise_bias};
+}
+
+}  // namespace kernelopt

@@ -34,6 +34,7 @@ Reduction plan_reduction(const Tensor& source, IntList sizes);
 void copy_cuda(const char* op, const Tensor& source, const Tensor& destination);
 
 /// A contiguous tensor of the same values: the tensor itself where it is contiguous already.
+Tensor contiguous_cpu(const char* op, const Tensor& tensor);
 Tensor contiguous_cuda(const char* op, const Tensor& tensor);
 /// The same in torch.channels_last; 4-D.
 Tensor channels_last_cuda(const char* op, const Tensor& tensor);

@@ -29,6 +29,15 @@ void activation_backward_cpu(const char* op, const Tensor& grad, const Tensor& z
   });
 }
 
+Tensor contiguous_cpu(const char* op, const Tensor& tensor) {
+  if (tensor.is_contiguous()) {
+    return tensor;
+  }
+  Tensor copy = empty_contiguous(op, tensor.sizes(), tensor.scalar_type(), tensor);
+  activation_cpu(op, tensor, copy, Activation::kNone);
+  return copy;
+}
+
 Tensor sum_to_size_cpu(const char* op, const Tensor& source, IntList sizes, double scale) {
   Tensor output = empty_contiguous(op, sizes, source.scalar_type(), source);
   const Reduction reduction = plan_reduction(source, sizes);

@@ -1,0 +1,94 @@
+#include "conv1d/conv1d.h"
+
+#include "elementwise/elementwise.h"
+
+namespace kernelopt {
+namespace {
+
+Tensor aten_forward(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
+                    const Conv1dArguments& arguments) {
+  const std::vector<int64_t> stride{arguments.stride}, padding{arguments.padding},
+      dilation{arguments.dilation}, output_padding{arguments.output_padding};
+  return aten_convolution(input, weight, bias, stride, padding, dilation, arguments.transposed,
+                          output_padding, arguments.groups);
+}
+
+}  // namespace
+
+Tensor conv1d_forward_cpu(const char* op, const Tensor& input, const Tensor& weight,
+                          const std::optional<Tensor>& bias, const Conv1dArguments& arguments) {
+  const Tensor output = empty_conv1d_output(op, input, arguments);
+  if (output.numel() == 0) {
+    return output;
+  }
+  const Tensor z = aten_forward(input, weight, bias, arguments);
+  if (arguments.activation == Activation::kNone && z.is_contiguous()) {
+    return z;
+  }
+  activation_cpu(op, z, output, arguments.activation);
+  return output;
+}
+
+Conv1dGradients conv1d_backward_cpu(const char* op, const Tensor& grad_output, const Tensor& input,
+                                    const Tensor& weight, const std::optional<Tensor>& bias,
+                                    const Conv1dArguments& arguments, const BoolList& output_mask) {
+  if (input.numel() == 0 || grad_output.numel() == 0) {
+    return zero_conv1d_gradients(op, input, weight, arguments, output_mask);
+  }
+  Tensor grad_z = grad_output;
+  if (arguments.activation != Activation::kNone) {
+    const Tensor z = aten_forward(input, weight, bias, arguments);
+    grad_z = empty_conv1d_output(op, input, arguments);
+    activation_backward_cpu(op, grad_output, z, grad_z, arguments.activation);
+  }
+  const std::vector<int64_t> stride{arguments.stride}, padding{arguments.padding},
+      dilation{arguments.dilation}, output_padding{arguments.output_padding};
+  const auto [grad_input, grad_weight, grad_bias] = aten_convolution_backward(
+      op, grad_z, input, weight, stride, padding, dilation, arguments.transposed, output_padding,
+      arguments.groups, output_mask);
+  return {contiguous_cpu(op, grad_input), contiguous_cpu(op, grad_weight),
+          contiguous_cpu(op, grad_bias)};
+}
+
+namespace {
+
+Tensor conv1d_cpu(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
+                  IntList stride, IntList padding, IntList dilation, int64_t groups,
+                  int64_t activation, int64_t precision) {
+  constexpr const char* kOp = "conv1d";
+  const Conv1dArguments arguments = check_conv1d(kOp, input, weight, bias, stride, padding,
+                                                 dilation, groups, activation, precision);
+  return conv1d_forward_cpu(kOp, input, weight, bias, arguments);
+}
+
+Conv1dGradients conv1d_backward_cpu_op(const Tensor& grad_output, const Tensor& input,
+                                       const Tensor& weight, const std::optional<Tensor>& bias,
+                                       IntList stride, IntList padding, IntList dilation,
+                                       int64_t groups, int64_t activation, int64_t precision,
+                                       const BoolList& output_mask) {
+  constexpr const char* kOp = "conv1d_backward";
+  const Conv1dArguments arguments = check_conv1d(kOp, input, weight, bias, stride, padding,
+                                                 dilation, groups, activation, precision);
+  check_conv1d_gradient(kOp, grad_output, input, arguments, output_mask);
+  return conv1d_backward_cpu(kOp, grad_output, input, weight, bias, arguments, output_mask);
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_FRAGMENT(kernelopt, m) {
+  m.def(
+      "conv1d(Tensor input, Tensor weight, Tensor? bias, SymInt[] stride, SymInt[] padding, "
+      "SymInt[] dilation, SymInt groups, int activation=0, int precision=0) -> Tensor");
+  m.def(
+      "conv1d_backward(Tensor grad_output, Tensor input, Tensor weight, Tensor? bias, "
+      "SymInt[] stride, SymInt[] padding, SymInt[] dilation, SymInt groups, int activation=0, "
+      "int precision=0, bool[3] output_mask=[True, True, True]) -> "
+      "(Tensor grad_input, Tensor grad_weight, Tensor grad_bias)");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(kernelopt, CPU, m) {
+  m.impl("conv1d", TORCH_BOX(&conv1d_cpu));
+  m.impl("conv1d_backward", TORCH_BOX(&conv1d_backward_cpu_op));
+}
+
+}  // namespace kernelopt

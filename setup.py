@@ -3,7 +3,7 @@
 The module links no Python and only libtorch's stable C interface, so one file serves every CPython
 >= 3.10 and every torch >= 2.10, with CUDA or without. Environment variables:
 
-    CUDA_HOME             the CUDA toolkit; default: the one nvcc on PATH belongs to, else /usr/local/cuda
+    CUDA_HOME             the CUDA toolkit; default: that of the nvcc on PATH, else /usr/local/cuda
     TORCH_CUDA_ARCH_LIST  GPU architectures, as torch writes them; default: ARCHS below
     KERNELOPT_CUDA        "0": build the CPU part alone; "1": fail where there is no CUDA toolkit;
                           default: build the CUDA part where there is a toolkit
@@ -50,9 +50,7 @@ def cuda_home() -> Path | None:
         if (home / "bin" / "nvcc").exists() and (home / "include" / "cuda_runtime.h").exists():
             return home
     if wanted == "1":
-        raise SystemExit(
-            "kernelopt: KERNELOPT_CUDA=1, but no CUDA toolkit: set CUDA_HOME to one"
-        )
+        raise SystemExit("kernelopt: KERNELOPT_CUDA=1, but no CUDA toolkit: set CUDA_HOME to one")
     return None
 
 

@@ -7,13 +7,29 @@ from pathlib import Path
 import torch
 
 LIBRARY = Path(__file__).with_name("_C.so")
+OLDEST_TORCH = (2, 10)
 
-if not LIBRARY.exists():
-    raise ImportError(
-        f"kernelopt: the binary module {LIBRARY.name} is missing from {LIBRARY.parent}: install a "
-        "wheel, or build the checkout with `./dev build`"
-    )
-torch.ops.load_library(str(LIBRARY))
+
+def _load() -> None:
+    version = torch.__version__
+    needed = "torch {}.{} or newer".format(*OLDEST_TORCH)
+    if tuple(map(int, version.split(".")[:2])) < OLDEST_TORCH:
+        raise ImportError(f"kernelopt needs {needed}, got torch {version}")
+    if not LIBRARY.exists():
+        raise ImportError(
+            f"kernelopt: the binary module {LIBRARY.name} is missing from {LIBRARY.parent}: "
+            "install a wheel, or build the checkout with `./dev build`"
+        )
+    try:
+        torch.ops.load_library(LIBRARY)
+    except OSError as error:
+        raise ImportError(
+            f"kernelopt: the binary module cannot be loaded with torch {version}; it needs "
+            f"{needed} and this machine's architecture: {error}"
+        ) from error
+
+
+_load()
 
 
 def build_info() -> dict[str, str]:

@@ -149,7 +149,7 @@ def with_activation(function: Callable[..., torch.Tensor], activation: str | Non
 
 
 class CountGraphs:
-    """A torch.compile backend: AOTAutograd without Inductor, and the number of graphs it was given."""
+    """A torch.compile backend: AOTAutograd without Inductor, and a count of its graphs."""
 
     def __init__(self) -> None:
         self.count = 0

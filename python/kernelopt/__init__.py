@@ -6,10 +6,14 @@ on the user's machine.
 
 from __future__ import annotations
 
-from ._extension import build_info, unavailable_reason
 from ._enums import Activation, Approximate, Precision
+from ._extension import build_info, unavailable_reason
 from ._registration import decompositions
+from .ops.conv1d import conv1d
+from .ops.conv_transpose1d import conv_transpose1d
+from .ops.depthwise import depthwise_conv2d
 from .ops.elementwise import add, gelu
+from .ops.separable import pointwise_conv2d, separable_conv2d
 
 __version__ = "0.1.0"
 
@@ -19,7 +23,12 @@ __all__ = [
     "Precision",
     "add",
     "build_info",
+    "conv1d",
+    "conv_transpose1d",
     "decompositions",
+    "depthwise_conv2d",
     "gelu",
+    "pointwise_conv2d",
+    "separable_conv2d",
     "unavailable_reason",
 ]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 
 from ._enums import Activation
 
@@ -20,18 +24,43 @@ def check_optional_tensor(function: str, name: str, value: object) -> None:
         check_tensor(function, name, value)
 
 
+def _as_int(value: object) -> int | None:
+    """An int, a SymInt, or what stands for an int (numpy's, a tensor of one element), else None."""
+    if type(value) is int or isinstance(value, torch.SymInt):
+        return value  # type: ignore[return-value]
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def _check_range(function: str, name: str, value: int) -> int:
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        raise ValueError(f"kernelopt.{function}(): expected {name} to fit 64 bits, got {value}")
+    return value
+
+
+def int_value(function: str, name: str, value: object) -> int:
+    """An int argument."""
+    number = _as_int(value)
+    if number is None:
+        raise TypeError(f"kernelopt.{function}(): expected {name} to be an int, got {value!r}")
+    return _check_range(function, name, number)
+
+
 def int_list(function: str, name: str, value: object, count: int) -> list[int]:
     """An int, or a sequence of one or ``count`` ints, as a list of ``count`` ints."""
-    if isinstance(value, (int, torch.SymInt)) and not isinstance(value, bool):
-        return [value] * count  # type: ignore[list-item]
-    if not isinstance(value, (tuple, list, torch.Size)) or not all(
-        isinstance(item, (int, torch.SymInt)) and not isinstance(item, bool) for item in value
-    ):
+    number = _as_int(value)
+    if number is not None:
+        return [_check_range(function, name, number)] * count
+    items = [_as_int(item) for item in value] if isinstance(value, (tuple, list)) else [None]
+    if any(item is None for item in items):
         raise TypeError(
             f"kernelopt.{function}(): expected {name} to be an int or a tuple of {count} ints, "
             f"got {value!r}"
         )
-    items = list(value)
     if len(items) == 1:
         items *= count
     if len(items) != count:
@@ -39,7 +68,54 @@ def int_list(function: str, name: str, value: object, count: int) -> list[int]:
             f"kernelopt.{function}(): expected {name} to be an int or a tuple of {count} ints, "
             f"got {value!r}"
         )
-    return items
+    return [_check_range(function, name, item) for item in items]  # type: ignore[arg-type]
+
+
+def check_ranks(
+    function: str, input: torch.Tensor, weight: torch.Tensor, count: int, name: str = "weight"
+) -> None:
+    """``input`` with or without a batch and ``weight``, for ``count`` spatial dimensions."""
+    if input.dim() not in (count + 1, count + 2):
+        raise RuntimeError(
+            f"kernelopt.{function}(): expected input to have {count + 1} dimensions (unbatched) or "
+            f"{count + 2} (batched), got shape {list(input.shape)}"
+        )
+    if weight.dim() != count + 2:
+        raise RuntimeError(
+            f"kernelopt.{function}(): expected {name} to have {count + 2} dimensions, got shape "
+            f"{list(weight.shape)}"
+        )
+
+
+def resolve_padding(
+    function: str,
+    input: torch.Tensor,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: object,
+    dilation: Sequence[int],
+) -> tuple[torch.Tensor, list[int]]:
+    """The padding as ints. Where "same" needs one more element on the right than on the left, as in
+    torch, the input comes back padded by it."""
+    count = len(kernel_size)
+    if not isinstance(padding, str):
+        return input, int_list(function, "padding", padding, count)
+    if padding == "valid":
+        return input, [0] * count
+    if padding != "same":
+        raise RuntimeError(
+            f"kernelopt.{function}(): expected padding to be ints, 'same' or 'valid', got "
+            f"{padding!r}"
+        )
+    if any(step != 1 for step in stride):
+        raise RuntimeError(
+            f"kernelopt.{function}(): expected stride 1 with padding='same', got {list(stride)}"
+        )
+    totals = [d * (k - 1) for d, k in zip(dilation, kernel_size, strict=True)]
+    if any(total % 2 for total in totals):
+        right = [side for total in reversed(totals) for side in (0, total % 2)]
+        input = F.pad(input, right)
+    return input, [total // 2 for total in totals]
 
 
 _ACTIVATION_NAMES = {

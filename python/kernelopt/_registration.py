@@ -130,7 +130,7 @@ def _autocast_kernel(spec: OpSpec, device_type: str, key: str) -> Callable[..., 
     return kernel
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _warn_once(reason: str) -> None:
     warnings.warn(f"kernelopt: running on ATen's operators, because {reason}", stacklevel=4)
 

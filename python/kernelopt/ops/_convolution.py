@@ -1,19 +1,21 @@
-"""What the convolution families share: activations, ATen's convolution, and output formats."""
+"""What the convolution families share: checks, shapes and formats, the ATen path, registration."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from .._enums import Activation, Precision
+from .._registration import OpSpec, register
 
 FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def served(*tensors: torch.Tensor | None) -> bool:
-    """Whether kernelopt's ops take these tensors; what they do not take goes to torch's function."""
+    """Whether kernelopt's ops take these tensors; other tensors go to torch's function."""
     return all(
         tensor is None
         or (
@@ -31,7 +33,7 @@ def current_precision() -> int:
     IEEE where ``torch.backends.cudnn.conv.fp32_precision`` was set to something other than TF32. A
     compiled graph keeps the value it was traced with.
     """
-    precision = torch.backends.cudnn.conv.fp32_precision
+    precision = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
     return int(Precision.DEFAULT if precision == "tf32" else Precision.IEEE)
 
 
@@ -78,11 +80,11 @@ def convolution_aten(
     groups: int,
     activation: int,
 ) -> torch.Tensor:
-    """activation(convolution), out of ATen operators."""
+    """activation(convolution), out of ATen operators, in the op's output format."""
     z = torch.ops.aten.convolution(
         input, weight, bias, stride, padding, dilation, transposed, output_padding, groups
     )
-    return apply_activation(z, activation)
+    return in_format_of(input, apply_activation(z, activation))
 
 
 def convolution_backward_aten(
@@ -104,22 +106,13 @@ def convolution_backward_aten(
     if activation != Activation.NONE:
         z = torch.ops.aten.convolution(input, weight, bias, *geometry)
         grad_output = activation_backward(grad_output, z, activation)
-    gradients = torch.ops.aten.convolution_backward(
+    grad_input, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
         grad_output, input, weight, [grad_output.shape[1]], *geometry, list(output_mask)
     )
-    return tuple(  # type: ignore[return-value]
-        gradient if wanted else grad_output.new_empty(0)
-        for gradient, wanted in zip(gradients, output_mask, strict=True)
-    )
-
-
-def empty_gradients(
-    tensors: Sequence[torch.Tensor], output_mask: Sequence[bool]
-) -> tuple[torch.Tensor, ...]:
-    """Fake gradients of a backward op: contiguous, 0-element where not asked for."""
-    return tuple(
-        tensor.new_empty(tensor.shape if wanted else (0,))
-        for tensor, wanted in zip(tensors, output_mask, strict=True)
+    return (
+        in_format_of(input, grad_input) if output_mask[0] else grad_output.new_empty(0),
+        grad_weight.contiguous() if output_mask[1] else grad_output.new_empty(0),
+        grad_bias if output_mask[2] else grad_output.new_empty(0),
     )
 
 
@@ -131,3 +124,202 @@ def is_channels_last(tensor: torch.Tensor) -> bool:
         and not tensor.is_contiguous()
         and tensor.is_contiguous(memory_format=torch.channels_last)
     )
+
+
+def in_format_of(input: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
+    """``result`` in the format of an op with this input: channels_last or contiguous."""
+    if torch._C._functorch.is_functorch_wrapped_tensor(input):
+        return result  # vmap cannot tell a memory format
+    channels_last = is_channels_last(input)
+    return result.contiguous(
+        memory_format=torch.channels_last if channels_last else torch.contiguous_format
+    )
+
+
+def empty_in_format_of(input: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """A fake op's output of this shape."""
+    return torch.empty(
+        shape,
+        dtype=input.dtype,
+        device=input.device,
+        memory_format=torch.channels_last if is_channels_last(input) else torch.contiguous_format,
+    )
+
+
+def empty_gradients(
+    input: torch.Tensor, parameter_shapes: Sequence[Sequence[int]], output_mask: Sequence[bool]
+) -> tuple[torch.Tensor, ...]:
+    """A fake backward op's gradients: input's in its format, the parameters' contiguous, 0-element
+    where not asked for."""
+    grad_input = empty_in_format_of(input, input.shape if output_mask[0] else (0,))
+    return grad_input, *(
+        input.new_empty(shape if wanted else (0,))
+        for shape, wanted in zip(parameter_shapes, output_mask[1:], strict=True)
+    )
+
+
+# Checks of the fake functions: the same as in csrc/common/check.h and csrc/common/convolution.h.
+
+
+def check_operand(op: str, name: str, tensor: torch.Tensor, like: torch.Tensor, rank: int) -> None:
+    """Rank, and the dtype and device of ``like``."""
+    torch._check(
+        tensor.dim() == rank,
+        lambda: (
+            f"kernelopt::{op}: expected {name} to have {rank} dimensions, got shape "
+            f"{list(tensor.shape)}"
+        ),
+    )
+    torch._check(
+        tensor.dtype == like.dtype and tensor.device == like.device,
+        lambda: (
+            f"kernelopt::{op}: expected {name} to have dtype {like.dtype} on {like.device}, "
+            f"got {tensor.dtype} on {tensor.device}"
+        ),
+    )
+    torch._check(
+        tensor.dtype in FLOATING,
+        lambda: (
+            f"kernelopt::{op}: expected {name} to be float16, bfloat16, float32 or float64, "
+            f"got {tensor.dtype}"
+        ),
+    )
+
+
+def check_bias(op: str, name: str, bias: torch.Tensor | None, input: torch.Tensor, channels: int):
+    if bias is None:
+        return
+    check_operand(op, name, bias, input, 1)
+    torch._check(
+        bias.shape[0] == channels,
+        lambda: (
+            f"kernelopt::{op}: expected {name} to have shape [{channels}], got {list(bias.shape)}"
+        ),
+    )
+
+
+def check_int_list(op: str, name: str, values: Sequence[int], count: int, minimum: int) -> None:
+    torch._check(
+        len(values) == count and all(value >= minimum for value in values),
+        lambda: (
+            f"kernelopt::{op}: expected {name} to have {count} values of at least {minimum}, "
+            f"got {list(values)}"
+        ),
+    )
+
+
+def check_enum(op: str, name: str, value: int, members: type) -> None:
+    torch._check(
+        0 <= value < len(members),  # type: ignore[arg-type]
+        lambda: (
+            f"kernelopt::{op}: expected {name} to be from 0 to {len(members) - 1}, "  # type: ignore[arg-type]
+            f"got {value}"
+        ),
+    )
+
+
+def check_grad_output(
+    op: str, grad_output: torch.Tensor, input: torch.Tensor, shape: Sequence[int]
+) -> None:
+    check_operand(op, "grad_output", grad_output, input, len(shape))
+    torch._check(
+        all(size == expected for size, expected in zip(grad_output.shape, shape, strict=True)),
+        lambda: (
+            f"kernelopt::{op}: expected grad_output to have shape {list(shape)}, got "
+            f"{list(grad_output.shape)}"
+        ),
+    )
+
+
+def check_groups(
+    op: str, input: torch.Tensor, weight: torch.Tensor, groups: int, in_channels: int
+) -> None:
+    """``in_channels`` is the number of input channels that ``weight`` is for."""
+    torch._check(
+        groups >= 1, lambda: f"kernelopt::{op}: expected groups to be at least 1, got {groups}"
+    )
+    torch._check(
+        all(size > 0 for size in (*weight.shape, *input.shape[1:])),
+        lambda: (
+            f"kernelopt::{op}: expected only the batch of input to be empty, got input "
+            f"{list(input.shape)} and weight {list(weight.shape)}"
+        ),
+    )
+    torch._check(
+        weight.shape[0] % groups == 0 and input.shape[1] == in_channels,
+        lambda: (
+            f"kernelopt::{op}: expected input to have {in_channels} channels and "
+            f"weight.shape[0] to be divisible by groups, got input {list(input.shape)}, weight "
+            f"{list(weight.shape)} and groups {groups}"
+        ),
+    )
+
+
+def convolution_shape(
+    op: str,
+    input: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    activation: int,
+    precision: int,
+    prefix: str = "",
+) -> list[int]:
+    """Checks a convolution's arguments and returns its output shape. The number of spatial
+    dimensions is that of ``input``; ``prefix`` begins the names of the parameters."""
+    count = input.dim() - 2
+    check_operand(op, f"{prefix}weight", weight, input, count + 2)
+    check_int_list(op, "stride", stride, count, 1)
+    check_int_list(op, "padding", padding, count, 0)
+    check_int_list(op, "dilation", dilation, count, 1)
+    check_groups(op, input, weight, groups, weight.shape[1] * groups)
+    check_bias(op, f"{prefix}bias", bias, input, weight.shape[0])
+    check_enum(op, "activation", activation, Activation)
+    check_enum(op, "precision", precision, Precision)
+    shape = [input.shape[0], weight.shape[0]]
+    for dim in range(count):
+        padded = input.shape[2 + dim] + 2 * padding[dim]
+        extent = dilation[dim] * (weight.shape[2 + dim] - 1) + 1
+        torch._check(
+            padded >= extent,
+            lambda padded=padded, extent=extent: (
+                f"kernelopt::{op}: expected the kernel to fit the "
+                f"padded input, got {padded} elements for a kernel of {extent}"
+            ),
+        )
+        shape.append((padded - extent) // stride[dim] + 1)
+    return shape
+
+
+def register_convolution(
+    name: str,
+    fake: Callable[..., Any],
+    aten: Callable[..., Any],
+    backward_fake: Callable[..., Any],
+    backward_aten: Callable[..., Any],
+    num_tensors: int = 3,
+) -> None:
+    """Registers a convolution op and its backward op.
+
+    The op takes ``num_tensors`` tensors and then plain values; the backward op takes
+    ``grad_output`` before them and ``output_mask`` behind. Nothing but the inputs is saved: the
+    backward op computes again what it needs of the forward.
+    """
+    backward_op = getattr(torch.ops.kernelopt, f"{name}_backward")
+
+    def save(*args):
+        return args[:num_tensors], args[num_tensors:]
+
+    def gradients(tensors, values, grad_output, needs):
+        mask = list(needs[:num_tensors])
+        computed = backward_op(grad_output, *tensors, *values, mask)
+        wanted = (
+            gradient if needed else None for gradient, needed in zip(computed, mask, strict=True)
+        )
+        return *wanted, *[None] * len(values)
+
+    register(OpSpec(name, fake, aten, save, gradients, autocast=True))
+    register(OpSpec(f"{name}_backward", backward_fake, backward_aten))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from numbers import Number
-
 import torch
 
 from .._arguments import check_tensor
 from .._enums import Approximate
 from .._registration import OpSpec, call, register
 
+Number = int | float | complex
+
 _FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-_SQRT_2_OVER_PI = 0.7978845608028654
 
 
 def _empty_elementwise(*operands: torch.Tensor) -> torch.Tensor:
@@ -21,16 +20,16 @@ def _empty_elementwise(*operands: torch.Tensor) -> torch.Tensor:
     shape = torch.broadcast_shapes(*(operand.shape for operand in operands))
     expanded = [operand.expand(shape) for operand in operands]
     strides = compute_elementwise_output_strides(*expanded)
-    return torch.empty_strided(
-        shape, strides, dtype=operands[0].dtype, device=operands[0].device
-    )
+    return torch.empty_strided(shape, strides, dtype=operands[0].dtype, device=operands[0].device)
 
 
 def _check_alike(op: str, name: str, tensor: torch.Tensor, reference: torch.Tensor) -> None:
     torch._check(
         tensor.dtype == reference.dtype and tensor.device == reference.device,
-        lambda: f"kernelopt::{op}: expected {name} to have dtype {reference.dtype} on "
-        f"{reference.device}, got {tensor.dtype} on {tensor.device}",
+        lambda: (
+            f"kernelopt::{op}: expected {name} to have dtype {reference.dtype} on "
+            f"{reference.device}, got {tensor.dtype} on {tensor.device}"
+        ),
     )
 
 
@@ -59,9 +58,7 @@ def _add_gradients(tensors, values, grad_output, needs):
     )
     mask = [needs[0] and grad_self is None, needs[1] and grad_other is None]
     if any(mask):
-        computed = torch.ops.kernelopt.add_backward(
-            grad_output, self_size, other_size, alpha, mask
-        )
+        computed = torch.ops.kernelopt.add_backward(grad_output, self_size, other_size, alpha, mask)
         grad_self = computed[0] if mask[0] else grad_self
         grad_other = computed[1] if mask[1] else grad_other
     return grad_self, grad_other, None
@@ -87,13 +84,12 @@ register(OpSpec("add", _add_fake, _add_aten, _add_save, _add_gradients))
 register(OpSpec("add_backward", _add_backward_fake, _add_backward_aten))
 
 
-def add(
-    input: torch.Tensor, other: torch.Tensor | Number, *, alpha: Number = 1
-) -> torch.Tensor:
+def add(input: torch.Tensor, other: torch.Tensor | Number, *, alpha: Number = 1) -> torch.Tensor:
     """``input + alpha * other``, with broadcasting: :func:`torch.add`.
 
-    kernelopt's kernels serve two tensors of one floating dtype on one device. Numbers, mixed dtypes,
-    integer and complex operands, and a CPU scalar beside a CUDA tensor go to :func:`torch.add`.
+    kernelopt's kernels serve two tensors of one floating dtype on one device. Numbers, mixed
+    dtypes, integer and complex operands, and a CPU scalar beside a CUDA tensor go to
+    :func:`torch.add`.
 
     Args:
         input: tensor of any shape.

@@ -64,7 +64,11 @@ def activation_backward(grad: torch.Tensor, z: torch.Tensor, activation: int) ->
     if activation == Activation.GELU_TANH:
         return aten.gelu_backward(grad, z, approximate="tanh")
     if activation == Activation.SILU:
-        return aten.silu_backward(grad, z)
+        # aten::silu_backward has no derivative of its own.
+        dtype = torch.promote_types(z.dtype, torch.float32)
+        sigmoid = torch.sigmoid(z.to(dtype))
+        derivative = sigmoid * (1 + z.to(dtype) * (1 - sigmoid))
+        return (grad.to(dtype) * derivative).to(grad.dtype)
     return grad
 
 
@@ -231,26 +235,39 @@ def check_grad_output(
     )
 
 
-def check_groups(
-    op: str, input: torch.Tensor, weight: torch.Tensor, groups: int, in_channels: int
+def check_channels(
+    op: str,
+    input: torch.Tensor,
+    name: str,
+    weight: torch.Tensor,
+    groups: int,
+    in_channels: int,
 ) -> None:
     """``in_channels`` is the number of input channels that ``weight`` is for."""
     torch._check(
         groups >= 1, lambda: f"kernelopt::{op}: expected groups to be at least 1, got {groups}"
     )
     torch._check(
-        all(size > 0 for size in (*weight.shape, *input.shape[1:])),
+        weight.shape[0] >= groups
+        and weight.shape[0] % groups == 0
+        and all(size >= 1 for size in weight.shape[2:]),
         lambda: (
-            f"kernelopt::{op}: expected only the batch of input to be empty, got input "
-            f"{list(input.shape)} and weight {list(weight.shape)}"
+            f"kernelopt::{op}: expected the first dimension of {name} to be a multiple of groups, "
+            f"{groups}, and the kernel to have elements, got shape {list(weight.shape)}"
         ),
     )
     torch._check(
-        weight.shape[0] % groups == 0 and input.shape[1] == in_channels,
+        input.shape[1] == in_channels,
         lambda: (
-            f"kernelopt::{op}: expected input to have {in_channels} channels and "
-            f"weight.shape[0] to be divisible by groups, got input {list(input.shape)}, weight "
-            f"{list(weight.shape)} and groups {groups}"
+            f"kernelopt::{op}: expected input to have {in_channels} channels ({name} of shape "
+            f"{list(weight.shape)}, groups {groups}), got shape {list(input.shape)}"
+        ),
+    )
+    torch._check(
+        all(size > 0 for size in input.shape[2:]) or input.shape[0] == 0 or input.shape[1] == 0,
+        lambda: (
+            f"kernelopt::{op}: expected only the batch of input to be empty, got shape "
+            f"{list(input.shape)}"
         ),
     )
 
@@ -275,11 +292,12 @@ def convolution_shape(
     check_int_list(op, "stride", stride, count, 1)
     check_int_list(op, "padding", padding, count, 0)
     check_int_list(op, "dilation", dilation, count, 1)
-    check_groups(op, input, weight, groups, weight.shape[1] * groups)
+    check_channels(op, input, f"{prefix}weight", weight, groups, weight.shape[1] * groups)
     check_bias(op, f"{prefix}bias", bias, input, weight.shape[0])
     check_enum(op, "activation", activation, Activation)
     check_enum(op, "precision", precision, Precision)
-    shape = [input.shape[0], weight.shape[0]]
+    # torch's own shape where there are no input channels.
+    shape = [input.shape[0], 0 if weight.shape[1] == 0 else weight.shape[0]]
     for dim in range(count):
         padded = input.shape[2 + dim] + 2 * padding[dim]
         extent = dilation[dim] * (weight.shape[2 + dim] - 1) + 1

@@ -18,9 +18,9 @@ from .._registration import call
 from ._convolution import (
     apply_activation,
     check_bias,
+    check_channels,
     check_enum,
     check_grad_output,
-    check_groups,
     check_int_list,
     check_operand,
     convolution_aten,
@@ -52,12 +52,20 @@ def _shape(
     check_int_list(op, "padding", padding, 1, 0)
     check_int_list(op, "output_padding", output_padding, 1, 0)
     check_int_list(op, "dilation", dilation, 1, 1)
-    check_groups(op, input, weight, groups, weight.shape[0])
+    check_channels(op, input, "weight", weight, groups, weight.shape[0])
+    torch._check(
+        weight.shape[1] >= 1,
+        lambda: (
+            f"kernelopt::{op}: expected weight to have output channels, got shape "
+            f"{list(weight.shape)}"
+        ),
+    )
     check_bias(op, "bias", bias, input, weight.shape[1] * groups)
     check_enum(op, "activation", activation, Activation)
     check_enum(op, "precision", precision, Precision)
+    # torch asks this only where there is something to compute.
     torch._check(
-        output_padding[0] < stride[0] or output_padding[0] < dilation[0],
+        input.shape[0] == 0 or output_padding[0] < max(stride[0], dilation[0]),
         lambda: (
             f"kernelopt::{op}: expected output_padding to be smaller than stride or dilation, "
             f"got {output_padding[0]} with stride {stride[0]} and dilation {dilation[0]}"

@@ -42,6 +42,13 @@ def _pointwise_shape(op, input, weight, bias, activation, precision, prefix=""):
     check_operand(op, "input", input, input, 4)
     check_operand(op, f"{prefix}weight", weight, input, 4)
     torch._check(
+        input.shape[1] >= 1,
+        lambda: (
+            f"kernelopt::{op}: expected input to have at least 1 channel, got shape "
+            f"{list(input.shape)}"
+        ),
+    )
+    torch._check(
         weight.shape[2] == 1 and weight.shape[3] == 1,
         lambda: (
             f"kernelopt::{op}: expected {prefix}weight to have shape [C_out, C_in, 1, 1], got "
@@ -130,7 +137,7 @@ def pointwise_conv2d(
     code = activation_code(function, "activation", activation)
     check_ranks(function, input, weight, 2)
     _check_pointwise_weight(function, "weight", weight)
-    if not served(input, weight, bias):
+    if not served(input, weight, bias) or weight.numel() == 0:
         return apply_activation(F.conv2d(input, weight, bias), code)
     batched = input.dim() == 4
     output = call(

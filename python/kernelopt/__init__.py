@@ -6,6 +6,7 @@ on the user's machine.
 
 from __future__ import annotations
 
+from . import nn
 from ._enums import Activation, Approximate, Precision
 from ._extension import build_info, unavailable_reason
 from ._registration import decompositions
@@ -28,6 +29,7 @@ __all__ = [
     "decompositions",
     "depthwise_conv2d",
     "gelu",
+    "nn",
     "pointwise_conv2d",
     "separable_conv2d",
     "unavailable_reason",

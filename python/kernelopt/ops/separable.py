@@ -3,6 +3,8 @@ a depthwise convolution followed by a pointwise one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
@@ -289,9 +291,9 @@ def separable_conv2d(
     pointwise_weight: torch.Tensor,
     depthwise_bias: torch.Tensor | None = None,
     pointwise_bias: torch.Tensor | None = None,
-    stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] | str = 0,
-    dilation: int | tuple[int, int] = 1,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0,
+    dilation: int | Sequence[int] = 1,
     *,
     depthwise_activation: str | Activation | None = None,
     activation: str | Activation | None = None,

@@ -1,0 +1,83 @@
+"""1-D transposed convolution, with groups and output padding."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+import kernelopt
+
+
+class Model(nn.Module):
+    """One :class:`torch.nn.ConvTranspose1d`."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        output_padding: int = 0,
+        groups: int = 1,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv1d_transpose = nn.ConvTranspose1d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            output_padding=output_padding,
+            groups=groups,
+            bias=bias,
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv1d_transpose(x)
+
+
+class ModelNew(nn.Module):
+    """The same convolution on :class:`kernelopt.nn.ConvTranspose1d`.
+
+    An output element is the sum of the few taps whose position its phase (its index modulo the
+    stride) reaches, gathered from the input. So no zeros are inserted between the inputs, nothing
+    is scattered with atomics, and every output is written once. Bias and an activation are part of
+    the same kernel. Float32 is accumulated in float32 without TF32's rounding of the operands, and
+    the backward pass gives the same bits in every run.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        output_padding: int = 0,
+        groups: int = 1,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv1d_transpose = kernelopt.nn.ConvTranspose1d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            output_padding=output_padding,
+            groups=groups,
+            bias=bias,
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv1d_transpose(x.to(self.conv1d_transpose.weight.device) if x.is_cpu else x)
+
+
+def get_inputs() -> list[torch.Tensor]:
+    return [torch.randn(3, 8, 201)]
+
+
+def get_init_inputs() -> list:
+    return [8, 6, 5, 3, 1, 2, 2, True]

@@ -1,0 +1,79 @@
+"""1-D transposed convolution, with dilation."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+import kernelopt
+
+
+class Model(nn.Module):
+    """One :class:`torch.nn.ConvTranspose1d`."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv1d_transpose = nn.ConvTranspose1d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            bias=bias,
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv1d_transpose(x)
+
+
+class ModelNew(nn.Module):
+    """The same convolution on :class:`kernelopt.nn.ConvTranspose1d`.
+
+    A dilated kernel reaches only some outputs of each phase (index modulo the stride); which taps
+    those are is found by arithmetic on the index, so no product with an inserted zero is computed.
+    Outputs gather what they need from the input and are written once, without atomics. Float32 is
+    accumulated in float32 without TF32's rounding of the operands. The backward pass is an ordinary
+    strided correlation and gives the same bits in every run.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv1d_transpose = kernelopt.nn.ConvTranspose1d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            bias=bias,
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv1d_transpose(x.to(self.conv1d_transpose.weight.device) if x.is_cpu else x)
+
+
+def get_inputs() -> list[torch.Tensor]:
+    return [torch.randn(3, 7, 131)]
+
+
+def get_init_inputs() -> list:
+    return [7, 5, 5, 2, 3, 3]

@@ -1,4 +1,4 @@
-"""Installs one wheel file beside several releases of torch and Python and runs its self-test in each.
+"""Installs one wheel file beside several releases of torch and Python and self-tests each.
 
 usage: try_wheel.py WHEEL
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile

@@ -21,7 +21,7 @@ def _load() -> None:
             "install a wheel, or build the checkout with `./dev build`"
         )
     try:
-        torch.ops.load_library(LIBRARY)
+        torch.ops.load_library(str(LIBRARY))
     except OSError as error:
         raise ImportError(
             f"kernelopt: the binary module cannot be loaded with torch {version}; it needs "

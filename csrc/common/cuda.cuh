@@ -38,6 +38,18 @@ __device__ __forceinline__ __nv_bfloat16 from_accumulate<__nv_bfloat16>(float va
   return __float2bfloat16_rn(value);
 }
 
+/// activation(z) for an activation known only at run time, the same for every thread of a launch.
+template <typename A>
+__device__ __forceinline__ A apply_activation(Activation activation, A z) {
+  switch (activation) {
+    case Activation::kRelu: return Relu::forward(z);
+    case Activation::kGelu: return Gelu::forward(z);
+    case Activation::kGeluTanh: return GeluTanh::forward(z);
+    case Activation::kSilu: return Silu::forward(z);
+    default: return z;
+  }
+}
+
 /// kSize elements moved as one aligned access.
 template <typename T, int kSize>
 struct alignas(sizeof(T) * kSize) Vec {

@@ -1,0 +1,194 @@
+#include "conv1d/conv1d_cuda.h"
+
+#include "common/device.h"
+#include "conv1d/conv1d_policy.h"
+#include "elementwise/elementwise.h"
+
+#include <limits>
+
+namespace kernelopt {
+
+unsigned grid_size(const char* op, int64_t blocks) {
+  KERNELOPT_CHECK(blocks <= std::numeric_limits<int32_t>::max(), op,
+                  "expected at most 2^31 - 1 blocks, got ", blocks);
+  return static_cast<unsigned>(blocks);
+}
+
+void conv1d_forward_cuda(const char* op, const Conv1dProblem& problem, const Tensor& like) {
+  if (problem.batch * problem.groups * problem.out_channels * problem.out_length == 0) {
+    return;
+  }
+  const torch::stable::accelerator::DeviceGuard guard(like.get_device_index());
+  const Conv1dPhases phases = Conv1dPhases::of(problem);
+  if (!phases.cover_output) {
+    launch_conv1d_fill(op, problem, like);
+  }
+  switch (choose_algorithm(problem, phases)) {
+    case Conv1dAlgorithm::kDirect: launch_conv1d_direct(op, problem, phases, like); break;
+    case Conv1dAlgorithm::kFlatGemm:
+      launch_conv1d_implicit_gemm(op, problem, phases, true, like);
+      break;
+    case Conv1dAlgorithm::kSquareGemm:
+      launch_conv1d_implicit_gemm(op, problem, phases, false, like);
+      break;
+  }
+}
+
+Tensor conv1d_bias_gradient_cuda(const char* op, const Tensor& grad_output) {
+  const std::vector<int64_t> column{grad_output.size(1), 1}, sizes{grad_output.size(1)};
+  return torch::stable::view(sum_to_size_cuda(op, grad_output, column, 1.0), sizes);
+}
+
+namespace {
+
+Strides1d strides_of(const Tensor& tensor) {
+  return {tensor.stride(0), tensor.stride(1), tensor.stride(2)};
+}
+
+/// output = convolution(input, weight) as `arguments` say, `transposed` or not. The weight is
+/// contiguous, the bias too; the channels of a group and the lengths are those of the tensors.
+Conv1dProblem describe(const Tensor& input, const Tensor& weight, const Tensor* bias,
+                       const Tensor& output, const Conv1dArguments& arguments, bool transposed,
+                       Activation activation) {
+  Conv1dProblem problem{};
+  problem.input = input.const_data_ptr();
+  problem.weight = weight.const_data_ptr();
+  problem.bias = bias == nullptr ? nullptr : bias->const_data_ptr();
+  problem.output = output.mutable_data_ptr();
+  problem.input_strides = strides_of(input);
+  problem.output_strides = strides_of(output);
+  problem.batch = input.size(0);
+  problem.groups = arguments.groups;
+  problem.in_channels = input.size(1) / arguments.groups;
+  problem.out_channels = output.size(1) / arguments.groups;
+  problem.in_length = input.size(2);
+  problem.out_length = output.size(2);
+  problem.kernel_size = weight.size(2);
+  problem.stride = arguments.stride;
+  problem.padding = arguments.padding;
+  problem.dilation = arguments.dilation;
+  problem.transposed = transposed;
+  problem.activation = activation;
+  return problem;
+}
+
+Tensor forward(const char* op, const Tensor& input, const Tensor& weight,
+               const std::optional<Tensor>& bias, const Conv1dArguments& arguments,
+               Activation activation) {
+  const Tensor output = empty_conv1d_output(op, input, arguments);
+  if (output.numel() == 0) {
+    return output;
+  }
+  const Tensor weights = contiguous_cuda(op, weight);
+  std::optional<Tensor> biases;
+  if (bias.has_value()) {
+    biases = contiguous_cuda(op, *bias);
+  }
+  conv1d_forward_cuda(op,
+                      describe(input, weights, biases.has_value() ? &*biases : nullptr, output,
+                               arguments, arguments.transposed, activation),
+                      input);
+  return output;
+}
+
+/// Convolution of grad_z the other way round, with the same weight: its layout fits both ways.
+Tensor input_gradient(const char* op, const Tensor& grad_z, const Tensor& input,
+                      const Tensor& weight, const Conv1dArguments& arguments) {
+  Tensor gradient = empty_contiguous(op, input.sizes(), input.scalar_type(), input);
+  conv1d_forward_cuda(op,
+                      describe(grad_z, contiguous_cuda(op, weight), nullptr, gradient, arguments,
+                               !arguments.transposed, Activation::kNone),
+                      input);
+  return gradient;
+}
+
+Tensor weight_gradient(const char* op, const Tensor& grad_z, const Tensor& input,
+                       const Tensor& weight, const Conv1dArguments& arguments) {
+  Tensor gradient = empty_contiguous(op, weight.sizes(), weight.scalar_type(), weight);
+  const Tensor& steady = arguments.transposed ? input : grad_z;
+  const Tensor& shifted = arguments.transposed ? grad_z : input;
+  Conv1dWeightGradientProblem problem{};
+  problem.steady = steady.const_data_ptr();
+  problem.shifted = shifted.const_data_ptr();
+  problem.steady_strides = strides_of(steady);
+  problem.shifted_strides = strides_of(shifted);
+  problem.batch = input.size(0);
+  problem.groups = arguments.groups;
+  problem.steady_channels = steady.size(1) / arguments.groups;
+  problem.shifted_channels = shifted.size(1) / arguments.groups;
+  problem.steady_length = steady.size(2);
+  problem.shifted_length = shifted.size(2);
+  problem.kernel_size = weight.size(2);
+  problem.stride = arguments.stride;
+  problem.padding = arguments.padding;
+  problem.dilation = arguments.dilation;
+  conv1d_weight_gradient_cuda(op, problem, gradient);
+  return gradient;
+}
+
+}  // namespace
+
+Tensor conv1d_forward_cuda(const char* op, const Tensor& input, const Tensor& weight,
+                           const std::optional<Tensor>& bias, const Conv1dArguments& arguments) {
+  return forward(op, input, weight, bias, arguments, arguments.activation);
+}
+
+Conv1dGradients conv1d_backward_cuda(const char* op, const Tensor& grad_output, const Tensor& input,
+                                     const Tensor& weight, const std::optional<Tensor>& bias,
+                                     const Conv1dArguments& arguments,
+                                     const BoolList& output_mask) {
+  if (input.numel() == 0 || grad_output.numel() == 0) {
+    return zero_conv1d_gradients(op, input, weight, arguments, output_mask);
+  }
+  Tensor grad_z = grad_output;
+  if (arguments.activation != Activation::kNone) {
+    grad_z = forward(op, input, weight, bias, arguments, Activation::kNone);  // z, then over it
+    activation_backward_cuda(op, grad_output, grad_z, grad_z, arguments.activation);
+  }
+  const auto none = [&] {
+    return empty_contiguous(op, std::vector<int64_t>{0}, input.scalar_type(), input);
+  };
+  return {output_mask[0] ? input_gradient(op, grad_z, input, weight, arguments) : none(),
+          output_mask[1] ? weight_gradient(op, grad_z, input, weight, arguments) : none(),
+          output_mask[2] ? conv1d_bias_gradient_cuda(op, grad_z) : none()};
+}
+
+namespace {
+
+Tensor conv1d_cuda(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
+                   IntList stride, IntList padding, IntList dilation, int64_t groups,
+                   int64_t activation, int64_t precision) {
+  constexpr const char* kOp = "conv1d";
+  const Conv1dArguments arguments = check_conv1d(kOp, input, weight, bias, stride, padding,
+                                                 dilation, groups, activation, precision);
+  if (!kernels_available(input)) {
+    return call_aten_path<Tensor>(kOp, input, weight, bias, stride, padding, dilation, groups,
+                                  activation, precision);
+  }
+  return conv1d_forward_cuda(kOp, input, weight, bias, arguments);
+}
+
+Conv1dGradients conv1d_backward_cuda_op(const Tensor& grad_output, const Tensor& input,
+                                        const Tensor& weight, const std::optional<Tensor>& bias,
+                                        IntList stride, IntList padding, IntList dilation,
+                                        int64_t groups, int64_t activation, int64_t precision,
+                                        const BoolList& output_mask) {
+  constexpr const char* kOp = "conv1d_backward";
+  const Conv1dArguments arguments = check_conv1d(kOp, input, weight, bias, stride, padding,
+                                                 dilation, groups, activation, precision);
+  check_conv1d_gradient(kOp, grad_output, input, arguments, output_mask);
+  if (!kernels_available(input)) {
+    return call_aten_path<Conv1dGradients>(kOp, grad_output, input, weight, bias, stride, padding,
+                                           dilation, groups, activation, precision, output_mask);
+  }
+  return conv1d_backward_cuda(kOp, grad_output, input, weight, bias, arguments, output_mask);
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(kernelopt, CUDA, m) {
+  m.impl("conv1d", TORCH_BOX(&conv1d_cuda));
+  m.impl("conv1d_backward", TORCH_BOX(&conv1d_backward_cuda_op));
+}
+
+}  // namespace kernelopt

@@ -1,0 +1,43 @@
+// One-dimensional convolution on a GPU, for conv1d, conv_transpose1d and other families: every
+// function takes both directions and launches on torch's current stream.
+#pragma once
+
+#include "conv1d/conv1d.h"
+#include "conv1d/conv1d_problem.h"
+#include "conv1d/weight_gradient_problem.h"
+
+namespace kernelopt {
+
+/// Computes a checked problem: no pointer but the bias's is null, every element that sizes and
+/// strides describe is inside its memory. Float32 is computed in IEEE precision.
+/// @param like  gives the dtype and the device
+void conv1d_forward_cuda(const char* op, const Conv1dProblem& problem, const Tensor& like);
+
+/// Computes a checked problem's weight gradient.
+/// @param gradient  contiguous, with as many elements as the problem's weight; gives the dtype and
+///                  the device
+void conv1d_weight_gradient_cuda(const char* op, const Conv1dWeightGradientProblem& problem,
+                                 const Tensor& gradient);
+
+/// The sum of a gradient [N, C, L] over all but its channels: [C].
+Tensor conv1d_bias_gradient_cuda(const char* op, const Tensor& grad_output);
+
+/// A whole op on checked tensors. Results are contiguous.
+Tensor conv1d_forward_cuda(const char* op, const Tensor& input, const Tensor& weight,
+                           const std::optional<Tensor>& bias, const Conv1dArguments& arguments);
+Conv1dGradients conv1d_backward_cuda(const char* op, const Tensor& grad_output, const Tensor& input,
+                                     const Tensor& weight, const std::optional<Tensor>& bias,
+                                     const Conv1dArguments& arguments, const BoolList& output_mask);
+
+/// The two ways conv1d_forward_cuda computes a problem that is not empty; it chooses.
+void launch_conv1d_implicit_gemm(const char* op, const Conv1dProblem& problem,
+                                 const Conv1dPhases& phases, bool flat, const Tensor& like);
+void launch_conv1d_direct(const char* op, const Conv1dProblem& problem, const Conv1dPhases& phases,
+                          const Tensor& like);
+/// output = activation(bias) everywhere.
+void launch_conv1d_fill(const char* op, const Conv1dProblem& problem, const Tensor& like);
+
+/// `blocks` as a grid's size; raises where it is too large for one.
+unsigned grid_size(const char* op, int64_t blocks);
+
+}  // namespace kernelopt

@@ -1,0 +1,72 @@
+#include "common/device.h"
+#include "common/dtype.cuh"
+#include "common/share_sum.cuh"
+#include "conv1d/conv1d_cuda.h"
+#include "conv1d/conv1d_weight_gradient_kernel.cuh"
+
+namespace kernelopt {
+namespace {
+
+using Policy = Conv1dWeightGradientPolicy;
+
+/// Blocks for the gradient's elements, and as many shares of the reduction as fill the device
+/// without leaving a block too little to do.
+struct Launch {
+  WeightGradientGrid grid;
+  int64_t shares;
+  unsigned blocks;
+
+  Launch(const char* op, const Conv1dWeightGradientProblem& problem, int64_t row_tiles,
+         int64_t column_tiles, int64_t min_steps, int device_index) {
+    int64_t tiles = checked_mul(op, "the number of blocks", row_tiles, column_tiles);
+    tiles = checked_mul(op, "the number of blocks", tiles, problem.groups);
+    const int64_t steps = problem.steps();
+    const int64_t wanted =
+        int64_t{multiprocessor_count(device_index)} * Policy::kBlocksPerMultiprocessor;
+    const int64_t most =
+        std::clamp<int64_t>(std::min((wanted - 1) / tiles + 1, steps / min_steps), 1, wanted);
+    const int64_t steps_per_share = (steps - 1) / most + 1;
+    shares = (steps - 1) / steps_per_share + 1;
+    blocks = grid_size(op, checked_mul(op, "the number of blocks", tiles, shares));
+    grid = {static_cast<uint32_t>(row_tiles), static_cast<uint32_t>(column_tiles),
+            static_cast<uint32_t>(problem.groups), steps_per_share};
+  }
+};
+
+}  // namespace
+
+void conv1d_weight_gradient_cuda(const char* op, const Conv1dWeightGradientProblem& problem,
+                                 const Tensor& gradient) {
+  const torch::stable::accelerator::DeviceGuard guard(gradient.get_device_index());
+  const cudaStream_t stream = current_stream(gradient);
+  const int64_t columns = problem.shifted_channels * problem.kernel_size;
+  const bool small = fits_32_bits(problem);
+  const bool gemm = small && problem.steady_channels >= Policy::kMinGemmChannels &&
+                    columns >= Policy::kMinGemmColumns;
+  const int64_t tap_tiles = (problem.kernel_size - 1) / Policy::kDirectTaps + 1;
+  const Launch launch =
+      gemm ? Launch(op, problem, (problem.steady_channels - 1) / Policy::Tile::kTileM + 1,
+                    (columns - 1) / Policy::Tile::kTileN + 1, Policy::kMinStepsPerShare,
+                    gradient.get_device_index())
+           : Launch(op, problem, problem.steady_channels, problem.shifted_channels * tap_tiles,
+                    Policy::kMinDirectStepsPerShare, gradient.get_device_index());
+  const int threads = gemm ? Policy::Tile::kThreads : Policy::kDirectThreads;
+  dispatch_floating_cuda(op, gradient.scalar_type(), [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    using A = AccumulateType<T>;
+    const auto kernel = gemm    ? conv1d_weight_gradient_gemm_kernel<T>
+                        : small ? conv1d_weight_gradient_direct_kernel<T, int32_t>
+                                : conv1d_weight_gradient_direct_kernel<T, int64_t>;
+    // One share of a wide dtype is the gradient itself.
+    const bool whole = launch.shares == 1 && std::is_same_v<T, A>;
+    const Tensor partial =
+        whole ? gradient : empty_shares<T>(op, launch.shares, problem.numel(), gradient);
+    kernel<<<launch.blocks, threads, 0, stream>>>(problem, launch.grid, mutable_data<A>(partial));
+    KERNELOPT_CHECK_LAUNCH(op);
+    if (!whole) {
+      launch_share_sum<T>(op, partial, gradient, stream);
+    }
+  });
+}
+
+}  // namespace kernelopt

@@ -1,0 +1,104 @@
+"""Reading the torch-level graphs that Dynamo captures."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx
+
+_IN_PLACE_OPERATORS = frozenset(
+    getattr(operator, f"i{name}")
+    for name in (
+        *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift"),
+        *("and", "or", "xor", "concat"),
+    )
+) | {operator.setitem, operator.delitem}
+_PURE_MODULES = ("_operator", "torch", "torch.nn.functional", "torch._C._nn", "math")
+_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in ')
+
+
+def value_of(node: Any) -> torch.Tensor | None:
+    """The fake tensor that stands for a node's value; None where it is no plain tensor."""
+    value = node.meta.get("example_value") if isinstance(node, fx.Node) else None
+    return value if type(value) in _plain_tensors() else None
+
+
+def _plain_tensors() -> tuple[type, ...]:
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    return FakeTensor, torch.Tensor, torch.nn.Parameter
+
+
+def location_of(node: fx.Node) -> str:
+    """ "file:line" of the user's line that a node comes from; "" where it is not known."""
+    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
+    for file, line in reversed(frames):
+        if f"{Path(torch.__file__).parent}/" not in file:
+            return f"{Path(file).name}:{line}"
+    return ""
+
+
+def module_path(node: fx.Node) -> str:
+    """The path of the module whose forward made a node, from the traced function's variables on:
+    "L['model'].block.0"; "" for the traced function itself."""
+    stack = node.meta.get("nn_module_stack")
+    return next(reversed(stack.values()))[0] if stack else ""
+
+
+def may_have_effects(node: fx.Node) -> bool:
+    """Whether a node may change a tensor it is given, or a mode such as autocast. When in doubt, yes."""
+    if node.op in ("placeholder", "get_attr", "output"):
+        return False
+    if "out" in node.kwargs or node.kwargs.get("inplace"):
+        return True
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "_")
+    if name.endswith("_") and not name.endswith("__"):
+        return True
+    if node.op == "call_method":
+        return name.startswith("__")
+    if isinstance(node.target, torch._ops.OpOverload):
+        return node.target._schema.is_mutable
+    if node.op != "call_function" or node.target in _IN_PLACE_OPERATORS:
+        return True
+    module = getattr(node.target, "__module__", None) or ""
+    if module.startswith("kernelopt"):
+        return False
+    if module not in _PURE_MODULES:
+        return True
+    # ``inplace`` given by position; batch_norm updates its running statistics.
+    return any(arg is True for arg in node.args) or node.target is F.batch_norm
+
+
+def independent(nodes: Iterable[fx.Node]) -> bool:
+    """Whether the nodes of one computation can run as one, at the place of the last or of the first:
+    nothing between them in the graph has effects."""
+    chosen = set(nodes)
+    first, last = None, None
+    for node in next(iter(chosen)).graph.nodes:
+        if node in chosen:
+            first = first or node
+            last = node
+    assert first is not None
+    node = first
+    while node is not last:
+        if node not in chosen and may_have_effects(node):
+            return False
+        node = node.next
+    return True
+
+
+def erase(nodes: Iterable[fx.Node]) -> None:
+    """Removes nodes that nothing outside of them uses any more."""
+    remaining = list(nodes)
+    while remaining:
+        unused = [node for node in remaining if not node.users]
+        assert unused, "a node is still in use"
+        for node in unused:
+            node.graph.erase_node(node)
+            remaining.remove(node)

@@ -1,0 +1,116 @@
+"""The report of what was replaced, what was kept, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Action = Literal["replaced", "fused", "kept"]
+
+_SHOWN_NAMES = 3
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finding.
+
+    Attributes:
+        name: the module it belongs to, as in ``named_modules()``; the model itself is "(model)". A
+            part of the model that was traced on its own (after a graph break) may only know its name
+            from there on, as "*.conv".
+        kind: what was found: a module's class ("Conv1d"), or an operation in a ``forward`` ("a + b").
+        action: "replaced", "fused" (two or more operations became one), or "kept".
+        op: the kernelopt function that runs instead; "" where the operation is kept.
+        reason: why it is kept; "" otherwise.
+        location: "file:line" of an operation found in a graph; "" for modules.
+    """
+
+    name: str
+    kind: str
+    action: Action
+    op: str = ""
+    reason: str = ""
+    location: str = ""
+
+
+@dataclass
+class Report:
+    """What :func:`kernelopt.optimize` did to a model.
+
+    Attributes:
+        model: the model's class.
+        modules: the findings among the modules.
+        operations: the findings in the graphs traced so far; there are none before the first call.
+        graph: the state of the graph layer, in words.
+    """
+
+    model: str
+    modules: list[Entry] = field(default_factory=list)
+    operations: list[Entry] = field(default_factory=list)
+    graph: str = "off"
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Every finding, those among modules first."""
+        return [*self.modules, *self.operations]
+
+    @property
+    def replaced(self) -> list[Entry]:
+        """The findings that were replaced by one kernelopt op each."""
+        return self._of("replaced")
+
+    @property
+    def fused(self) -> list[Entry]:
+        """The findings that were fused into one kernelopt op."""
+        return self._of("fused")
+
+    @property
+    def kept(self) -> list[Entry]:
+        """The findings that run as they were."""
+        return self._of("kept")
+
+    def _of(self, action: Action) -> list[Entry]:
+        return [entry for entry in self.entries if entry.action == action]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report in plain types, for JSON."""
+        return {
+            "model": self.model,
+            "graph": self.graph,
+            "replaced": len(self.replaced),
+            "fused": len(self.fused),
+            "kept": len(self.kept),
+            "entries": [asdict(entry) for entry in self.entries],
+        }
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.model}: {len(self.replaced)} replaced, {len(self.fused)} fused, "
+            f"{len(self.kept)} kept; graph: {self.graph}"
+        ]
+        lines += _table(self.entries)
+        return "\n".join(lines)
+
+
+def _table(entries: Iterable[Entry]) -> list[str]:
+    """Aligned rows; findings that differ in name alone share one."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for entry in entries:
+        what = entry.op or entry.reason
+        kind = f"{entry.kind} ({entry.location})" if entry.location else entry.kind
+        groups.setdefault((entry.action, kind, what), []).append(entry.name)
+    rows = []
+    for (action, kind, what), names in groups.items():
+        shown = ", ".join(names[:_SHOWN_NAMES])
+        if len(names) > _SHOWN_NAMES:
+            shown += f", ... ({len(names)})"
+        rows.append((action, shown, kind, what))
+    if not rows:
+        return []
+    rows.insert(0, ("action", "name", "what", "op or reason"))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
+        for row in rows
+    ]

@@ -1,0 +1,295 @@
+"""The graph rewrite that ``optimize`` and the torch.compile backend share.
+
+It works on the torch-level graph that Dynamo captures: convolutions become kernelopt functions, an
+activation joins the convolution before it, a depthwise and the 1x1 convolution after it become one,
+and what is left of additions and GELUs is replaced where nothing else would fuse it. kernelopt's
+public functions take the place of torch's, so a call means the same for whatever comes at run time.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx
+
+import kernelopt
+
+from .._enums import Activation as ActivationCode
+from ..ops._convolution import current_precision
+from .activations import Activation, find_activations
+from .nodes import erase, independent, location_of, module_path, value_of
+from .registry import (
+    ADD_FUNCTIONS,
+    DEFAULTS,
+    PARAMETERS,
+    REPLACEMENTS,
+    Arguments,
+    Convolution,
+    choose,
+    separable_arguments,
+    tensor_reason,
+)
+
+_EFFECTS = "something between its parts works in place or changes a mode"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the rewrite made of an operation; ``path`` is the module's path in the traced function's
+    variables, the other fields are those of a report's entry."""
+
+    path: str
+    kind: str
+    action: str
+    op: str = ""
+    reason: str = ""
+    location: str = ""
+
+
+@dataclass
+class _Rewriter:
+    graph: fx.Graph
+    compiled: bool
+    selected: Callable[[str], bool]
+    findings: dict[fx.Node, Finding] = field(default_factory=dict)
+
+    def run(self) -> list[Finding]:
+        self._replace_convolutions()
+        for activation in find_activations(self.graph):
+            self._replace_activation(activation)
+        self._fuse_separable()
+        self._replace_additions()
+        order = {node: index for index, node in enumerate(self.graph.nodes)}
+        return [self.findings[node] for node in sorted(self.findings, key=order.__getitem__)]
+
+    def _note(self, node: fx.Node, kind: str, action: str, op: str = "", reason: str = "") -> None:
+        before = self.findings.get(node)
+        path = before.path if before else module_path(node)
+        self.findings[node] = Finding(path, kind, action, op, reason, location_of(node))
+
+    def _kind(self, node: fx.Node, op: str) -> str:
+        """What a convolution was before it became a call of ``op``."""
+        return self.findings[node].kind if node in self.findings else op
+
+    def _selected(self, node: fx.Node) -> bool:
+        return self.selected(module_path(node))
+
+    # Convolutions
+
+    def _replace_convolutions(self) -> None:
+        for node in self.graph.nodes:
+            if node.op != "call_function" or node.target not in PARAMETERS:
+                continue
+            if not self._selected(node):
+                continue
+            kind = f"F.{node.target.__name__}"
+            arguments = DEFAULTS | dict(zip(PARAMETERS[node.target], node.args, strict=False))
+            arguments |= node.kwargs
+            convolution, reason = _describe(node.target, arguments)
+            chosen = None
+            if convolution is not None:
+                candidates = [entry for entry in REPLACEMENTS if entry.function is node.target]
+                chosen, reason = choose(candidates, convolution)
+            if chosen is None:
+                self._note(node, kind, "kept", reason=reason)
+                continue
+            names = ("input", "weight", "bias", *chosen.geometry)
+            _set_call(node, chosen.op, {name: arguments[name] for name in names})
+            self._note(node, kind, "replaced", op=chosen.op)
+
+    # Activations
+
+    def _replace_activation(self, activation: Activation) -> None:
+        node = activation.output
+        if not self._selected(node):
+            return
+        reason = self._fuse_activation(activation)
+        if not reason or not activation.name.startswith("gelu"):
+            return  # fused, or there is no op for it alone
+        reason = f"left to the compiler: {reason}" if self.compiled else _lone_reason(activation)
+        if reason:
+            self._note(node, _spelled(activation), "kept", reason=reason)
+            return
+        form = "tanh" if activation.name == "gelu_tanh" else "none"
+        with self.graph.inserting_before(node):
+            call = self.graph.call_function(
+                kernelopt.gelu, (activation.base,), {"approximate": form}
+            )
+        _substitute(activation, call)
+        self._note(call, _spelled(activation), "replaced", op="gelu")
+
+    def _fuse_activation(self, activation: Activation) -> str:
+        """Lets the convolution before an activation apply it, and returns ""; or returns why not."""
+        node = activation.base
+        call = _call_of(node)
+        if call is None or call[1].get("activation") is not None:
+            return "no convolution before it that could apply it"
+        if not set(node.users) <= activation.nodes:
+            return "the convolution's result is used elsewhere, too"
+        if not independent({node} | activation.nodes):
+            return _EFFECTS
+        op, arguments = call
+        self._note(node, f"{self._kind(node, op)} + {_spelled(activation)}", "fused", op=op)
+        _set_call(node, op, {**arguments, "activation": activation.name})
+        _substitute(activation, node)
+        return ""
+
+    # A depthwise convolution and the 1x1 convolution after it
+
+    def _fuse_separable(self) -> None:
+        for node in self.graph.nodes:
+            pointwise = _call_of(node)
+            if pointwise is None or pointwise[0] != "pointwise_conv2d":
+                continue
+            first = pointwise[1]["input"]
+            depthwise = _call_of(first)
+            if depthwise is None or depthwise[0] != "depthwise_conv2d":
+                continue
+            uses = [arg for arg in node.all_input_nodes if arg is first]
+            alone = set(first.users) == {node} and len(uses) == 1
+            if not (alone and self._selected(node) and self._selected(first)):
+                continue
+            if not independent({first, node}):
+                continue
+            kind = f"{self._kind(first, depthwise[0])} + {self._kind(node, pointwise[0])}"
+            _set_call(node, "separable_conv2d", separable_arguments(depthwise[1], pointwise[1]))
+            self.findings.pop(first, None)
+            self.graph.erase_node(first)
+            self._note(node, kind, "fused", op="separable_conv2d")
+
+    # Additions
+
+    def _replace_additions(self) -> None:
+        for node in self.graph.nodes:
+            is_add = (node.op == "call_function" and node.target in ADD_FUNCTIONS) or (
+                node.op == "call_method" and node.target == "add"
+            )
+            if not is_add or value_of(node) is None or not self._selected(node):
+                continue
+            reason = "left to the compiler" if self.compiled else _keep_addition(node)
+            if reason:
+                self._note(node, "a + b", "kept", reason=reason)
+                continue
+            node.op, node.target = "call_function", kernelopt.add
+            self._note(node, "a + b", "replaced", op="add")
+
+
+def _keep_addition(node: fx.Node) -> str:
+    """Why an addition is kept; "" where kernelopt's op takes it."""
+    if len(node.args) != 2 or set(node.kwargs) - {"alpha"}:
+        return "its arguments are not two tensors"
+    if any(isinstance(arg, (int, float, complex)) for arg in node.args):
+        return "an operand is a number"
+    if not isinstance(node.kwargs.get("alpha", 1), (int, float)):
+        return "alpha is no number"
+    left, right = map(value_of, node.args)
+    if left is None or right is None:
+        return "an operand is no plain tensor"
+    reason = tensor_reason(left) or tensor_reason(right)
+    if not reason and left.dtype != right.dtype:
+        reason = "the operands' dtypes differ"
+    if not reason and left.device != right.device:
+        reason = "the operands' devices differ"
+    return reason
+
+
+def _spelled(activation: Activation) -> str:
+    return activation.name + (" (written out)" if activation.written_out else "")
+
+
+def _lone_reason(activation: Activation) -> str:
+    """Why a GELU is kept; "" where kernelopt's op takes it."""
+    value = value_of(activation.base)
+    assert value is not None
+    return tensor_reason(value) or ("" if independent(activation.nodes) else _EFFECTS)
+
+
+def _substitute(activation: Activation, node: fx.Node) -> None:
+    """Puts a node in the place of an activation's nodes."""
+    node.meta = dict(activation.output.meta)
+    activation.output.replace_all_uses_with(node)
+    erase(activation.nodes)
+
+
+def _set_call(node: fx.Node, op: str, arguments: Arguments) -> None:
+    node.target = getattr(kernelopt, op)
+    node.args, node.kwargs = (), arguments
+
+
+@functools.cache
+def _convolution_ops() -> dict[Any, str]:
+    """Functions and ops that are convolutions of kernelopt, by target, and their names."""
+    names = [*(entry.op for entry in REPLACEMENTS), "separable_conv2d"]
+    ops = {getattr(torch.ops.kernelopt, name).default: name for name in names}
+    return ops | {getattr(kernelopt, name): name for name in names}
+
+
+def _call_of(node: Any) -> tuple[str, Arguments] | None:
+    """A convolution of kernelopt as the name and the arguments of the public function; else None."""
+    if not isinstance(node, fx.Node) or node.op != "call_function":
+        return None
+    op = _convolution_ops().get(node.target)
+    if op is None:
+        return None
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return op, dict(node.kwargs)
+    # An op, as Dynamo leaves it of a module of kernelopt.nn: its arguments carry numbers.
+    schema = node.target._schema.arguments
+    arguments = {arg.name: arg.default_value for arg in schema if arg.has_default_value()}
+    arguments |= dict(zip((arg.name for arg in schema), node.args, strict=False))
+    arguments |= node.kwargs
+    if arguments.pop("precision") != current_precision():
+        return None  # the public function would choose another one
+    for name in ("depthwise_activation", "activation"):
+        if name in arguments:
+            code = ActivationCode(arguments[name])
+            arguments[name] = None if code == ActivationCode.NONE else code.name.lower()
+    return op, arguments
+
+
+def _describe(function: Any, arguments: Arguments) -> tuple[Convolution | None, str]:
+    """A call of a torch convolution as a Convolution, or None and why it is kept."""
+    input, weight = value_of(arguments["input"]), value_of(arguments["weight"])
+    if input is None or weight is None:
+        return None, "an operand is no plain tensor"
+    reason = tensor_reason(input) or tensor_reason(weight)
+    if reason:
+        return None, reason
+    shape, groups = tuple(weight.shape), arguments["groups"]
+    if not all(type(value) is int for value in (*shape, groups)):
+        return None, "the weight's shape varies"
+    inner, outer = shape[1] * groups, shape[0]
+    in_channels, out_channels = (
+        (outer, inner) if function is torch.conv_transpose1d else (inner, outer)
+    )
+    values = (shape[2:], arguments["stride"], arguments["padding"], groups)
+    return Convolution(in_channels, out_channels, *values), ""
+
+
+def rewrite(
+    graph_module: fx.GraphModule,
+    *,
+    compiled: bool,
+    selected: Callable[[str], bool] = lambda path: True,
+) -> list[Finding]:
+    """Rewrites a torch-level graph in place.
+
+    Args:
+        graph_module: as Dynamo gives it to a backend.
+        compiled: whether a compiler takes the graph from here. It fuses additions and GELUs with
+            their neighbours, which an op of kernelopt's would prevent, so those stay.
+        selected: whether what a module does may be changed, by the path it has in the traced
+            function.
+
+    Returns:
+        What was found, in the order of the graph.
+    """
+    findings = _Rewriter(graph_module.graph, compiled, selected).run()
+    if any(finding.action != "kept" for finding in findings):
+        graph_module.graph.lint()
+        graph_module.recompile()
+    return findings

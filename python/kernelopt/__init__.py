@@ -1,7 +1,7 @@
 """Ahead-of-time compiled GPU kernels for PyTorch.
 
-Importing kernelopt registers ``torch.ops.kernelopt.*`` from one prebuilt module; nothing is compiled
-on the user's machine.
+Importing kernelopt registers ``torch.ops.kernelopt.*`` from one prebuilt module; nothing is
+compiled on the user's machine.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from . import nn
 from ._enums import Activation, Approximate, Precision
 from ._extension import build_info, unavailable_reason
 from ._registration import decompositions
+from .mapping import optimize, report, restore
 from .ops.conv1d import conv1d
 from .ops.conv_transpose1d import conv_transpose1d
 from .ops.depthwise import depthwise_conv2d
@@ -30,7 +31,10 @@ __all__ = [
     "depthwise_conv2d",
     "gelu",
     "nn",
+    "optimize",
     "pointwise_conv2d",
+    "report",
+    "restore",
     "separable_conv2d",
     "unavailable_reason",
 ]

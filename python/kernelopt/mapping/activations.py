@@ -1,9 +1,10 @@
 """Finds activations in a graph: called as functions, or written out with elementary operations.
 
 A written-out activation is recognised by what it computes, not by how it is spelled. From the tanh
-(erf, sigmoid) in its middle, every operation around it is read as a polynomial in x and t, the value
-of that function. The tanh form of GELU, for one, is t = tanh(0.7979 x + 0.0357 x^3) in 0.5 x + 0.5 x t,
-whether x^3 is torch.pow(x, 3.0), x ** 3 or x * x * x, and however the factors are grouped.
+(erf, sigmoid) in its middle, every operation around it is read as a polynomial in x and t, the
+value of that function. The tanh form of GELU, for one, is 0.5 x + 0.5 x t with
+t = tanh(0.7979 x + 0.0357 x^3), whether x^3 is torch.pow(x, 3.0), x ** 3 or x * x * x, and however
+the factors are grouped.
 """
 
 from __future__ import annotations

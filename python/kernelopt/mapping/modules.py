@@ -1,20 +1,22 @@
 """The module layer: exact torch modules become kernelopt modules where they stand.
 
 A module changes its class and nothing else. It stays the same object, with the same parameters,
-hooks, flags and name, so that optimizers, shared uses, ``state_dict``, FSDP and ``isinstance`` checks
-see what they saw before. Subclasses, parametrized modules and modules whose ``forward`` was replaced
-are kept: what they compute is not known.
+hooks, flags and name, so that optimizers, shared uses, ``state_dict``, FSDP and ``isinstance``
+checks see what they saw before. Subclasses, parametrized modules and modules whose ``forward`` was
+replaced are kept: what they compute is not known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from torch import nn
 
+import kernelopt
+
+from .. import nn as kernelopt_nn
 from .registry import (
     ACTIVATION_MODULES,
     REPLACEMENTS,
@@ -25,24 +27,13 @@ from .registry import (
     separable_arguments,
     tensor_reason,
 )
-from .report import Entry
+from .report import MODEL_NAME, Entry
 
-MODEL_NAME = "(model)"
-
-
-@cache
-def _replacement_of() -> dict[type[nn.Module], Replacement]:
-    """The replacement that each kernelopt convolution module stands for."""
-    from .. import nn as kernelopt_nn
-
-    return {getattr(kernelopt_nn, entry.becomes): entry for entry in REPLACEMENTS}
-
-
-@cache
-def _activation_names() -> dict[type[nn.Module], Callable[[Any], str | None]]:
-    from .. import nn as kernelopt_nn
-
-    return {**ACTIVATION_MODULES, kernelopt_nn.GELU: ACTIVATION_MODULES[nn.GELU]}
+# The replacement that each convolution module of kernelopt stands for.
+_REPLACEMENT_OF: dict[type[nn.Module], Replacement] = {
+    getattr(kernelopt_nn, entry.becomes): entry for entry in REPLACEMENTS
+}
+_ACTIVATION_NAMES = {**ACTIVATION_MODULES, kernelopt_nn.GELU: ACTIVATION_MODULES[nn.GELU]}
 
 
 # Fusion in nn.Sequential
@@ -77,7 +68,7 @@ def _convolution_at(neighbours: Neighbours, index: int) -> _Fusion | None:
     if index >= len(neighbours):
         return None
     module, kind = neighbours[index]
-    replacement = _replacement_of().get(kind)
+    replacement = _REPLACEMENT_OF.get(kind)
     if replacement is None or _observed(module) or module.padding_mode != "zeros":
         return None
     arguments = {name: getattr(module, name) for name in replacement.geometry}
@@ -85,7 +76,7 @@ def _convolution_at(neighbours: Neighbours, index: int) -> _Fusion | None:
     arguments["activation"] = getattr(module, "activation", None)
     if arguments["activation"] is None and index + 1 < len(neighbours):
         module, kind = neighbours[index + 1]
-        name_of = _activation_names().get(kind)
+        name_of = _ACTIVATION_NAMES.get(kind)
         if name_of is not None and not _observed(module):
             arguments["activation"] = name_of(module)
             if arguments["activation"] is not None:
@@ -115,8 +106,6 @@ class Sequential(nn.Sequential):
     """
 
     def forward(self, input):
-        import kernelopt
-
         neighbours = [(module, type(module)) for module in self._modules.values()]
         all_observed = nn.modules.module._has_any_global_hook()
         index = 0
@@ -136,7 +125,7 @@ class Sequential(nn.Sequential):
 
 @dataclass(frozen=True)
 class ModulePlan:
-    """What the module layer does to a model: the class each changed module becomes, and the report."""
+    """What the module layer does: the class that each changed module becomes, and the report."""
 
     changes: dict[nn.Module, type[nn.Module]]
     entries: list[Entry]
@@ -179,8 +168,6 @@ def _decide(module: nn.Module) -> tuple[type[nn.Module] | None, str, str]:
 
     Containers, and modules of the user's own, are neither replaced nor kept: their parts are.
     """
-    from .. import nn as kernelopt_nn
-
     kind = type(module)
     candidates = [entry for entry in REPLACEMENTS if entry.module is kind]
     if candidates or kind is nn.GELU:

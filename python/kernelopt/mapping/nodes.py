@@ -20,6 +20,8 @@ _IN_PLACE_OPERATORS = frozenset(
     )
 ) | {operator.setitem, operator.delitem}
 _PURE_MODULES = ("_operator", "torch", "torch.nn.functional", "torch._C._nn", "math")
+_TORCH = Path(torch.__file__).parent
+_KERNELOPT = Path(__file__).parents[1]
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in ')
 
 
@@ -39,20 +41,20 @@ def location_of(node: fx.Node) -> str:
     """ "file:line" of the user's line that a node comes from; "" where it is not known."""
     frames = _FRAME.findall(node.meta.get("stack_trace") or "")
     for file, line in reversed(frames):
-        if f"{Path(torch.__file__).parent}/" not in file:
+        if not Path(file).is_relative_to(_TORCH) and not Path(file).is_relative_to(_KERNELOPT):
             return f"{Path(file).name}:{line}"
     return ""
 
 
 def module_path(node: fx.Node) -> str:
-    """The path of the module whose forward made a node, from the traced function's variables on:
-    "L['model'].block.0"; "" for the traced function itself."""
+    """The path, from the traced function's variables on, of the module whose forward made a node:
+    "L['self'].block.0"; "" for what the traced function itself does."""
     stack = node.meta.get("nn_module_stack")
     return next(reversed(stack.values()))[0] if stack else ""
 
 
 def may_have_effects(node: fx.Node) -> bool:
-    """Whether a node may change a tensor it is given, or a mode such as autocast. When in doubt, yes."""
+    """Whether a node may change a tensor, or a mode such as autocast; yes when in doubt."""
     if node.op in ("placeholder", "get_attr", "output"):
         return False
     if "out" in node.kwargs or node.kwargs.get("inplace"):
@@ -76,8 +78,8 @@ def may_have_effects(node: fx.Node) -> bool:
 
 
 def independent(nodes: Iterable[fx.Node]) -> bool:
-    """Whether the nodes of one computation can run as one, at the place of the last or of the first:
-    nothing between them in the graph has effects."""
+    """Whether the nodes of one computation can run as one, where the first or the last is: nothing
+    between them in the graph has effects."""
     chosen = set(nodes)
     first, last = None, None
     for node in next(iter(chosen)).graph.nodes:

@@ -1,8 +1,8 @@
 """What kernelopt replaces: one table, read by the module layer and by the graph rewrite.
 
-A convolution is described once, as a :class:`Replacement`. To map a further op, add an entry to
-``REPLACEMENTS``; an activation that convolutions can apply is an entry of ``ACTIVATION_MODULES`` and
-``ACTIVATION_FUNCTIONS``.
+A convolution is described once, as a :class:`Replacement`: to map a further one, add an entry to
+``REPLACEMENTS``. An activation that convolutions can apply is an entry of ``ACTIVATION_MODULES``
+and of ``ACTIVATION_FUNCTIONS``.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Replacement:
         module: the torch class whose exact instances are replaced.
         becomes: the class of ``kernelopt.nn`` that they become, a subclass of ``module``.
         function: the torch function that is replaced in graphs.
-        geometry: the arguments, after input, weight and bias, that ``op`` takes; each is an attribute
+        geometry: the arguments that ``op`` takes after input, weight and bias; each is an attribute
             of ``module`` as well.
         keep: why a convolution is kept as it is; "" where it is replaced.
     """
@@ -129,7 +129,14 @@ PARAMETERS: dict[Callable[..., Any], tuple[str, ...]] = {
     torch.conv1d: _CONV_PARAMETERS,
     torch.conv2d: _CONV_PARAMETERS,
     torch.conv_transpose1d: (
-        *("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
+        "input",
+        "weight",
+        "bias",
+        "stride",
+        "padding",
+        "output_padding",
+        "groups",
+        "dilation",
     ),
 }
 DEFAULTS: Arguments = {

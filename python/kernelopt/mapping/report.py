@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 Action = Literal["replaced", "fused", "kept"]
 
+MODEL_NAME = "(model)"
 _SHOWN_NAMES = 3
 
 
@@ -16,10 +17,10 @@ class Entry:
     """One finding.
 
     Attributes:
-        name: the module it belongs to, as in ``named_modules()``; the model itself is "(model)". A
-            part of the model that was traced on its own (after a graph break) may only know its name
-            from there on, as "*.conv".
-        kind: what was found: a module's class ("Conv1d"), or an operation in a ``forward`` ("a + b").
+        name: the module it belongs to, as in ``named_modules()``; the model itself is "(model)". In
+            a part of the model that was traced on its own (after a graph break) it is known from
+            that part on only, as "*.conv".
+        kind: what was found: a module's class ("Conv1d"), or what a ``forward`` does ("a + b").
         action: "replaced", "fused" (two or more operations became one), or "kept".
         op: the kernelopt function that runs instead; "" where the operation is kept.
         reason: why it is kept; "" otherwise.

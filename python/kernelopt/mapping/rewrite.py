@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ import kernelopt
 from .._enums import Activation as ActivationCode
 from ..ops._convolution import current_precision
 from .activations import Activation, find_activations
-from .nodes import erase, independent, location_of, module_path, value_of
+from .nodes import erase, independent, location_of, value_of
 from .registry import (
     ADD_FUNCTIONS,
     DEFAULTS,
@@ -33,34 +33,26 @@ from .registry import (
     separable_arguments,
     tensor_reason,
 )
+from .report import Entry
 
 _EFFECTS = "something between its parts works in place or changes a mode"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What the rewrite made of an operation; ``path`` is the module's path in the traced function's
-    variables, the other fields are those of a report's entry."""
-
-    path: str
-    kind: str
-    action: str
-    op: str = ""
-    reason: str = ""
-    location: str = ""
 
 
 @dataclass
 class _Rewriter:
     graph: fx.Graph
     compiled: bool
+    name_of: Callable[[fx.Node], str]
     selected: Callable[[str], bool]
-    findings: dict[fx.Node, Finding] = field(default_factory=dict)
+    findings: dict[fx.Node, Entry] = field(default_factory=dict)
+    substitutes: dict[fx.Node, fx.Node] = field(default_factory=dict)
 
-    def run(self) -> list[Finding]:
+    def run(self) -> list[Entry]:
         self._replace_convolutions()
         for activation in find_activations(self.graph):
-            self._replace_activation(activation)
+            # What it is applied to may itself have been an activation.
+            base = self.substitutes.get(activation.base, activation.base)
+            self._replace_activation(replace(activation, base=base))
         self._fuse_separable()
         self._replace_additions()
         order = {node: index for index, node in enumerate(self.graph.nodes)}
@@ -68,15 +60,15 @@ class _Rewriter:
 
     def _note(self, node: fx.Node, kind: str, action: str, op: str = "", reason: str = "") -> None:
         before = self.findings.get(node)
-        path = before.path if before else module_path(node)
-        self.findings[node] = Finding(path, kind, action, op, reason, location_of(node))
+        name = before.name if before else self.name_of(node)
+        self.findings[node] = Entry(name, kind, action, op, reason, location_of(node))
 
     def _kind(self, node: fx.Node, op: str) -> str:
         """What a convolution was before it became a call of ``op``."""
         return self.findings[node].kind if node in self.findings else op
 
     def _selected(self, node: fx.Node) -> bool:
-        return self.selected(module_path(node))
+        return self.selected(self.name_of(node))
 
     # Convolutions
 
@@ -119,11 +111,11 @@ class _Rewriter:
             call = self.graph.call_function(
                 kernelopt.gelu, (activation.base,), {"approximate": form}
             )
-        _substitute(activation, call)
+        self._substitute(activation, call)
         self._note(call, _spelled(activation), "replaced", op="gelu")
 
     def _fuse_activation(self, activation: Activation) -> str:
-        """Lets the convolution before an activation apply it, and returns ""; or returns why not."""
+        """Lets the convolution before an activation apply it; returns why not, or ""."""
         node = activation.base
         call = _call_of(node)
         if call is None or call[1].get("activation") is not None:
@@ -135,8 +127,15 @@ class _Rewriter:
         op, arguments = call
         self._note(node, f"{self._kind(node, op)} + {_spelled(activation)}", "fused", op=op)
         _set_call(node, op, {**arguments, "activation": activation.name})
-        _substitute(activation, node)
+        self._substitute(activation, node)
         return ""
+
+    def _substitute(self, activation: Activation, node: fx.Node) -> None:
+        """Puts a node in the place of an activation's nodes."""
+        node.meta = dict(activation.output.meta)
+        activation.output.replace_all_uses_with(node)
+        self.substitutes[activation.output] = node
+        erase(activation.nodes)
 
     # A depthwise convolution and the 1x1 convolution after it
 
@@ -208,13 +207,6 @@ def _lone_reason(activation: Activation) -> str:
     return tensor_reason(value) or ("" if independent(activation.nodes) else _EFFECTS)
 
 
-def _substitute(activation: Activation, node: fx.Node) -> None:
-    """Puts a node in the place of an activation's nodes."""
-    node.meta = dict(activation.output.meta)
-    activation.output.replace_all_uses_with(node)
-    erase(activation.nodes)
-
-
 def _set_call(node: fx.Node, op: str, arguments: Arguments) -> None:
     node.target = getattr(kernelopt, op)
     node.args, node.kwargs = (), arguments
@@ -229,7 +221,7 @@ def _convolution_ops() -> dict[Any, str]:
 
 
 def _call_of(node: Any) -> tuple[str, Arguments] | None:
-    """A convolution of kernelopt as the name and the arguments of the public function; else None."""
+    """A convolution of kernelopt, as the public function's name and arguments; None for others."""
     if not isinstance(node, fx.Node) or node.op != "call_function":
         return None
     op = _convolution_ops().get(node.target)
@@ -274,21 +266,22 @@ def rewrite(
     graph_module: fx.GraphModule,
     *,
     compiled: bool,
-    selected: Callable[[str], bool] = lambda path: True,
-) -> list[Finding]:
+    name_of: Callable[[fx.Node], str] = lambda node: "",
+    selected: Callable[[str], bool] = lambda name: True,
+) -> list[Entry]:
     """Rewrites a torch-level graph in place.
 
     Args:
         graph_module: as Dynamo gives it to a backend.
         compiled: whether a compiler takes the graph from here. It fuses additions and GELUs with
             their neighbours, which an op of kernelopt's would prevent, so those stay.
-        selected: whether what a module does may be changed, by the path it has in the traced
-            function.
+        name_of: the name of the module that a node belongs to.
+        selected: whether what the module of a name does may be changed.
 
     Returns:
         What was found, in the order of the graph.
     """
-    findings = _Rewriter(graph_module.graph, compiled, selected).run()
+    findings = _Rewriter(graph_module.graph, compiled, name_of, selected).run()
     if any(finding.action != "kept" for finding in findings):
         graph_module.graph.lint()
         graph_module.recompile()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 
-COMMANDS = ("info",)
+COMMANDS = ("info", "bench")
 
 
 class UsageError(Exception):

@@ -1,0 +1,40 @@
+"""The steps of measuring one case: kernelopt, its peers, the errors and the path."""
+
+from __future__ import annotations
+
+from .cases import Case
+
+EAGER = "eager"
+CUDNN_BENCHMARK = "eager_cudnn_benchmark"
+CHANNELS_LAST = "eager_channels_last"
+COMPILE = "compile"
+MAX_AUTOTUNE = "compile_max_autotune"
+EAGER_PEERS = (EAGER, CUDNN_BENCHMARK, CHANNELS_LAST)
+PEERS = (*EAGER_PEERS, COMPILE, MAX_AUTOTUNE)
+
+KERNELOPT = "kernelopt"
+ERROR = "error"
+EAGER_ERROR = "eager_error"
+PATH = "path"
+OVERHEAD = "overhead"
+
+# Seconds a step may take before its worker is given up.
+STEP_LIMITS = {"start": 240.0, "environment": 180.0, COMPILE: 180.0, MAX_AUTOTUNE: 300.0}
+STEP_LIMIT = 90.0
+
+
+def step_limit(step: str, given: float | None) -> float:
+    """The limit of a step; ``given`` replaces that of all but the start of a worker."""
+    if given is not None and step != "start":
+        return given
+    return STEP_LIMITS.get(step, STEP_LIMIT)
+
+
+def base_steps(case: Case, device_type: str) -> list[str]:
+    """Everything but the compiled peers."""
+    steps = [KERNELOPT, EAGER]
+    if case.op not in ("add", "gelu") and device_type == "cuda":
+        steps.append(CUDNN_BENCHMARK)
+    if len(case.shape) == 4 and case.op not in ("add", "gelu") and not case.channels_last:
+        steps.append(CHANNELS_LAST)
+    return [*steps, ERROR, EAGER_ERROR, PATH]

@@ -6,6 +6,14 @@ import pytest
 import torch
 
 import kernelopt
+from support import case_id
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs a test of an :class:`op_suite.OpSuite` for each case of its class."""
+    for fixture in ("case", "gradient_case", "example"):
+        if fixture in metafunc.fixturenames and hasattr(metafunc.cls, f"{fixture}s"):
+            metafunc.parametrize(fixture, getattr(metafunc.cls, f"{fixture}s"), ids=case_id)
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

@@ -15,6 +15,7 @@ from kernelopt.ops._convolution import apply_activation
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 ACTIVATIONS = (None, "relu", "gelu", "gelu_tanh", "silu")
+LAYOUTS = ("contiguous", "channels_last", "strided", "offset")
 
 Case = dict[str, Any]
 Tensors = Sequence["torch.Tensor | None"]
@@ -130,8 +131,8 @@ def assert_accurate(
 
 def gradients(function: Callable[..., torch.Tensor], tensors: Tensors, grad: torch.Tensor) -> tuple:
     """The vector-Jacobian products of ``function`` with respect to the tensors that are there."""
-    leaves = map_tensors(torch.Tensor.clone, tensors)
-    present = [leaf.requires_grad_() for leaf in leaves if leaf is not None]
+    leaves = map_tensors(torch.Tensor.requires_grad_, tensors)
+    present = [leaf for leaf in leaves if leaf is not None]
     return torch.autograd.grad(function(*leaves), present, grad)
 
 

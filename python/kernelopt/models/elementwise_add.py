@@ -24,6 +24,8 @@ class ModelNew(nn.Module):
     ones are read in place, not expanded.
     """
 
+    device_of: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         # A module without parameters has no device: this buffer moves with it.

@@ -31,6 +31,8 @@ class ModelNew(nn.Module):
     tangent, so only the input is kept for it.
     """
 
+    device_of: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         # A module without parameters has no device: this buffer moves with it.

@@ -142,6 +142,10 @@ def in_format_of(input: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
 
 def empty_in_format_of(input: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """A fake op's output of this shape."""
+    torch._check(
+        all(isinstance(size, torch.SymInt) or size < 2**63 for size in shape),
+        lambda: f"kernelopt: expected the output's sizes to fit 64 bits, got {list(shape)}",
+    )
     return torch.empty(
         shape,
         dtype=input.dtype,

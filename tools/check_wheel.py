@@ -6,6 +6,7 @@ usage: check_wheel.py WHEEL
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -97,12 +98,18 @@ def wheel_problems(wheel: Path) -> list[str]:
 
 
 def build_info(wheel: Path) -> str:
-    """ "torch=2.13.0 cuda=13.0 archs=9.0a", as the module itself says."""
-    with zipfile.ZipFile(wheel) as archive:
-        match = re.search(
-            rb"torch=[\w.]+ cuda=[\w.]+ archs=[\w.,+]+", archive.read("kernelopt/_C.so")
-        )
-    return match[0].decode() if match else "no build information"
+    """What the wheel's module says it was built with; imports the unpacked wheel."""
+    code = "import kernelopt; print(kernelopt.build_info())"
+    with zipfile.ZipFile(wheel) as archive, tempfile.TemporaryDirectory() as folder:
+        archive.extractall(folder)
+        environment = {**os.environ, "PYTHONPATH": folder}
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=environment,
+        ).stdout.strip()
 
 
 def main(arguments: list[str]) -> int:
@@ -114,7 +121,8 @@ def main(arguments: list[str]) -> int:
     for problem in problems:
         print(f"{wheel.name}: {problem}", file=sys.stderr)
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    print(f"{wheel.name}: {build_info(wheel)}")
+    if not problems:
+        print(f"{wheel.name}: {build_info(wheel)}")
     print(f"{wheel.stat().st_size / 2**20:.2f} MiB, SHA-256 {digest}")
     return 1 if problems else 0
 

@@ -17,6 +17,15 @@ void check_conv2d_input(const char* op, const Tensor& input) {
                   format_list(input.sizes()));
 }
 
+std::vector<int64_t> depthwise_output_sizes(const char* op, const Tensor& input,
+                                            const Tensor& weight, const Window2d& window) {
+  const auto output_size = [&](int64_t dim) {
+    return convolution_output_size(op, input.size(2 + dim), weight.size(2 + dim),
+                                   window.stride[dim], window.padding[dim], window.dilation[dim]);
+  };
+  return {input.size(0), weight.size(0), output_size(0), output_size(1)};
+}
+
 std::vector<int64_t> check_depthwise(const char* op, const Tensor& input, const char* weight_name,
                                      const Tensor& weight, const char* bias_name,
                                      const std::optional<Tensor>& bias, const Window2d& window) {
@@ -36,11 +45,7 @@ std::vector<int64_t> check_depthwise(const char* op, const Tensor& input, const 
   check_int_list(op, "stride", window.stride, 2, 1);
   check_int_list(op, "padding", window.padding, 2, 0);
   check_int_list(op, "dilation", window.dilation, 2, 1);
-  const auto output_size = [&](int64_t dim) {
-    return convolution_output_size(op, input.size(2 + dim), weight.size(2 + dim),
-                                   window.stride[dim], window.padding[dim], window.dilation[dim]);
-  };
-  return {input.size(0), out_channels, output_size(0), output_size(1)};
+  return depthwise_output_sizes(op, input, weight, window);
 }
 
 void check_conv2d_backward(const char* op, const Tensor& grad_output, const Tensor& input,

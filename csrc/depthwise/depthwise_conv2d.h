@@ -25,9 +25,13 @@ struct Window2d {
 /// empty.
 void check_conv2d_input(const char* op, const Tensor& input);
 
+/// [N, C * multiplier, OH, OW]; raises where the kernel does not fit the padded input.
+std::vector<int64_t> depthwise_output_sizes(const char* op, const Tensor& input,
+                                            const Tensor& weight, const Window2d& window);
+
 /// Checks input, weight [C * multiplier, 1, KH, KW], bias and window of a depthwise convolution.
 /// @param weight_name, bias_name  what the op calls them
-/// @return the output's shape [N, C * multiplier, OH, OW]
+/// @return the output's shape
 std::vector<int64_t> check_depthwise(const char* op, const Tensor& input, const char* weight_name,
                                      const Tensor& weight, const char* bias_name,
                                      const std::optional<Tensor>& bias, const Window2d& window);

@@ -1,0 +1,158 @@
+#include "depthwise/conv2d_cuda.h"
+#include "depthwise/depthwise_conv2d.h"
+#include "depthwise/depthwise_launch.h"
+
+namespace kernelopt {
+namespace {
+
+/// An axis of the forward correlation. A stride between results of which there is one, or a
+/// dilation between taps of which there is one, is 1: it has no effect, and any value is allowed.
+DepthwiseAxis forward_axis(const Tensor& input, const Tensor& weight, IntList output_sizes,
+                           const Window2d& window, int dim) {
+  const int64_t output_size = output_sizes[2 + dim], kernel_size = weight.size(2 + dim);
+  return {input.size(2 + dim), output_size,
+          kernel_size,         output_size == 1 ? 1 : window.stride[dim],
+          window.padding[dim], kernel_size == 1 ? 1 : window.dilation[dim]};
+}
+
+/// The axis of the input gradient: at stride 1 a correlation of the gradient with the flipped
+/// kernel.
+DepthwiseAxis gradient_axis(const DepthwiseAxis& forward, bool correlation) {
+  const int64_t padding = correlation
+                              ? forward.dilation * (forward.kernel_size - 1) - forward.padding
+                              : forward.padding;
+  return {forward.result_size, forward.source_size, forward.kernel_size, forward.stride, padding,
+          forward.dilation};
+}
+
+/// The weight as [KH, KW, filters] in memory: the channels_last kernels read neighbouring filters.
+Tensor taps_first(const char* op, const Tensor& weight) {
+  const int64_t filters = weight.size(0), kernel_width = weight.size(3);
+  Tensor copy = empty_strided(op, weight.sizes(),
+                              std::vector<int64_t>{1, filters * weight.size(2) * kernel_width,
+                                                   kernel_width * filters, filters},
+                              weight.scalar_type(), weight);
+  copy_cuda(op, weight, copy);
+  return copy;
+}
+
+Tensor prepare_weight(const char* op, const Tensor& weight, bool channels_last) {
+  return channels_last ? taps_first(op, weight) : contiguous_cuda(op, weight);
+}
+
+}  // namespace
+
+Tensor DepthwiseCuda::forward(const char* op, const Tensor& input, const Tensor& weight,
+                              const std::optional<Tensor>& bias, const Window2d& window,
+                              Activation activation) {
+  const std::vector<int64_t> sizes = depthwise_output_sizes(op, input, weight, window);
+  Tensor output = empty_in_format_of(op, input, sizes);
+  if (output.numel() == 0) {
+    return output;
+  }
+  const torch::stable::accelerator::DeviceGuard guard(input.get_device_index());
+  const bool channels_last = is_channels_last(input);
+  const DepthwiseParams params{
+      input.size(0),
+      input.size(1),
+      weight.size(0),
+      1,
+      weight.size(0) / input.size(1),
+      false,
+      forward_axis(input, weight, sizes, window, 0),
+      forward_axis(input, weight, sizes, window, 1),
+  };
+  const Tensor source = in_format(op, input, channels_last);
+  const Tensor filter = prepare_weight(op, weight, channels_last);
+  const std::optional<Tensor> dense_bias = contiguous_bias(op, bias);
+  launch_depthwise_correlation(op, params, {source, filter, dense_bias, output, channels_last},
+                               activation, current_stream(input));
+  return output;
+}
+
+Gradients DepthwiseCuda::gradients(const char* op, const Tensor& grad_z, const Tensor& input,
+                                   const Tensor& weight, const Window2d& window,
+                                   const BoolList& output_mask) {
+  const torch::stable::accelerator::DeviceGuard guard(input.get_device_index());
+  const cudaStream_t stream = current_stream(input);
+  const bool channels_last = is_channels_last(input);
+  const int64_t channels = input.size(1), filters = weight.size(0);
+  const DepthwiseAxis h = forward_axis(input, weight, grad_z.sizes(), window, 0);
+  const DepthwiseAxis w = forward_axis(input, weight, grad_z.sizes(), window, 1);
+  const Tensor grad = in_format(op, grad_z, channels_last);
+
+  Tensor grad_input =
+      output_mask[0] ? empty_in_format_of(op, input, input.sizes()) : no_gradient(op, input);
+  if (grad_input.numel() > 0) {
+    const bool correlation = h.stride == 1 && w.stride == 1;
+    const DepthwiseParams params{
+        input.size(0),
+        filters,
+        channels,
+        filters / channels,
+        1,
+        correlation,
+        gradient_axis(h, correlation),
+        gradient_axis(w, correlation),
+    };
+    const Tensor filter = prepare_weight(op, weight, channels_last);
+    const DepthwiseOperands operands{grad, filter, std::nullopt, grad_input, channels_last};
+    if (correlation) {
+      launch_depthwise_correlation(op, params, operands, Activation::kNone, stream);
+    } else {
+      launch_depthwise_strided_gradient(op, params, operands, stream);
+    }
+  }
+  Tensor grad_weight = no_gradient(op, input);
+  if (output_mask[1]) {
+    grad_weight = empty_contiguous(op, weight.sizes(), input.scalar_type(), input);
+    const Tensor source = in_format(op, input, channels_last);
+    launch_depthwise_weight_gradient(op,
+                                     {input.size(0), filters, filters / channels, 1, 1, 1, 1, h, w},
+                                     grad, source, grad_weight, channels_last, stream);
+  }
+  return {grad_input, grad_weight, bias_gradient(op, grad, output_mask[2])};
+}
+
+namespace {
+
+Tensor depthwise_conv2d_cuda(const Tensor& input, const Tensor& weight,
+                             const std::optional<Tensor>& bias, IntList stride, IntList padding,
+                             IntList dilation, int64_t activation, int64_t precision) {
+  constexpr const char* kOp = "depthwise_conv2d";
+  const Window2d window{stride, padding, dilation};
+  check_depthwise(kOp, input, "weight", weight, "bias", bias, window);
+  check_activation_and_precision(kOp, activation, precision);
+  if (!kernels_available(input)) {
+    return call_aten_path<Tensor>(kOp, input, weight, bias, stride, padding, dilation, activation,
+                                  precision);
+  }
+  return DepthwiseCuda::forward(kOp, input, weight, bias, window, Activation(activation));
+}
+
+Gradients depthwise_conv2d_backward_cuda(const Tensor& grad_output, const Tensor& input,
+                                         const Tensor& weight, const std::optional<Tensor>& bias,
+                                         IntList stride, IntList padding, IntList dilation,
+                                         int64_t activation, int64_t precision,
+                                         const BoolList& output_mask) {
+  constexpr const char* kOp = "depthwise_conv2d_backward";
+  const Window2d window{stride, padding, dilation};
+  const auto sizes = check_depthwise(kOp, input, "weight", weight, "bias", bias, window);
+  check_activation_and_precision(kOp, activation, precision);
+  check_conv2d_backward(kOp, grad_output, input, sizes, output_mask, 3);
+  if (!kernels_available(input)) {
+    return call_aten_path<Gradients>(kOp, grad_output, input, weight, bias, stride, padding,
+                                     dilation, activation, precision, output_mask);
+  }
+  return depthwise_backward<DepthwiseCuda>(kOp, grad_output, input, weight, bias, window,
+                                           Activation(activation), output_mask);
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(kernelopt, CUDA, m) {
+  m.impl("depthwise_conv2d", TORCH_BOX(&depthwise_conv2d_cuda));
+  m.impl("depthwise_conv2d_backward", TORCH_BOX(&depthwise_conv2d_backward_cuda));
+}
+
+}  // namespace kernelopt

@@ -1,0 +1,80 @@
+// From the depthwise parameters to launches of its kernels, one function for each kind of kernel.
+// All tensors are CUDA tensors of one dtype and device, dense in the format the call names; the
+// result has at least one element.
+#pragma once
+
+#include "common/device.h"
+#include "common/tensor.h"
+#include "depthwise/depthwise_params.h"
+
+#include <cstdlib>
+#include <optional>
+
+namespace kernelopt {
+
+/// The largest count the kernels' 32-bit index arithmetic takes; it leaves room for the additions
+/// made on top.
+constexpr int64_t kMaxIndex32 = int64_t{1} << 30;
+
+/// Whether every source and result coordinate that a kernel computes along an axis fits 32 bits.
+/// @param slack  results and taps beyond the axis's own that a kernel may compute
+inline bool axis_fits_32bit(const DepthwiseAxis& axis, int64_t slack) {
+  const double reach = static_cast<double>(axis.result_size + slack) * axis.stride +
+                       static_cast<double>(axis.kernel_size + slack) * axis.dilation +
+                       static_cast<double>(std::abs(axis.padding)) + axis.source_size;
+  return reach < static_cast<double>(kMaxIndex32);
+}
+
+struct DepthwiseOperands {
+  const Tensor& source;
+  const Tensor& weight;  // [filters, 1, KH, KW], contiguous; for channels_last in memory [KH, KW,
+                         // filters]
+  const std::optional<Tensor>& bias;  // contiguous
+  const Tensor& result;
+  bool channels_last;
+};
+
+/// Whether all index arithmetic of a kernel over `items` items fits 32 bits.
+inline bool fits_32bit(const DepthwiseParams& params, int64_t items, int64_t slack) {
+  return items <= kMaxIndex32 && axis_fits_32bit(params.h, slack) &&
+         axis_fits_32bit(params.w, slack) &&
+         params.h.source_size * params.w.source_size <= kMaxIndex32 &&
+         params.result_channels * params.filters <= kMaxIndex32;
+}
+
+/// Channels a thread of a channels_last kernel moves as one access: as many as fill 16 bytes where
+/// each channel has one filter and every access is aligned, else 1.
+template <typename T>
+int channel_vector_size(const DepthwiseParams& params, const DepthwiseOperands& operands) {
+  constexpr int kVec = 16 / sizeof(T);
+  const auto aligned = [](const Tensor& tensor) {
+    return reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % 16 == 0;
+  };
+  const bool wide = params.filters == 1 && params.multiplier == 1 &&
+                    params.result_channels % kVec == 0 && aligned(operands.source) &&
+                    aligned(operands.weight) && aligned(operands.result);
+  return wide ? kVec : 1;
+}
+
+/// The number of blocks as gridDim.x takes it.
+unsigned grid_size(const char* op, int64_t items, int64_t items_per_block);
+
+void launch_depthwise_correlation(const char* op, const DepthwiseParams& params,
+                                  const DepthwiseOperands& operands, Activation activation,
+                                  cudaStream_t stream);
+
+/// The sliding kernel, for contiguous tensors; false where it has no instance for the shape.
+bool launch_depthwise_sliding(const char* op, const DepthwiseParams& params,
+                              const DepthwiseOperands& operands, Activation activation,
+                              cudaStream_t stream);
+
+void launch_depthwise_strided_gradient(const char* op, const DepthwiseParams& params,
+                                       const DepthwiseOperands& operands, cudaStream_t stream);
+
+/// @param params  its shares and tiles are set here
+void launch_depthwise_weight_gradient(const char* op, DepthwiseWeightGradientParams params,
+                                      const Tensor& grad_z, const Tensor& input,
+                                      const Tensor& grad_weight, bool channels_last,
+                                      cudaStream_t stream);
+
+}  // namespace kernelopt

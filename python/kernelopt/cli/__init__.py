@@ -1,8 +1,8 @@
 """The ``kernelopt`` command.
 
 Each subcommand is a module of this package with two functions: ``add_parser(subparsers)``, which
-describes its options and sets the default ``run``, and ``run(options) -> int``, its exit status. The
-modules import what is heavy inside ``run``.
+describes its options and sets the default ``run``, and ``run(options) -> int``, its exit status.
+The modules import what is heavy inside ``run``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 
-COMMANDS = ("info", "bench")
+COMMANDS = ("run", "info", "bench")
 
 
 class UsageError(Exception):

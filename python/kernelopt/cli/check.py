@@ -1,0 +1,266 @@
+"""Checks a mapped model against its original: which inputs, and what is done about each."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from .compare import Comparison, compare_outcomes, is_finite, largest_errors, rounding_unit
+from .evaluate import NoGradient, Outcome, draws_random_numbers, evaluate
+from .problem import Problem, ProblemError, one_line
+from .reference import Reference, is_out_of_memory, release
+from .values import cast, lowest_precision, map_tensors, tensors_in, widened
+
+# Other inputs made from the file's: small and large ones, and both signs.
+VARIANTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "x 0.01": lambda x: x * 0.01,
+    "x 100": lambda x: x * 100,
+    "negated": torch.neg,
+    "centered": lambda x: (widened(x) - widened(x).mean()).to(x.dtype),
+}
+_PERTURBED_RUNS = 8
+
+
+@dataclass
+class CheckReport:
+    """What was checked and how it came out.
+
+    Attributes:
+        comparisons: every tensor of every case.
+        skipped: cases left out, each with the reason.
+        mode: "train" or "eval", and mode_reason why.
+        backward_skipped: why gradients were not checked; empty where they were.
+        changes_inputs: the model writes to its inputs.
+    """
+
+    comparisons: list[Comparison] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    mode: str = "train"
+    mode_reason: str = "as constructed"
+    backward_skipped: str = ""
+    changes_inputs: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return all(row.ok for row in self.comparisons)
+
+
+@dataclass
+class Case:
+    name: str
+    seed: int
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    backward: bool
+    is_variant: bool = False
+
+
+class Checker:
+    """Runs the cases of one problem.
+
+    Args:
+        problem: the file.
+        original: its model, on ``device``.
+        candidates: the models to check, by path.
+        reference: where float64 results come from.
+        device, dtype: where inputs go; a dtype of None leaves them theirs.
+        backward: whether gradients are checked.
+        split_products: see :func:`rounding_unit`.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        original: nn.Module,
+        candidates: dict[str, nn.Module],
+        reference: Reference,
+        device: torch.device,
+        dtype: torch.dtype | None,
+        backward: bool,
+        split_products: bool,
+    ) -> None:
+        self.problem, self.original, self.candidates = problem, original, candidates
+        self.reference, self.device, self.dtype = reference, device, dtype
+        self.split_products = split_products
+        self.report = CheckReport(mode="train" if original.training else "eval")
+        self.backward = backward
+        if not backward:
+            self.report.backward_skipped = "not asked for"
+
+    def inputs(self, seed: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The file's inputs, on the device and in the dtype."""
+        return map_tensors(
+            lambda tensor: cast(tensor, self.device, self.dtype), self.problem.inputs(seed)
+        )
+
+    def settle_randomness(self) -> None:
+        """Picks a mode, and a reference, in which two models can be compared.
+
+        Raises:
+            ProblemError: the original's forward raises.
+        """
+        args, kwargs = self.inputs(0)
+        if not self._is_random(args, kwargs):
+            return
+        if self.original.training:
+            for model in (self.original, *self.candidates.values()):
+                model.eval()
+            self.report.mode = "eval"
+            self.report.mode_reason = "in train mode the forward pass draws random numbers"
+        if self._is_random(args, kwargs):
+            self.reference.use_original("the forward pass draws random numbers in eval mode too")
+
+    def _is_random(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        try:
+            return draws_random_numbers(self.original, args, kwargs, self.dtype)
+        except Exception as error:
+            where = f"{self.device}, {str(self.dtype or 'its own dtype').removeprefix('torch.')}"
+            raise ProblemError(
+                f"the original's forward raised ({where}): {one_line(error)}"
+            ) from error
+
+    def cases(self, seeds: int) -> Iterator[Case]:
+        """The file's own inputs, then the variants of its first inputs, then further seeds."""
+        args, kwargs = self.inputs(0)
+        yield Case("seed 0", 0, args, kwargs, self.backward)
+        if self.backward:
+            yield Case("seed 0, no_grad", 0, args, kwargs, False)
+        if any(tensor.is_floating_point() for tensor in tensors_in((args, kwargs))):
+            for name, change in VARIANTS.items():
+                varied = map_tensors(
+                    lambda x, f=change: f(x) if x.is_floating_point() else x, (args, kwargs)
+                )
+                yield Case(name, 0, *varied, self.backward, is_variant=True)
+                del varied
+        for seed in range(1, seeds):
+            yield Case(f"seed {seed}", seed, *self.inputs(seed), self.backward)
+
+    def run(self, seeds: int, seconds: float) -> CheckReport:
+        """Checks case by case; those not begun after some seconds are left out, and listed."""
+        self.settle_randomness()
+        end = time.monotonic() + seconds
+        for case in self.cases(seeds):
+            if self.report.comparisons and time.monotonic() > end:
+                reason = f"{seconds:g} seconds had passed (--check-seconds)"
+                self.report.skipped.append((case.name, reason))
+                continue
+            self._check(case)
+            release(self.device)
+        return self.report
+
+    def _evaluate(self, model: nn.Module, case: Case, cotangents=None) -> Outcome:
+        return evaluate(
+            model,
+            case.args,
+            case.kwargs,
+            seed=case.seed,
+            backward=case.backward,
+            dtype=self.dtype,
+            cotangents=cotangents,
+        )
+
+    def _evaluate_original(self, case: Case) -> Outcome:
+        """Where its backward pass does not run, its forward pass alone, from then on."""
+        if case.backward and self.backward:
+            try:
+                return self._evaluate(self.original, case)
+            except NoGradient as error:
+                reason = str(error)
+            except Exception as error:
+                if case.is_variant:
+                    raise
+                reason = f"the original's backward raised: {one_line(error)}"
+            release(self.device)
+            self.backward = False
+            self.report.backward_skipped = reason
+        case.backward = False
+        return self._evaluate(self.original, case)
+
+    def _check(self, case: Case) -> None:
+        try:
+            original = self._evaluate_original(case)
+        except Exception as error:
+            if not case.is_variant:
+                raise ProblemError(
+                    f"the original raised ({case.name}): {one_line(error)}"
+                ) from error
+            self.report.skipped.append((case.name, f"the original raised: {one_line(error)}"))
+            return
+        if case.is_variant and not is_finite(original):
+            self.report.skipped.append((case.name, "the original's result is not finite"))
+            return
+        if any(name.startswith("input") for name in original.results):
+            self.report.changes_inputs = True
+        reference = self.reference.evaluate(
+            self.original, case.args, case.kwargs, original, case.seed
+        )
+        tensors = [*tensors_in((case.args, case.kwargs)), *self.original.parameters()]
+        dtype = lowest_precision(tensors, torch.get_default_dtype())
+        unit = rounding_unit(dtype, self.device, self.split_products)
+
+        @functools.cache
+        def spread() -> dict[str, float]:
+            return self._spread(case, original, reference, unit)
+
+        for path, model in self.candidates.items():
+            try:
+                ours = self._evaluate(model, case, original.cotangents or None)
+            except Exception as error:
+                note = f"raised {one_line(error)}"
+                self.report.comparisons.append(
+                    Comparison(case.name, path, "the call", ok=False, note=note)
+                )
+                continue
+            self.report.comparisons += compare_outcomes(
+                case.name, path, ours, original, reference, unit, spread
+            )
+
+    def _spread(
+        self, case: Case, original: Outcome, reference: Outcome, unit: float
+    ) -> dict[str, float]:
+        """The original's largest errors over runs whose inputs and parameters are off by up to
+        ``unit``: what rounding alone may do (a ReLU or a maximum on its edge turns over)."""
+        generator = torch.Generator(self.device)
+
+        def moved(tensor: torch.Tensor) -> torch.Tensor:
+            if not tensor.is_floating_point():
+                return tensor
+            noise = torch.rand(tensor.shape, generator=generator, device=tensor.device)
+            return (tensor * (1 + unit * (2 * noise.double() - 1))).to(tensor.dtype)
+
+        exact, given = reference.everything(), original.everything()
+        worst: dict[str, float] = {}
+        parameters = list(self.original.parameters())
+        saved = [parameter.detach().clone() for parameter in parameters]
+        try:
+            for run in range(_PERTURBED_RUNS):
+                generator.manual_seed(run)
+                with torch.no_grad():
+                    for parameter, value in zip(parameters, saved, strict=True):
+                        parameter.copy_(moved(value))
+                args, kwargs = map_tensors(moved, (case.args, case.kwargs))
+                shifted = replace(case, args=args, kwargs=kwargs)
+                outcome = self._evaluate(self.original, shifted, original.cotangents or None)
+                for name, value in outcome.everything().items():
+                    base = given[name]
+                    if value is None or base is None or value.shape != base.shape:
+                        continue
+                    best = exact.get(name)
+                    error = largest_errors(value, base, base if best is None else best)[0]
+                    if math.isfinite(error):
+                        worst[name] = max(worst.get(name, 0.0), error)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        finally:
+            with torch.no_grad():
+                for parameter, value in zip(parameters, saved, strict=True):
+                    parameter.copy_(value)
+        return worst

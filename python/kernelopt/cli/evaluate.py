@@ -1,0 +1,197 @@
+"""One call of a model, forward and backward, with everything it produced."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from .problem import seed_all
+from .values import is_inexact, map_tensors, named_leaves, tensors_in
+
+
+class NoGradient(Exception):
+    """Nothing to differentiate, and why."""
+
+
+@dataclass
+class Outcome:
+    """What a call produced.
+
+    Attributes:
+        results: outputs, buffers and inputs that the call changed, by name.
+        others: output values that are no tensors.
+        gradients: by name; None where torch gives none.
+        cotangents: the gradients of the outputs that the backward pass began with.
+    """
+
+    results: dict[str, torch.Tensor]
+    others: dict[str, Any]
+    gradients: dict[str, torch.Tensor | None] = field(default_factory=dict)
+    cotangents: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def everything(self) -> dict[str, torch.Tensor | None]:
+        return {**self.results, **self.gradients}
+
+
+@contextlib.contextmanager
+def default_dtype(dtype: torch.dtype | None) -> Iterator[None]:
+    """What a forward pass creates without naming a dtype has this one."""
+    previous = torch.get_default_dtype()
+    torch.set_default_dtype(dtype or previous)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(previous)
+
+
+@contextlib.contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Gives a model's buffers and tensor attributes back the values they had."""
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    attributes = [(module, dict(vars(module))) for module in model.modules()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
+        for module, saved in attributes:
+            for name, value in list(vars(module).items()):
+                before = saved.get(name)
+                if value is not before and (tensors_in(value) or tensors_in(before)):
+                    vars(module)[name] = before
+
+
+def random_like(tensor: torch.Tensor, seed: int) -> torch.Tensor:
+    generator = torch.Generator(tensor.device).manual_seed(seed)
+    dtype = torch.complex64 if tensor.is_complex() else torch.float32
+    values = torch.randn(tensor.shape, generator=generator, device=tensor.device, dtype=dtype)
+    return values.to(tensor.dtype)
+
+
+def _own_memory(tensor: torch.Tensor, model: nn.Module) -> torch.Tensor:
+    """A result that will not change with the model's buffers."""
+    storages = {buffer.untyped_storage().data_ptr() for buffer in model.buffers()}
+    tensor = tensor.detach()
+    if tensor.layout == torch.strided and tensor.untyped_storage().data_ptr() in storages:
+        return tensor.clone()
+    return tensor
+
+
+def evaluate(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    seed: int,
+    backward: bool,
+    dtype: torch.dtype | None = None,
+    cotangents: dict[str, torch.Tensor] | None = None,
+) -> Outcome:
+    """Calls a model on copies of the inputs; the model and the inputs stay as they were.
+
+    Args:
+        model: called with ``args`` and ``kwargs``, of tensors on its device.
+        seed: of the random numbers that the call may draw.
+        backward: also differentiate the outputs with respect to the floating inputs and the
+            parameters; without it the call runs under ``torch.no_grad``.
+        dtype: the default dtype during the call; default the current one.
+        cotangents: the outputs' gradients by name; default random ones.
+
+    Raises:
+        NoGradient: with ``backward``, where no output depends on anything differentiable.
+        Exception: whatever the model raises.
+    """
+    leaves: dict[str, torch.Tensor] = {}
+    names = iter(
+        name
+        for prefix, value in (("input", list(args)), ("input", kwargs))
+        for name, leaf in named_leaves(value, prefix)
+        if isinstance(leaf, torch.Tensor)
+    )
+
+    def leaf_copy(tensor: torch.Tensor) -> torch.Tensor:
+        # The model gets a copy, so that it may write to its inputs even where they need gradients.
+        leaf = leaves[next(names)] = tensor.detach()
+        return leaf.requires_grad_(backward and is_inexact(leaf)).clone()
+
+    with unchanged(model), default_dtype(dtype), torch.set_grad_enabled(backward):
+        copies = map_tensors(leaf_copy, list(args)), map_tensors(leaf_copy, kwargs)
+        given = dict(zip(leaves, tensors_in(copies), strict=True))
+        versions = {name: tensor._version for name, tensor in given.items()}
+        seed_all(seed)
+        output = model(*copies[0], **copies[1])
+
+        produced = {
+            # A number that the model took out of a tensor is compared as a tensor is.
+            name: torch.tensor(leaf, dtype=torch.float64) if isinstance(leaf, float) else leaf
+            for name, leaf in named_leaves(output, "output")
+        }
+        tensors = {name: leaf for name, leaf in produced.items() if isinstance(leaf, torch.Tensor)}
+        outcome = Outcome(
+            results={name: _own_memory(tensor, model) for name, tensor in tensors.items()},
+            others={name: leaf for name, leaf in produced.items() if name not in tensors},
+        )
+        for name, tensor in given.items():
+            if tensor._version != versions[name]:
+                outcome.results[f"{name} afterwards"] = tensor.detach()
+        for name, buffer in model.named_buffers():
+            outcome.results[f"buffer {name} afterwards"] = buffer.detach().clone()
+        if backward:
+            wanted = {
+                **{f"gradient of {n}": leaf for n, leaf in leaves.items() if leaf.requires_grad},
+                **{f"gradient of {n}": p for n, p in model.named_parameters() if p.requires_grad},
+            }
+            _differentiate(outcome, tensors, wanted, seed, cotangents)
+    return outcome
+
+
+def _differentiate(
+    outcome: Outcome,
+    outputs: dict[str, torch.Tensor],
+    wanted: dict[str, torch.Tensor],
+    seed: int,
+    cotangents: dict[str, torch.Tensor] | None,
+) -> None:
+    outputs = {name: tensor for name, tensor in outputs.items() if tensor.requires_grad}
+    if not wanted:
+        raise NoGradient("neither an input nor a parameter is differentiable")
+    if not outputs:
+        raise NoGradient("no output depends on a differentiable input or parameter")
+    if cotangents is None:
+        cotangents = {name: random_like(tensor, seed) for name, tensor in outputs.items()}
+    if cotangents.keys() != outputs.keys():
+        raise RuntimeError(
+            f"differentiable outputs are {', '.join(outputs)}, expected {', '.join(cotangents)}"
+        )
+    outcome.cotangents = cotangents
+    gradients = torch.autograd.grad(
+        list(outputs.values()),
+        list(wanted.values()),
+        [cotangents[name].to(tensor) for name, tensor in outputs.items()],
+        allow_unused=True,
+    )
+    outcome.gradients = dict(zip(wanted, gradients, strict=True))
+
+
+def draws_random_numbers(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dtype: torch.dtype | None
+) -> bool:
+    """Whether a call advances a random number generator of torch's."""
+    devices = {tensor.device for tensor in [*tensors_in(args), *model.parameters()]}
+
+    def states() -> list[torch.Tensor]:
+        gpu = [torch.cuda.get_rng_state(device) for device in devices if device.type == "cuda"]
+        return [torch.get_rng_state(), *gpu]
+
+    copies = map_tensors(torch.clone, list(args)), map_tensors(torch.clone, kwargs)
+    with unchanged(model), default_dtype(dtype), torch.no_grad():
+        seed_all(0)
+        before = states()
+        model(*copies[0], **copies[1])
+        return any(not torch.equal(a, b) for a, b in zip(before, states(), strict=True))

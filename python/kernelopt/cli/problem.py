@@ -1,0 +1,200 @@
+"""Loads a problem file: a Python file with ``Model``, ``get_inputs()`` and ``get_init_inputs()``."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib.machinery
+import importlib.util
+import inspect
+import itertools
+import random
+import re
+import sys
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import UsageError
+from .values import map_tensors
+
+_COUNTER = itertools.count()
+NAMES = ("Model", "get_inputs", "get_init_inputs")
+
+
+class ProblemError(UsageError):
+    """A file that is not a problem file, or whose own code raises."""
+
+
+@dataclass
+class Problem:
+    """A problem file's content.
+
+    Attributes:
+        path: the file.
+        model: an instance of its ``Model``, as constructed.
+        get_inputs: the file's function.
+        construct: makes another instance with the same random numbers.
+    """
+
+    path: Path
+    model: nn.Module
+    get_inputs: Callable[[], Any]
+    construct: Callable[[], nn.Module]
+
+    def inputs(self, seed: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Positional and keyword arguments of the model for one seed."""
+        seed_all(seed)
+        with own_code("get_inputs() raised"):
+            value = self.get_inputs()
+        args, kwargs = _as_arguments(value, self.model.forward)
+        return map_tensors(torch.Tensor.detach, args), map_tensors(torch.Tensor.detach, kwargs)
+
+    def duplicate(self) -> nn.Module:
+        """A second model with the same parameters and buffers that shares nothing with it."""
+        try:
+            return copy.deepcopy(self.model)
+        except Exception:
+            # Some models hold what cannot be copied: a generator, a lock, a non-leaf tensor.
+            twin = self.construct()
+            twin.load_state_dict(self.model.state_dict())
+            twin.train(self.model.training)
+            return twin
+
+
+def seed_all(seed: int) -> None:
+    random.seed(seed)
+    torch.manual_seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed)
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's type and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def own_code(what: str) -> Iterator[None]:
+    """Turns whatever the file's own code raises into a ProblemError that says where."""
+    try:
+        yield
+    except ProblemError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ProblemError(f"{what}: {one_line(error)}") from error
+
+
+def _binds(function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> bool:
+    try:
+        inspect.signature(function).bind(*args, **kwargs)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _is_keywords(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+
+
+def _as_arguments(
+    value: Any, function: Callable[..., Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What get_inputs() or get_init_inputs() returned, as a call's arguments.
+
+    The forms in use: a list or tuple of positional arguments, ``[args, kwargs]``, a dict of keyword
+    arguments, one value, None. Where a value reads two ways, the function's signature decides.
+    """
+    if value is None:
+        return (), {}
+    if _is_keywords(value) and _binds(function, (), value):
+        return (), value
+    if type(value) not in (list, tuple):
+        return (value,), {}
+    if (
+        len(value) == 2
+        and isinstance(value[0], (list, tuple))
+        and _is_keywords(value[1])
+        and _binds(function, value[0], value[1])
+    ):
+        return tuple(value[0]), value[1]
+    return tuple(value), {}
+
+
+@contextlib.contextmanager
+def imported(path: Path) -> Iterator[types.ModuleType]:
+    """The file as a module, for the duration of the context.
+
+    It is a member of a package of its own whose folder is the file's, so that it can import its
+    neighbours, relatively or by name. They are forgotten afterwards: the next file may have
+    neighbours of the same names.
+    """
+    if not path.exists():
+        raise ProblemError("no such file")
+    if not path.is_file():
+        raise ProblemError("not a file")
+    folder = path.resolve().parent
+    package = types.ModuleType(f"_kernelopt_problem_{next(_COUNTER)}")
+    package.__path__ = [str(folder)]
+    name = f"{package.__name__}.{re.sub(r'[^0-9a-zA-Z_]', '_', path.stem)}"
+    before = dict(sys.modules)
+    sys.modules[package.__name__] = package
+    sys.path.insert(0, str(folder))
+    try:
+        loader = importlib.machinery.SourceFileLoader(name, str(path.resolve()))
+        spec = importlib.util.spec_from_file_location(name, path.resolve(), loader=loader)
+        assert spec is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            # Compiled here rather than by the loader, which would leave bytecode in the folder.
+            code = loader.source_to_code(path.read_bytes(), str(path.resolve()))
+            exec(code, vars(module))
+        except SyntaxError as error:
+            raise ProblemError(f"line {error.lineno}: syntax error: {error.msg}") from error
+        except (Exception, SystemExit) as error:
+            raise ProblemError(f"importing it raised {one_line(error)}") from error
+        yield module
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(str(folder))
+        for key in set(sys.modules) - set(before):
+            file = getattr(sys.modules[key], "__file__", None)
+            if key.startswith(package.__name__) or (file and Path(file).parent == folder):
+                del sys.modules[key]
+
+
+@contextlib.contextmanager
+def load(path: Path, seed: int = 0) -> Iterator[Problem]:
+    """Imports a problem file and constructs its model.
+
+    Raises:
+        ProblemError: the file is missing, does not import, lacks a name, or its constructor raises.
+    """
+    seed_all(seed)
+    with imported(path) as module:
+        missing = [name for name in NAMES if not hasattr(module, name)]
+        if missing:
+            raise ProblemError(f"defines no {' and no '.join(missing)}")
+        not_callable = [name for name in NAMES if not callable(getattr(module, name))]
+        if not_callable:
+            raise ProblemError(f"{not_callable[0]} is not callable")
+
+        def construct() -> nn.Module:
+            seed_all(seed)
+            with own_code("get_init_inputs() raised"):
+                value = module.get_init_inputs()
+            args, kwargs = _as_arguments(value, module.Model)
+            with own_code("constructing Model raised"):
+                model = module.Model(*args, **kwargs)
+            if not isinstance(model, nn.Module):
+                raise ProblemError(f"Model() is a {type(model).__name__}, not a torch.nn.Module")
+            return model
+
+        yield Problem(path, construct(), module.get_inputs, construct)

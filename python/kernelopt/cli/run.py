@@ -1,0 +1,175 @@
+"""``kernelopt run``: maps the model of a problem file, checks it, times it and the original."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from . import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float32", "float16", "bfloat16", "float64")
+_STATUS_EXIT = {"ok": 0, "differs": 1, "not_replaced": 1, "error": 2}
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "run",
+        help="map the model of a problem file, check it against the original, time both",
+        description=(
+            "Maps the models of Python files that define Model, get_inputs() and "
+            "get_init_inputs(), checks each against the original, and times both. Exit status: 0 "
+            "all right, 1 a result differs, 2 bad usage or a file not of this form."
+        ),
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a Python file")
+    parser.add_argument(
+        "--device", help="cpu, cuda or cuda:N (default: cuda where kernelopt's kernels can run)"
+    )
+    parser.add_argument(
+        "--dtype", choices=DTYPES, help="of parameters and inputs (default: as the file has them)"
+    )
+    parser.add_argument(
+        "--no-backward", action="store_true", help="neither check nor time gradients"
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help='also check and time torch.compile(backend="kernelopt"), and time torch.compile',
+    )
+    parser.add_argument(
+        "--require-replaced", action="store_true", help="exit with 1 where nothing was replaced"
+    )
+    parser.add_argument(
+        "--json", metavar="PATH", help="write the results there as JSON (- for standard output)"
+    )
+    parser.add_argument(
+        "--seeds", type=_positive, default=3, metavar="N", help="seeds to check (default: 3)"
+    )
+    parser.add_argument(
+        "--check-seconds",
+        type=float,
+        default=300,
+        metavar="S",
+        help="begin no further check of a file after this time (default: 300)",
+    )
+    parser.add_argument("--verbose", action="store_true", help="show tracebacks and every tensor")
+    parser.set_defaults(run=run)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
+    return value
+
+
+def pick_device(name: str | None) -> torch.device:
+    """The device a user named, or the default one.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    import torch
+
+    from .. import unavailable_reason
+
+    if name is None:
+        usable = torch.cuda.is_available() and not unavailable_reason()
+        name = "cuda" if usable else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device: expected cpu, cuda or cuda:N, got {name}") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device: expected cpu, cuda or cuda:N, got {name}")
+    if device.type == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise UsageError(f"--device: {name} was asked for, but torch sees no CUDA device")
+    index = torch.cuda.current_device() if device.index is None else device.index
+    if index >= torch.cuda.device_count():
+        raise UsageError(f"--device: there is no {name}, torch sees {torch.cuda.device_count()}")
+    return torch.device("cuda", index)
+
+
+def _strict_json(value: Any) -> Any:
+    """JSON has no infinity and no NaN: null stands for them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _strict_json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_strict_json(item) for item in value]
+    return value
+
+
+def _forget_compiled() -> None:
+    """Graphs of one file's models must not count against the next one's."""
+    if "torch._dynamo" in sys.modules:
+        sys.modules["torch._dynamo"].reset()
+
+
+def run(options: argparse.Namespace) -> int:
+    import torch
+
+    from .. import __version__
+    from .problem import ProblemError
+    from .render import Output
+    from .report import show_result, show_summary
+    from .solve import solve
+
+    device = pick_device(options.device)
+    name = "CPU"
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        name = torch.cuda.get_device_name(device)
+    # With JSON on standard output, everything else goes to standard error.
+    output = Output(sys.stderr if options.json == "-" else sys.stdout)
+    output.line(f"kernelopt {__version__}, torch {torch.__version__}, {device} ({name})")
+    results = []
+    for path in options.files:
+        output.line(f"\n{path}")
+        with contextlib.redirect_stdout(sys.stderr if options.json == "-" else sys.stdout):
+            try:
+                result = solve(path, device, options)
+            except ProblemError as error:
+                result = {"file": path, "status": "error", "message": str(error)}
+                if options.verbose:
+                    traceback.print_exception(error.__cause__ or error)
+                print(f"kernelopt run: {path}: {error}", file=sys.stderr)
+        show_result(output, result, options.verbose)
+        results.append(result)
+        _forget_compiled()
+    show_summary(output, results)
+    status = max(_STATUS_EXIT[result["status"]] for result in results)
+    document = {
+        "kernelopt": __version__,
+        "torch": torch.__version__,
+        "device": str(device),
+        "device_name": name,
+        "exit_status": status,
+        "results": results,
+    }
+    if options.json:
+        text = json.dumps(_strict_json(document), indent=2, allow_nan=False)
+        _write(options.json, text)
+    return status
+
+
+def _write(path: str, text: str) -> None:
+    if path == "-":
+        print(text)
+        return
+    try:
+        with open(path, "w") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        raise UsageError(f"--json: cannot write {path}: {error.strerror}") from None

@@ -1,0 +1,143 @@
+"""Everything ``kernelopt run`` does with one problem file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .check import Checker, CheckReport
+from .evaluate import default_dtype
+from .problem import Problem, load, one_line, own_code
+from .reference import Reference, release
+from .timing import forward_step, measure, training_step
+from .values import move_model
+
+
+def map_model(model: nn.Module) -> tuple[nn.Module, list[dict[str, str]]]:
+    """The model as ``kernelopt.optimize`` maps it, and its report."""
+    from .. import optimize
+
+    mapped, report = optimize(model)
+    return mapped, report
+
+
+def solve(path: str, device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
+    """The result of one file, as ``--json`` writes it.
+
+    Raises:
+        ProblemError: the file is not of the form, or its own code raises.
+    """
+    dtype = getattr(torch, options.dtype) if options.dtype else None
+    with load(Path(path)) as problem:
+        return _Solver(problem, path, device, dtype, options).result()
+
+
+class _Solver:
+    def __init__(
+        self,
+        problem: Problem,
+        path: str,
+        device: torch.device,
+        dtype: torch.dtype | None,
+        options: argparse.Namespace,
+    ) -> None:
+        self.problem, self.path, self.device, self.dtype = problem, path, device, dtype
+        self.options = options
+
+    def _fresh_model(self) -> nn.Module:
+        with own_code(f"moving the model to {self.device} raised"):
+            return move_model(self.problem.duplicate(), self.device, self.dtype)
+
+    def result(self) -> dict[str, Any]:
+        result: dict[str, Any] = {"file": self.path, "status": "ok", "message": ""}
+        original = self._fresh_model()
+        try:
+            mapped, report = map_model(self._fresh_model())
+        except Exception as error:
+            return {**result, "status": "differs", "message": f"optimize raised {one_line(error)}"}
+        if original.state_dict().keys() != mapped.state_dict().keys():
+            result.update(status="differs", message="the mapped model's state_dict keys differ")
+        candidates = {"kernelopt": mapped}
+        if self.options.compile:
+            candidates["compile"] = torch.compile(self._fresh_model(), backend="kernelopt")
+        reference = Reference(self.problem.duplicate, self.device, self.dtype)
+        checker = Checker(
+            self.problem,
+            original,
+            candidates,
+            reference,
+            self.device,
+            self.dtype,
+            backward=not self.options.no_backward,
+            split_products=_splits_products(),
+        )
+        checked = checker.run(self.options.seeds, self.options.check_seconds)
+        replacements = [asdict(entry) for entry in report]
+        replaced = sum(entry["action"] != "kept" for entry in replacements)
+        if not checked.ok:
+            result.update(status="differs", message="a result differs from the original")
+        elif result["status"] == "ok" and self.options.require_replaced and not replaced:
+            result.update(status="not_replaced", message="nothing was replaced")
+        result.update(
+            dtype=str(self.dtype or "as in the file").removeprefix("torch."),
+            mode=checked.mode,
+            mode_reason=checked.mode_reason,
+            reference=reference.place,
+            reference_reason=reference.reason,
+            backward_skipped=checked.backward_skipped,
+            replacements=replacements,
+            replaced=replaced,
+            comparisons=[asdict(row) for row in checked.comparisons],
+            skipped=[{"case": case, "reason": reason} for case, reason in checked.skipped],
+        )
+        result["times"] = self._times(original, candidates, checker, checked)
+        return result
+
+    def _times(
+        self,
+        original: nn.Module,
+        candidates: dict[str, nn.Module],
+        checker: Checker,
+        checked: CheckReport,
+    ) -> list[dict[str, Any]]:
+        models = {"original": original, "kernelopt": candidates["kernelopt"]}
+        if self.options.compile:
+            models["torch.compile"] = torch.compile(original)
+            models["torch.compile, kernelopt"] = candidates["compile"]
+        args, kwargs = checker.inputs(0)
+        passes: dict[str, Callable[..., Callable[[], Any]]] = {"forward": forward_step}
+        if not checked.backward_skipped:
+            passes["forward+backward"] = training_step
+        rows: list[dict[str, Any]] = []
+        for name, make_step in passes.items():
+            steps, errors = {}, {}
+            with default_dtype(self.dtype):
+                for label, model in models.items():
+                    try:
+                        steps[label] = make_step(model, args, kwargs, checked.changes_inputs)
+                        steps[label]()
+                    except Exception as error:
+                        steps.pop(label, None)
+                        errors[label] = one_line(error)
+                        release(self.device)
+                timings = measure(steps, self.device)
+            for label in models:
+                row = asdict(timings[label]) if label in timings else {"error": errors[label]}
+                rows.append({"pass": name, "model": label, **row})
+            del steps
+            release(self.device)
+        return rows
+
+
+def _splits_products() -> bool:
+    """Whether float32 convolutions on a GPU run in kernelopt's default precision."""
+    from .. import Precision
+    from ..ops._convolution import current_precision
+
+    return current_precision() == Precision.DEFAULT

@@ -69,20 +69,22 @@ struct Gelu {
 /// the same function with one exponential and no cancellation for negative z.
 struct GeluTanh {
   template <typename A>
-  static KERNELOPT_HOST_DEVICE A sigmoid_2u(A z) {
+  static KERNELOPT_HOST_DEVICE A exp_minus_2u(A z) {
     using std::exp;
-    const A two_u = A(1.59576912160573071176) * (z + A(0.044715) * z * z * z);
-    return A(1) / (A(1) + exp(-two_u));
+    return exp(A(-1.59576912160573071176) * (z + A(0.044715) * z * z * z));
   }
   template <typename A>
   static KERNELOPT_HOST_DEVICE A forward(A z) {
-    return z * sigmoid_2u(z);
+    return z / (A(1) + exp_minus_2u(z));
   }
   template <typename A>
   static KERNELOPT_HOST_DEVICE A derivative(A z) {
-    const A s = sigmoid_2u(z);
+    const A e = exp_minus_2u(z);
+    const A s = A(1) / (A(1) + e);
+    // 1 - s without the cancellation near s = 1: the slope of 2u would multiply its error by 20.
+    const A rest = e < A(1) ? e * s : A(1) - s;
     const A two_u_slope = A(1.59576912160573071176) * (A(1) + A(0.134145) * z * z);
-    return s + z * s * (A(1) - s) * two_u_slope;
+    return s + z * s * rest * two_u_slope;
   }
 };
 

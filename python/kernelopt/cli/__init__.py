@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 
-COMMANDS = ("run", "info", "bench")
+COMMANDS = ("run", "bench", "info", "selftest")
 
 
 class UsageError(Exception):

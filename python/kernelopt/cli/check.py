@@ -28,6 +28,12 @@ VARIANTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 _PERTURBED_RUNS = 8
 
 
+def _if_floating(
+    change: Callable[[torch.Tensor], torch.Tensor], tensor: torch.Tensor
+) -> torch.Tensor:
+    return change(tensor) if tensor.is_floating_point() else tensor
+
+
 @dataclass
 class CheckReport:
     """What was checked and how it came out.
@@ -134,11 +140,15 @@ class Checker:
             yield Case("seed 0, no_grad", 0, args, kwargs, False)
         if any(tensor.is_floating_point() for tensor in tensors_in((args, kwargs))):
             for name, change in VARIANTS.items():
-                varied = map_tensors(
-                    lambda x, f=change: f(x) if x.is_floating_point() else x, (args, kwargs)
+                change = functools.partial(_if_floating, change)
+                yield Case(
+                    name,
+                    0,
+                    map_tensors(change, args),
+                    map_tensors(change, kwargs),
+                    self.backward,
+                    is_variant=True,
                 )
-                yield Case(name, 0, *varied, self.backward, is_variant=True)
-                del varied
         for seed in range(1, seeds):
             yield Case(f"seed {seed}", seed, *self.inputs(seed), self.backward)
 
@@ -243,8 +253,8 @@ class Checker:
             for run in range(_PERTURBED_RUNS):
                 generator.manual_seed(run)
                 with torch.no_grad():
-                    for parameter, value in zip(parameters, saved, strict=True):
-                        parameter.copy_(moved(value))
+                    for parameter, before in zip(parameters, saved, strict=True):
+                        parameter.copy_(moved(before))
                 args, kwargs = map_tensors(moved, (case.args, case.kwargs))
                 shifted = replace(case, args=args, kwargs=kwargs)
                 outcome = self._evaluate(self.original, shifted, original.cotangents or None)
@@ -261,6 +271,6 @@ class Checker:
                 raise
         finally:
             with torch.no_grad():
-                for parameter, value in zip(parameters, saved, strict=True):
-                    parameter.copy_(value)
+                for parameter, before in zip(parameters, saved, strict=True):
+                    parameter.copy_(before)
         return worst

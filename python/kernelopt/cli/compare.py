@@ -17,7 +17,8 @@ _CHUNK = 1 << 24  # elements compared at once
 
 @dataclass
 class Comparison:
-    """One tensor of one case. Errors are the largest absolute differences from the reference.
+    """One tensor of one case. Errors are the largest absolute differences from the reference, NaN
+    where there was nothing to measure.
 
     Attributes:
         case: which inputs.
@@ -34,10 +35,10 @@ class Comparison:
     case: str
     path: str
     quantity: str
-    error_original: float = 0.0
-    error_kernelopt: float = 0.0
-    bound: float = 0.0
-    scale: float = 0.0
+    error_original: float = math.nan
+    error_kernelopt: float = math.nan
+    bound: float = math.nan
+    scale: float = math.nan
     ok: bool = True
     note: str = ""
 

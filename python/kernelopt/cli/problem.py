@@ -1,4 +1,4 @@
-"""Loads a problem file: a Python file with ``Model``, ``get_inputs()`` and ``get_init_inputs()``."""
+"""Loads a problem file: ``Model``, ``get_inputs()`` and ``get_init_inputs()``."""
 
 from __future__ import annotations
 

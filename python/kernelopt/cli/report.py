@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .render import Output, duration
 
 _SHOWN_FAILURES = 10
+_SHOWN_NAMES = 3
 _LABELS = {"kernelopt": "kernelopt", "compile": "torch.compile, kernelopt"}
 
 
 def show_result(output: Output, result: dict[str, Any], verbose: bool) -> None:
     """Everything about one file."""
-    if result["status"] == "error":
-        output.line(f"  error: {result['message']}")
-        return
-    if "comparisons" not in result:
-        output.line(f"  {result['message']}")
-        return
-    _show_replacements(output, result["replacements"])
-    _show_checks(output, result, verbose)
-    _show_times(output, result["times"])
+    if "mapping" in result:
+        _show_mapping(output, result["mapping"])
+        _show_checks(output, result, verbose)
+        _show_times(output, result["times"])
     output.line(f"  {verdict(result)}")
 
 
@@ -30,26 +27,34 @@ def verdict(result: dict[str, Any]) -> str:
     return f"{result['status'].replace('_', ' ')}: {result['message']}"
 
 
-def _show_replacements(output: Output, entries: list[dict[str, str]]) -> None:
-    if not entries:
-        output.line("  nothing to replace")
-        return
-    rows = [
-        [entry["name"] or "(model)", entry["kind"], entry["action"], entry["op"], entry["reason"]]
-        for entry in entries
-    ]
-    output.table(["module", "kind", "action", "op", "reason"], rows, text_columns=5)
+def _show_mapping(output: Output, mapping: dict[str, Any]) -> None:
+    """What became of each module and operation; those that differ in name alone share a row."""
+    output.line(
+        f"  {mapping['model']}: {mapping['replaced']} replaced, {mapping['fused']} fused, "
+        f"{mapping['kept']} kept; graph: {mapping['graph']}"
+    )
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for entry in mapping["entries"]:
+        what = tuple(entry[key] for key in ("action", "kind", "op", "reason"))
+        groups.setdefault(what, []).append(entry["name"])
+    rows = []
+    for what, names in groups.items():
+        more = f", ... ({len(names)})" if len(names) > _SHOWN_NAMES else ""
+        rows.append([", ".join(names[:_SHOWN_NAMES]) + more, *what])
+    if rows:
+        output.table(["where", "action", "what", "op", "why"], rows, text_columns=5)
 
 
 def _ratio(row: dict[str, Any]) -> float:
     """How much of what is allowed a comparison used up."""
     if not row["ok"]:
-        return float("inf")
+        return math.inf
     return row["error_kernelopt"] / row["bound"] if row["bound"] else 0.0
 
 
 def _worst(rows: list[dict[str, Any]]) -> list[str]:
     """The errors of the row nearest to its bound, relative to its scale."""
+    rows = [row for row in rows if not math.isnan(row["bound"])]
     if not rows:
         return ["", "", ""]
     worst = max(rows, key=_ratio)
@@ -70,38 +75,43 @@ def _show_checks(output: Output, result: dict[str, Any], verbose: bool) -> None:
         groups.setdefault((row["case"], row["path"]), []).append(row)
     rows = []
     for (case, path), members in groups.items():
-        ok = all(row["ok"] for row in members)
+        ok = "ok" if all(row["ok"] for row in members) else "DIFFERS"
         gradients = [row for row in members if row["quantity"].startswith("gradient")]
-        others = [row for row in members if row not in gradients]
-        rows.append(
-            [case, _LABELS[path], "ok" if ok else "DIFFERS", *_worst(others), *_worst(gradients)]
-        )
+        others = [row for row in members if not row["quantity"].startswith("gradient")]
+        rows.append([case, _LABELS[path], ok, *_worst(others), *_worst(gradients)])
         if verbose:
-            rows += [["", "", row["quantity"], *_worst([row]), "", "", ""] for row in members]
+            rows += [["", "", row["quantity"], *_worst([row]), "", "", ""] for row in others]
+            rows += [["", "", row["quantity"], "", "", "", *_worst([row])] for row in gradients]
     columns = ["inputs", "model", "verdict", "original", "kernelopt", "allowed"]
     columns += ["gradients: original", "kernelopt", "allowed"]
     output.table(columns, rows, text_columns=3)
     for case in result["skipped"]:
         output.line(f"  left out: {case['case']}: {case['reason']}")
-    second = {row["quantity"] for row in result["comparisons"] if row["ok"] and row["note"]}
-    if second:
+    second_look = {row["quantity"] for row in result["comparisons"] if row["ok"] and row["note"]}
+    if second_look:
         output.line(
-            f"  second look: {', '.join(sorted(second))}: the original moves as far when its "
+            f"  second look: {', '.join(sorted(second_look))}: the original moves as far when its "
             "inputs and parameters change by a rounding error"
         )
-    failures = [row for row in result["comparisons"] if not row["ok"]]
-    for row in failures[:_SHOWN_FAILURES]:
+    _show_failures(output, [row for row in result["comparisons"] if not row["ok"]])
+
+
+def _show_failures(output: Output, rows: list[dict[str, Any]]) -> None:
+    """What is wrong, once for all the cases in which it is."""
+    failures: dict[str, list[str]] = {}
+    for row in rows:
         detail = row["note"]
         if detail == "differs":
             detail = (
                 f"error {row['error_kernelopt']:.3g}, allowed {row['bound']:.3g}, "
                 f"largest value {row['scale']:.3g}"
             )
-        output.line(
-            f"  DIFFERS: {row['case']}: {_LABELS[row['path']]}: {row['quantity']}: {detail}"
-        )
+        text = f"{_LABELS[row['path']]}: {row['quantity']}: {detail}"
+        failures.setdefault(text, []).append(row["case"])
+    for text, cases in list(failures.items())[:_SHOWN_FAILURES]:
+        output.line(f"  DIFFERS: {text} ({', '.join(cases)})")
     if len(failures) > _SHOWN_FAILURES:
-        output.line(f"  and {len(failures) - _SHOWN_FAILURES} more")
+        output.line(f"  and {len(failures) - _SHOWN_FAILURES} more differences")
 
 
 def _show_times(output: Output, times: list[dict[str, Any]]) -> None:
@@ -109,7 +119,7 @@ def _show_times(output: Output, times: list[dict[str, Any]]) -> None:
     rows = []
     for row in times:
         if "error" in row:
-            rows.append([row["pass"], row["model"], "failed", "", "", row["error"]])
+            output.line(f"  {row['pass']}, {row['model']}: not timed: {row['error']}")
             continue
         original = base[row["pass"]]
         rows.append(
@@ -122,9 +132,9 @@ def _show_times(output: Output, times: list[dict[str, Any]]) -> None:
                 f"{original / row['median']:.2f}x" if original else "",
             ]
         )
-    output.table(
-        ["pass", "model", "median", "quartiles", "measured", "speed"], rows, text_columns=2
-    )
+    if rows:
+        columns = ["pass", "model", "median", "quartiles", "measured", "speed"]
+        output.table(columns, rows, text_columns=2)
 
 
 def speed(result: dict[str, Any], name: str) -> str:
@@ -140,15 +150,11 @@ def show_summary(output: Output, results: list[dict[str, Any]]) -> None:
     """One line a file, where there are several."""
     if len(results) < 2:
         return
-    rows = [
-        [
-            result["file"],
-            verdict(result),
-            str(result.get("replaced", "")),
-            speed(result, "forward"),
-            speed(result, "forward+backward"),
-        ]
-        for result in results
-    ]
+    rows = []
+    for result in results:
+        mapping = result.get("mapping")
+        replaced = str(mapping["replaced"] + mapping["fused"]) if mapping else ""
+        passes = [speed(result, name) for name in ("forward", "forward+backward")]
+        rows.append([result["file"], verdict(result), replaced, *passes])
     output.line("\nsummary")
     output.table(["file", "verdict", "replaced", "forward", "with backward"], rows, text_columns=2)

@@ -11,20 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..mapping import optimize, report
+from ..mapping.backend import register
 from .check import Checker, CheckReport
 from .evaluate import default_dtype
 from .problem import Problem, load, one_line, own_code
 from .reference import Reference, release
 from .timing import forward_step, measure, training_step
 from .values import move_model
-
-
-def map_model(model: nn.Module) -> tuple[nn.Module, list[dict[str, str]]]:
-    """The model as ``kernelopt.optimize`` maps it, and its report."""
-    from .. import optimize
-
-    mapped, report = optimize(model)
-    return mapped, report
 
 
 def solve(path: str, device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
@@ -58,14 +52,16 @@ class _Solver:
         result: dict[str, Any] = {"file": self.path, "status": "ok", "message": ""}
         original = self._fresh_model()
         try:
-            mapped, report = map_model(self._fresh_model())
+            mapped = optimize(self._fresh_model())
         except Exception as error:
             return {**result, "status": "differs", "message": f"optimize raised {one_line(error)}"}
         if original.state_dict().keys() != mapped.state_dict().keys():
             result.update(status="differs", message="the mapped model's state_dict keys differ")
-        candidates = {"kernelopt": mapped}
+        candidates: dict[str, Any] = {"kernelopt": mapped}
         if self.options.compile:
-            candidates["compile"] = torch.compile(self._fresh_model(), backend="kernelopt")
+            register()  # a source tree has no entry point that would
+            candidates["compile"] = self._fresh_model()
+            candidates["compile"].compile(backend="kernelopt")
         reference = Reference(self.problem.duplicate, self.device, self.dtype)
         checker = Checker(
             self.problem,
@@ -78,8 +74,10 @@ class _Solver:
             split_products=_splits_products(),
         )
         checked = checker.run(self.options.seeds, self.options.check_seconds)
-        replacements = [asdict(entry) for entry in report]
-        replaced = sum(entry["action"] != "kept" for entry in replacements)
+        mapping = report(
+            mapped
+        ).to_dict()  # complete only now: graphs are traced by the first calls
+        replaced = mapping["replaced"] + mapping["fused"]
         if not checked.ok:
             result.update(status="differs", message="a result differs from the original")
         elif result["status"] == "ok" and self.options.require_replaced and not replaced:
@@ -91,8 +89,7 @@ class _Solver:
             reference=reference.place,
             reference_reason=reference.reason,
             backward_skipped=checked.backward_skipped,
-            replacements=replacements,
-            replaced=replaced,
+            mapping=mapping,
             comparisons=[asdict(row) for row in checked.comparisons],
             skipped=[{"case": case, "reason": reason} for case, reason in checked.skipped],
         )
@@ -102,11 +99,11 @@ class _Solver:
     def _times(
         self,
         original: nn.Module,
-        candidates: dict[str, nn.Module],
+        candidates: dict[str, Any],
         checker: Checker,
         checked: CheckReport,
     ) -> list[dict[str, Any]]:
-        models = {"original": original, "kernelopt": candidates["kernelopt"]}
+        models: dict[str, Any] = {"original": original, "kernelopt": candidates["kernelopt"]}
         if self.options.compile:
             models["torch.compile"] = torch.compile(original)
             models["torch.compile, kernelopt"] = candidates["compile"]

@@ -1,0 +1,172 @@
+"""The graph layer: what only the running model shows is rewritten in the graphs Dynamo captures.
+
+The layer stands where ``model.compile()`` would put torch's compiler. Dynamo captures the graphs,
+the rewrite puts kernelopt's functions in, and torch runs the result operation by operation: no
+Inductor, nothing is compiled. Where the first call finds nothing to rewrite, the layer takes itself
+away.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import _registration
+from .report import MODEL_NAME, Entry, Report
+
+_ROOT = "L['model']"  # the path of the model in the function that Dynamo traces
+UNKNOWN = "*"
+
+
+class GraphBackend:
+    """The Dynamo backend of one model: rewrites each graph and gathers the findings.
+
+    Dynamo keeps backends alive, so it does not refer to the model.
+
+    Args:
+        selected: whether what a module does may be rewritten, by name; None for every one.
+    """
+
+    def __init__(self, selected: Callable[[str], bool] | None):
+        self.selected = selected
+        self.findings: list[Entry] = []
+        self.graphs = 0
+        self.ran = False
+        self.hook_guards: bool | None = None
+
+    def __call__(self, graph_module: torch.fx.GraphModule, inputs: list) -> Callable[..., Any]:
+        from .rewrite import rewrite
+
+        # By default Dynamo leaves out the guards that notice hooks added later. Guards are built
+        # after this call; the layer then sets the option back.
+        config: Any = torch._dynamo.config
+        if self.hook_guards is None:
+            self.hook_guards = config.skip_nnmodule_hook_guards
+        config.skip_nnmodule_hook_guards = False
+
+        self.graphs += 1
+        found = rewrite(graph_module, compiled=False, name_of=_name_of, selected=self._selected)
+        self.findings += [finding for finding in found if finding not in self.findings]
+        run = graph_module.forward
+
+        def call(*args: Any) -> Any:
+            self.ran = True
+            return run(*args)
+
+        return call
+
+    def restore_options(self) -> None:
+        if self.hook_guards is not None:
+            config: Any = torch._dynamo.config
+            config.skip_nnmodule_hook_guards = self.hook_guards
+            self.hook_guards = None
+
+    def _selected(self, name: str) -> bool:
+        if self.selected is None:
+            return True
+        return not name.startswith(UNKNOWN) and self.selected("" if name == MODEL_NAME else name)
+
+
+def _name_of(node: torch.fx.Node) -> str:
+    """The module that a node belongs to, by its name in the model; from "*" on where it is in a
+    part that was traced on its own, after a graph break."""
+    from .nodes import module_path
+
+    path = module_path(node)
+    if not path and __file__ in (node.meta.get("stack_trace") or ""):
+        return MODEL_NAME
+    if path.startswith(_ROOT):
+        return path.removeprefix(_ROOT).removeprefix(".") or MODEL_NAME
+    _, dot, rest = path.partition(".")
+    return UNKNOWN + dot + rest
+
+
+class GraphLayer:
+    """What calling an optimized model runs.
+
+    Args:
+        model: the model whose ``_compiled_call_impl`` this is.
+        report: where the findings go.
+        selected: whether what a module does may be rewritten, by name; None for every one.
+        strict: raise Dynamo's errors instead of running the model as it was.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        report: Report,
+        selected: Callable[[str], bool] | None,
+        strict: bool,
+    ):
+        self.model = model
+        self.report = report
+        self.strict = strict
+        self.backend = GraphBackend(selected)
+        self.compiled: Callable[..., Any] | None = None
+        report.graph = "waits for the first call"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        # A compiler or a transform from outside takes the model as it is.
+        if (
+            torch.compiler.is_compiling()
+            or _registration._in_transform()
+            or torch.jit.is_tracing()
+            or torch.fx._symbolic_trace.is_fx_symbolic_tracing()
+        ):
+            return self.model._call_impl(*args, **kwargs)
+        backend, graphs = self.backend, self.backend.graphs
+        backend.ran = False
+        try:
+            if self.compiled is None:
+                self.compiled = _compile(self.model, backend)
+            result = self.compiled(*args, **kwargs)
+        except Exception as error:
+            if self.strict or backend.ran or not _is_dynamos(error):
+                raise
+            result = self.model._call_impl(*args, **kwargs)  # an error of the user's is raised here
+            first_line = next(iter(str(error).splitlines()), "")
+            self._leave(f"off: Dynamo failed with {type(error).__name__}: {first_line}")
+            return result
+        finally:
+            backend.restore_options()
+        if backend.graphs != graphs:
+            self._note(first=graphs == 0)
+        return result
+
+    def _note(self, first: bool) -> None:
+        """After a call in which Dynamo captured graphs."""
+        findings = self.backend.findings
+        self.report.operations[:] = findings
+        if any(finding.action != "kept" for finding in findings):
+            self.report.graph = f"rewritten ({self.backend.graphs} graphs)"
+        elif first:
+            self._leave("off: nothing to rewrite")
+
+    def _leave(self, state: str) -> None:
+        self.report.graph = state
+        self.model._compiled_call_impl = None
+
+
+def _is_dynamos(error: Exception) -> bool:
+    from torch._dynamo.exc import TorchDynamoException
+
+    return isinstance(error, TorchDynamoException)
+
+
+def _compile(model: nn.Module, backend: GraphBackend) -> Callable[..., Any]:
+    """The model's call under Dynamo."""
+    from .backend import register
+
+    register()
+
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        return model._call_impl(*args, **kwargs)
+
+    # Dynamo keeps its graphs, and counts recompilations, by code object: each model needs its own.
+    code = traced.__code__.replace(co_name="optimized_call")
+    function = types.FunctionType(code, traced.__globals__, code.co_name, None, traced.__closure__)
+    return torch.compile(function, backend=backend)

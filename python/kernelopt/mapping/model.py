@@ -1,0 +1,168 @@
+"""``optimize``, ``restore`` and ``report``: mapping a whole model, and taking it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+from torch import nn
+
+from .graph import GraphLayer
+from .modules import Sequential, plan_modules
+from .report import Report
+
+Model = TypeVar("Model", bound=nn.Module)
+Selection = str | Sequence[str] | Callable[[str, nn.Module], bool]
+
+_ATTRIBUTE = "_kernelopt_mapping"
+
+
+class _Mapping:
+    """What was done to a model. It lives in the model's ``__dict__``, so copies and pickles of the
+    model carry it, and bring their own graph layer back with it."""
+
+    def __init__(self, model: nn.Module, report: Report):
+        self.model = model
+        self.report = report
+        self.originals: list[tuple[nn.Module, type[nn.Module]]] = []
+        self.names: frozenset[str] | None = None
+        self.strict = False
+        self.has_graph = False
+
+    def attach_graph(self) -> None:
+        self.has_graph = True
+        selected = None if self.names is None else self.names.__contains__
+        layer = GraphLayer(self.model, self.report, selected, self.strict)
+        # Not by setattr: while a copy is being made, the model has no attributes yet.
+        self.model.__dict__["_compiled_call_impl"] = layer
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.has_graph:
+            self.report.operations.clear()
+            self.attach_graph()
+
+
+def optimize(
+    model: Model,
+    *,
+    graph: bool = True,
+    only: Selection | None = None,
+    strict: bool = False,
+) -> Model:
+    """Maps a model onto kernelopt's ops, in place.
+
+    Modules of exactly torch's classes (``nn.Conv1d``, ``nn.ConvTranspose1d``, depthwise and 1x1
+    ``nn.Conv2d``, ``nn.GELU``) become kernelopt's, neighbours in ``nn.Sequential`` run as one op,
+    and what only ``forward`` shows (``a + b``, ``F.gelu(self.conv(x))``, a GELU written out, two
+    convolutions held as attributes) is rewritten in the graphs that Dynamo captures from the first
+    call on. Nothing is compiled: torch runs the graphs operation by operation. Modules stay the
+    same objects with the same parameters, hooks, and state_dict keys; a subclass, or whatever
+    kernelopt has no op for, runs as it was. :func:`kernelopt.report` tells what became of each
+    part, and :func:`kernelopt.restore` undoes it all. To optimize a model once more begins anew.
+
+    Args:
+        model: any module, in training or in eval mode, on any device.
+        graph: whether to rewrite graphs as well. Switch it off for models that are wrapped in
+            ``nn.DataParallel``.
+        only: which modules to change: a glob pattern on their names ("encoder.*"), several
+            patterns, or a function of name and module. The model's own name is "". Default all.
+        strict: raise Dynamo's errors. By default a model on which Dynamo fails runs as it was, and
+            the report says so.
+
+    Returns:
+        ``model``.
+
+    Raises:
+        TypeError: ``model`` is not a module.
+    """
+    restore(model)
+    mapping = _Mapping(model, Report(_class_name(model)))
+    mapping.names = None if only is None else _selected_names(model, only)
+    mapping.strict = strict
+    plan = plan_modules(model, _selector(mapping.names))
+    mapping.report.modules = plan.entries
+    mapping.originals = [(module, type(module)) for module in plan.changes]
+    for module, becomes in plan.changes.items():
+        module.__class__ = becomes
+    model.__dict__[_ATTRIBUTE] = mapping
+    if not graph:
+        mapping.report.graph = "off: graph=False"
+    elif model._compiled_call_impl is not None:
+        mapping.report.graph = "off: the model is compiled already"
+    elif all(_is_transparent(module) for module in model.modules()):
+        mapping.report.graph = "off: every part is a module of torch's"
+    else:
+        mapping.attach_graph()
+    return model
+
+
+def restore(model: Model) -> Model:
+    """Undoes :func:`optimize`: every module gets its class back, and the graph layer goes.
+
+    Returns:
+        ``model``; one that was not optimized is unchanged.
+
+    Raises:
+        TypeError: ``model`` is not a module.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"kernelopt: expected model to be an nn.Module, got {_class_name(model)}")
+    mapping = model.__dict__.pop(_ATTRIBUTE, None)
+    if mapping is not None:
+        for module, original in mapping.originals:
+            module.__class__ = original
+        if isinstance(model._compiled_call_impl, GraphLayer):
+            model._compiled_call_impl = None
+    return model
+
+
+def report(model: nn.Module) -> Report:
+    """What :func:`optimize` did to a model, or, for another model, what it would do to its modules.
+
+    The findings in graphs are there after the model's first call, and grow with it. Printed, the
+    report is a table; ``to_dict()`` gives it in plain types.
+
+    Raises:
+        TypeError: ``model`` is not a module.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"kernelopt: expected model to be an nn.Module, got {_class_name(model)}")
+    mapping = model.__dict__.get(_ATTRIBUTE)
+    if mapping is not None:
+        return mapping.report
+    entries = plan_modules(model, _selector(None)).entries
+    return Report(_class_name(model), entries, graph="off: not optimized")
+
+
+def _class_name(model: object) -> str:
+    return type(model).__name__
+
+
+def _selected_names(model: nn.Module, only: Selection) -> frozenset[str]:
+    if callable(only):
+        chosen = only
+    else:
+        patterns = [only] if isinstance(only, str) else list(only)
+
+        def chosen(name: str, module: nn.Module) -> bool:
+            return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+    uses = model.named_modules(remove_duplicate=False)
+    return frozenset(name for name, module in uses if chosen(name, module))
+
+
+def _selector(names: frozenset[str] | None) -> Callable[[str], bool]:
+    return (lambda name: True) if names is None else names.__contains__
+
+
+def _is_transparent(module: nn.Module) -> bool:
+    """Whether nothing but its parts' calls can happen in a module's forward."""
+    if "forward" in module.__dict__:
+        return False
+    if type(module) in (nn.Sequential, Sequential):
+        return True
+    return not module._modules and type(module).__module__.startswith(
+        ("torch.nn.", "kernelopt.nn.")
+    )

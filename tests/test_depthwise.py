@@ -1,0 +1,134 @@
+"""depthwise_conv2d against torch.nn.functional.conv2d with one group a channel."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import kernelopt
+from kernelopt._arguments import activation_code
+from op_suite import ConvolutionSuite
+from support import ACTIVATIONS, DTYPES, LAYOUTS, Case, pairwise, with_activation
+
+GEOMETRY = ("stride", "padding", "dilation")
+
+
+def fits(case: Case) -> bool:
+    return case["padding"] != "same" or case["stride"] == 1
+
+
+def torch_depthwise(input, weight, bias=None, **arguments):
+    return F.conv2d(input, weight, bias, groups=input.shape[-3], **arguments)
+
+
+class TestDepthwiseConv2d(ConvolutionSuite):
+    op = "depthwise_conv2d"
+    cases = pairwise(
+        {
+            "dtype": DTYPES,
+            "activation": ACTIVATIONS,
+            "layout": LAYOUTS,
+            "size": [(2, 3, 9, 11), (1, 8, 35, 70), (3, 33, 12, 5)],
+            "multiplier": [1, 2],
+            "kernel_size": [(1, 1), (3, 3), (2, 5), (7, 7)],
+            "bias": [False, True],
+            "stride": [1, 2, (1, 3)],
+            "padding": [3, (6, 7), "same"],
+            "dilation": [1, (2, 1)],
+        },
+        fits,
+    )
+    gradient_cases = pairwise(
+        {
+            "activation": ACTIVATIONS,
+            "size": [(1, 2, 3, 4), (2, 1, 4, 3)],
+            "multiplier": [1, 2],
+            "kernel_size": [(1, 2), (3, 2)],
+            "bias": [False, True],
+            "stride": [1, (2, 1)],
+            "padding": [1, (1, 2), "same"],
+            "dilation": [1, 2],
+        },
+        lambda case: fits(case) and (case["dilation"] == 1 or case["padding"] != 1),
+    )
+    examples = [
+        {
+            "activation": activation,
+            "size": (2, 4, 7, 8),
+            "multiplier": 2,
+            "kernel_size": (3, 2),
+            "bias": activation != "relu",
+            "stride": (2, 1),
+            "padding": (1, 2),
+            "dilation": (1, 2),
+        }
+        for activation in ACTIVATIONS
+    ]
+
+    def tensors(self, case, device, dtype):
+        batch, channels, height, width = case["size"]
+        out_channels = channels * case["multiplier"]
+        return [
+            torch.randn(batch, channels, height, width, dtype=dtype, device=device),
+            torch.randn(out_channels, 1, *case["kernel_size"], dtype=dtype, device=device),
+            torch.randn(out_channels, dtype=dtype, device=device) if case["bias"] else None,
+        ]
+
+    def ours(self, case):
+        arguments = {name: case[name] for name in (*GEOMETRY, "activation")}
+        return lambda *tensors: kernelopt.depthwise_conv2d(*tensors, **arguments)
+
+    def theirs(self, case):
+        arguments = {name: case[name] for name in GEOMETRY}
+        return with_activation(
+            lambda *tensors: torch_depthwise(*tensors, **arguments), case["activation"]
+        )
+
+    def op_arguments(self, case, tensors):
+        code = activation_code("depthwise_conv2d", "activation", case["activation"])
+        return *tensors, *(list(case[name]) for name in GEOMETRY), code, 0
+
+
+def test_same_pads_the_odd_element_on_the_right_and_below(device):
+    x = torch.randn(2, 3, 5, 6, device=device).to(memory_format=torch.channels_last)
+    weight = torch.randn(3, 1, 2, 4, device=device)
+    output = kernelopt.depthwise_conv2d(x, weight, padding="same")
+    expected = F.conv2d(F.pad(x, (1, 2, 0, 1)), weight, groups=3)
+    torch.testing.assert_close(output, expected)
+    assert output.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"stride": 0}, RuntimeError),
+        ({"stride": (1, 0)}, RuntimeError),
+        ({"stride": (1, 1, 1)}, RuntimeError),
+        ({"stride": 1.0}, TypeError),
+        ({"padding": (0, -1)}, RuntimeError),
+        ({"padding": "full"}, RuntimeError),
+        ({"padding": "same", "stride": (1, 2)}, RuntimeError),
+        ({"dilation": (1, 0)}, RuntimeError),
+        ({"dilation": 9}, RuntimeError),
+        ({"dilation": 2**62}, RuntimeError),
+        ({"bias": torch.zeros(4)}, RuntimeError),
+        ({"input": torch.zeros(1, 2, 4, 9, 9)}, RuntimeError),
+        ({"input": torch.zeros(2, 3, 9, 8)}, RuntimeError),
+        ({"input": torch.zeros(2, 4, 0, 8), "padding": 2}, RuntimeError),
+        ({"input": torch.zeros(2, 0, 9, 8)}, RuntimeError),
+        ({"weight": torch.zeros(8, 2, 3, 3)}, RuntimeError),
+        ({"weight": torch.zeros(8, 3, 3)}, RuntimeError),
+        ({"weight": torch.zeros(8, 1, 3, 0)}, RuntimeError),
+    ],
+)
+def test_errors_are_torchs(arguments, error):
+    given = {"input": torch.zeros(2, 4, 9, 8), "weight": torch.zeros(8, 1, 3, 3), **arguments}
+    with pytest.raises(error):
+        torch_depthwise(**given)
+    with pytest.raises(error, match=r"kernelopt(\.|::)depthwise_conv2d.*expected .*got"):
+        kernelopt.depthwise_conv2d(**given)
+    if error is RuntimeError:
+        tensors = {name: value.to("meta") for name, value in given.items() if hasattr(value, "to")}
+        with pytest.raises(error):
+            kernelopt.depthwise_conv2d(**{**given, **tensors})

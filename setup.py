@@ -132,6 +132,9 @@ def extension() -> Extension:
 
     # torch, where it is a CPU-only build, finds no toolkit and no architecture by itself.
     cpp_extension.CUDA_HOME = str(home)
+    # Without a CUDA version torch writes no header dependencies for .cu files, and an incremental
+    # build would miss a changed kernel header.
+    torch.version.cuda = torch.version.cuda or version
     os.environ["TORCH_CUDA_ARCH_LIST"] = archs.replace(",", ";")
     major, minor = map(int, version.split("."))
     result = cpp_extension.CUDAExtension(

@@ -58,4 +58,25 @@ struct alignas(sizeof(T) * kSize) Vec {
 
 constexpr int kVecBytes = 16;  // the widest load and store of one thread
 
+/// Reads and writes of data that is touched once: evicted first, so that it does not push what is
+/// used again out of the caches.
+template <typename T, int kSize>
+__device__ __forceinline__ Vec<T, kSize> load_streaming(const Vec<T, kSize>* address) {
+  if constexpr (sizeof(Vec<T, kSize>) == kVecBytes) {
+    const uint4 bits = __ldcs(reinterpret_cast<const uint4*>(address));
+    return *reinterpret_cast<const Vec<T, kSize>*>(&bits);
+  } else {
+    return *address;
+  }
+}
+template <typename T, int kSize>
+__device__ __forceinline__ void store_streaming(Vec<T, kSize>* address,
+                                                const Vec<T, kSize>& value) {
+  if constexpr (sizeof(Vec<T, kSize>) == kVecBytes) {
+    __stcs(reinterpret_cast<uint4*>(address), *reinterpret_cast<const uint4*>(&value));
+  } else {
+    *address = value;
+  }
+}
+
 }  // namespace kernelopt

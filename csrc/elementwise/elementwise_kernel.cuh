@@ -1,8 +1,11 @@
 // output[i] = functor(inputs[i]...), all operands of one dtype, arithmetic in its accumulate type.
+//
 // contiguous: a block owns kThreads * kUnroll vectors, a thread kUnroll of them, 16 bytes each
 // where every operand has the same misalignment (elements before and after the vectors go one by
-// one). strided: any broadcast and strides, up to 64 merged dimensions; a thread owns
-// kItemsPerThread elements, neighbours in a warp touching neighbours along the innermost dimension.
+// one).
+//
+// strided: any broadcast and strides, up to 64 merged dimensions; a thread owns a few elements, or
+// 16-byte vectors where the innermost dimension allows, and neighbours in a warp touch neighbours.
 #pragma once
 
 #include "common/cuda.cuh"
@@ -43,7 +46,8 @@ __global__ void __launch_bounds__(ElementwisePolicy::kThreads)
     if (vector < vectors) {
 #pragma unroll
       for (int input = 0; input < kInputs; ++input) {
-        loaded[input][u] = reinterpret_cast<const Vector*>(operands.inputs[input] + head)[vector];
+        loaded[input][u] =
+            load_streaming(reinterpret_cast<const Vector*>(operands.inputs[input] + head) + vector);
       }
     }
   }
@@ -61,7 +65,7 @@ __global__ void __launch_bounds__(ElementwisePolicy::kThreads)
         }
         result.values[i] = apply_functor<T>(functor, values, kIndices);
       }
-      reinterpret_cast<Vector*>(operands.output + head)[vector] = result;
+      store_streaming(reinterpret_cast<Vector*>(operands.output + head) + vector, result);
     }
   }
 
@@ -78,16 +82,21 @@ __global__ void __launch_bounds__(ElementwisePolicy::kThreads)
   }
 }
 
+/// The innermost dimension of `plan` counts vectors of kVec elements; with kVec > 1 every operand's
+/// innermost stride is 1 or, where it is broadcast, 0, and bit `input` of `broadcast` says which.
 /// `Index` is 32-bit where numel allows: a 64-bit division costs several times as much.
-template <typename T, typename Functor, int kInputs, int kDims, typename Index>
+template <typename T, typename Functor, int kInputs, int kDims, int kVec, typename Index>
 __global__ void __launch_bounds__(ElementwisePolicy::kThreads)
     elementwise_strided_kernel(Functor functor, ElementwiseOperands<T, kInputs> operands,
-                               const __grid_constant__ Iteration<1 + kInputs, kDims> plan) {
+                               const __grid_constant__ Iteration<1 + kInputs, kDims> plan,
+                               unsigned broadcast) {
   constexpr int kThreads = ElementwisePolicy::kThreads;
-  constexpr int kItems = ElementwisePolicy::kItemsPerThread;
+  constexpr int kItems = ElementwisePolicy::strided_items(kVec);
+  constexpr auto kIndices = std::make_index_sequence<kInputs>{};
+  using Vector = Vec<T, kVec>;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kThreads * kItems + threadIdx.x;
   int64_t output_offsets[kItems];
-  T values[kItems][kInputs];
+  Vector loaded[kItems][kInputs];
 #pragma unroll
   for (int item = 0; item < kItems; ++item) {
     const int64_t i = first + item * kThreads;
@@ -97,15 +106,32 @@ __global__ void __launch_bounds__(ElementwisePolicy::kThreads)
       output_offsets[item] = offsets[0];
 #pragma unroll
       for (int input = 0; input < kInputs; ++input) {
-        values[item][input] = operands.inputs[input][offsets[1 + input]];
+        const T* source = operands.inputs[input] + offsets[1 + input];
+        if (kVec > 1 && (broadcast >> input & 1) != 0) {
+#pragma unroll
+          for (int lane = 0; lane < kVec; ++lane) {
+            loaded[item][input].values[lane] = *source;
+          }
+        } else {
+          loaded[item][input] = *reinterpret_cast<const Vector*>(source);
+        }
       }
     }
   }
 #pragma unroll
   for (int item = 0; item < kItems; ++item) {
     if (first + item * kThreads < plan.numel) {
-      operands.output[output_offsets[item]] =
-          apply_functor<T>(functor, values[item], std::make_index_sequence<kInputs>{});
+      Vector result;
+#pragma unroll
+      for (int lane = 0; lane < kVec; ++lane) {
+        T values[kInputs];
+#pragma unroll
+        for (int input = 0; input < kInputs; ++input) {
+          values[input] = loaded[item][input].values[lane];
+        }
+        result.values[lane] = apply_functor<T>(functor, values, kIndices);
+      }
+      store_streaming(reinterpret_cast<Vector*>(operands.output + output_offsets[item]), result);
     }
   }
 }

@@ -28,18 +28,44 @@ int64_t common_head(const ElementwiseOperands<T, kInputs>& operands) {
   return static_cast<int64_t>((kVecBytes - expected) % kVecBytes / sizeof(T));
 }
 
-template <int kOperands, int kDims>
+/// The plan in a struct of fewer dimensions, with the innermost one counted in vectors of kVec.
+template <int kVec, int kDims, int kOperands>
 Iteration<kOperands, kDims> shrink(const Iteration<kOperands>& plan) {
   Iteration<kOperands, kDims> result{};
-  result.numel = plan.numel;
+  result.numel = plan.numel / kVec;
   result.dims = plan.dims;
   for (int dim = 0; dim < plan.dims; ++dim) {
-    result.sizes[dim] = plan.sizes[dim];
+    result.sizes[dim] = dim == 0 ? plan.sizes[0] / kVec : plan.sizes[dim];
     for (int operand = 0; operand < kOperands; ++operand) {
-      result.strides[operand][dim] = plan.strides[operand][dim];
+      result.strides[operand][dim] = plan.strides[operand][dim] * (dim == 0 ? kVec : 1);
     }
   }
   return result;
+}
+
+/// Whether every row of the innermost dimension is whole, aligned vectors of kVec elements for
+/// every operand, or one broadcast element.
+template <int kVec, typename T, int kInputs>
+bool rows_are_vectors(const ElementwiseOperands<T, kInputs>& operands,
+                      const Iteration<1 + kInputs>& plan) {
+  if (plan.dims == 0 || plan.sizes[0] % kVec != 0 || plan.strides[0][0] != 1) {
+    return false;
+  }
+  for (int operand = 0; operand <= kInputs; ++operand) {
+    const T* pointer = operand == 0 ? operands.output : operands.inputs[operand - 1];
+    const int64_t inner = plan.strides[operand][0];
+    if (inner == 0) {
+      continue;
+    }
+    bool aligned = inner == 1 && reinterpret_cast<uintptr_t>(pointer) % (kVec * sizeof(T)) == 0;
+    for (int dim = 1; aligned && dim < plan.dims; ++dim) {
+      aligned = plan.strides[operand][dim] % kVec == 0;
+    }
+    if (!aligned) {
+      return false;
+    }
+  }
+  return true;
 }
 
 inline unsigned blocks_for(const char* op, int64_t items, int64_t items_per_block) {
@@ -49,20 +75,22 @@ inline unsigned blocks_for(const char* op, int64_t items, int64_t items_per_bloc
   return static_cast<unsigned>(blocks);
 }
 
-template <typename T, int kInputs, int kDims, typename Functor>
+template <typename T, int kInputs, int kDims, int kVec, typename Functor>
 void launch_strided(const char* op, const Functor& functor,
                     const ElementwiseOperands<T, kInputs>& operands,
                     const Iteration<1 + kInputs>& plan, cudaStream_t stream) {
   constexpr int kThreads = ElementwisePolicy::kThreads;
-  const unsigned blocks = blocks_for(op, plan.numel, kThreads * ElementwisePolicy::kItemsPerThread);
-  const auto small = shrink<1 + kInputs, kDims>(plan);
-  if (plan.numel <= std::numeric_limits<int32_t>::max()) {
-    elementwise_strided_kernel<T, Functor, kInputs, kDims, uint32_t>
-        <<<blocks, kThreads, 0, stream>>>(functor, operands, small);
-  } else {
-    elementwise_strided_kernel<T, Functor, kInputs, kDims, int64_t>
-        <<<blocks, kThreads, 0, stream>>>(functor, operands, small);
+  const auto vectors = shrink<kVec, kDims>(plan);
+  unsigned broadcast = 0;
+  for (int input = 0; input < kInputs; ++input) {
+    broadcast |= (plan.strides[1 + input][0] == 0 ? 1u : 0u) << input;
   }
+  const unsigned blocks =
+      blocks_for(op, vectors.numel, kThreads * ElementwisePolicy::strided_items(kVec));
+  const auto kernel = vectors.numel <= std::numeric_limits<int32_t>::max()
+                          ? elementwise_strided_kernel<T, Functor, kInputs, kDims, kVec, uint32_t>
+                          : elementwise_strided_kernel<T, Functor, kInputs, kDims, kVec, int64_t>;
+  kernel<<<blocks, kThreads, 0, stream>>>(functor, operands, vectors, broadcast);
 }
 
 template <typename T, int kInputs, int kVec, typename Functor>
@@ -93,6 +121,8 @@ void launch_elementwise(const char* op, const Functor& functor,
   const cudaStream_t stream = current_stream(output);
   dispatch_floating_cuda(op, output.scalar_type(), [&](auto tag) {
     using T = typename decltype(tag)::type;
+    constexpr int kVec = kVecBytes / sizeof(T);
+    constexpr int kFewDims = 4;  // nearly every plan; a small struct makes a cheap launch
     ElementwiseOperands<T, kInputs> operands{mutable_data<T>(output), {}};
     for (int input = 0; input < kInputs; ++input) {
       operands.inputs[input] = const_data<T>(*tensors[1 + input]);
@@ -100,15 +130,17 @@ void launch_elementwise(const char* op, const Functor& functor,
     if (plan.contiguous()) {
       const int64_t head = detail::common_head(operands);
       if (head >= 0) {
-        detail::launch_contiguous<T, kInputs, kVecBytes / sizeof(T)>(op, functor, operands, head,
-                                                                     plan.numel, stream);
+        detail::launch_contiguous<T, kInputs, kVec>(op, functor, operands, head, plan.numel,
+                                                    stream);
       } else {
         detail::launch_contiguous<T, kInputs, 1>(op, functor, operands, 0, plan.numel, stream);
       }
-    } else if (plan.dims <= 4) {
-      detail::launch_strided<T, kInputs, 4>(op, functor, operands, plan, stream);
+    } else if (plan.dims > kFewDims) {
+      detail::launch_strided<T, kInputs, kMaxDims, 1>(op, functor, operands, plan, stream);
+    } else if (detail::rows_are_vectors<kVec>(operands, plan)) {
+      detail::launch_strided<T, kInputs, kFewDims, kVec>(op, functor, operands, plan, stream);
     } else {
-      detail::launch_strided<T, kInputs, kMaxDims>(op, functor, operands, plan, stream);
+      detail::launch_strided<T, kInputs, kFewDims, 1>(op, functor, operands, plan, stream);
     }
   });
   KERNELOPT_CHECK_LAUNCH(op);

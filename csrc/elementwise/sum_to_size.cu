@@ -17,20 +17,51 @@ bool reduced_is_innermost(const Reduction& reduction) {
   return reduction.reduced.strides[0][0] < reduction.kept.strides[0][0];
 }
 
+/// Whether the reduced elements of every kept one are whole, aligned vectors of kVec.
+template <int kVec, typename Source>
+bool reduced_is_vectors(const Source* source, const Reduction& reduction) {
+  const Iteration<1>&kept = reduction.kept, &reduced = reduction.reduced;
+  if (reduced.dims == 0 || reduced.strides[0][0] != 1 || reduced.sizes[0] % kVec != 0 ||
+      reinterpret_cast<uintptr_t>(source) % (kVec * sizeof(Source)) != 0) {
+    return false;
+  }
+  const auto outer_is_aligned = [](const Iteration<1>& space, int first_dim) {
+    for (int dim = first_dim; dim < space.dims; ++dim) {
+      if (space.strides[0][dim] % kVec != 0) {
+        return false;
+      }
+    }
+    return true;
+  };
+  return outer_is_aligned(kept, 0) && outer_is_aligned(reduced, 1);
+}
+
 template <typename Source, typename Result>
 void launch_sum(const char* op, const Source* source, Result* result, double scale,
                 const Reduction& reduction, bool rows, int64_t shares, cudaStream_t stream) {
   using A = AccumulateType<Source>;
   constexpr int kThreads = SumPolicy::kThreads;
+  constexpr int kVec = kVecBytes / sizeof(Source);
   const int64_t kept = reduction.kept.numel;
   const int64_t blocks = rows ? kept : (kept + kThreads - 1) / kThreads;
   KERNELOPT_CHECK(blocks <= std::numeric_limits<int32_t>::max(), op,
                   "expected at most 2^31 - 1 sums, got ", kept);
   const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(shares));
-  const auto kernel =
-      rows ? sum_rows_kernel<Source, Result, A> : sum_columns_kernel<Source, Result, A>;
-  kernel<<<grid, kThreads, 0, stream>>>(source, result, static_cast<A>(scale), reduction.kept,
-                                        reduction.reduced);
+  const A factor = static_cast<A>(scale);
+  if (!rows) {
+    sum_columns_kernel<Source, Result, A>
+        <<<grid, kThreads, 0, stream>>>(source, result, factor, reduction.kept, reduction.reduced);
+  } else if (reduced_is_vectors<kVec>(source, reduction)) {
+    Iteration<1> vectors = reduction.reduced;
+    vectors.numel /= kVec;
+    vectors.sizes[0] /= kVec;
+    vectors.strides[0][0] = kVec;
+    sum_rows_kernel<Source, Result, A, kVec>
+        <<<grid, kThreads, 0, stream>>>(source, result, factor, reduction.kept, vectors);
+  } else {
+    sum_rows_kernel<Source, Result, A, 1>
+        <<<grid, kThreads, 0, stream>>>(source, result, factor, reduction.kept, reduction.reduced);
+  }
   KERNELOPT_CHECK_LAUNCH(op);
 }
 

@@ -23,6 +23,52 @@ __device__ __forceinline__ SumShare sum_share(int64_t reduced) {
   return {begin, begin + length < reduced ? begin + length : reduced};
 }
 
+/// Offset of a reduced element; 32-bit divisions where the count allows.
+__device__ __forceinline__ int64_t reduced_offset(const Iteration<1>& reduced, int64_t r) {
+  int64_t offset[1];
+  if (reduced.dims == 1) {
+    return r * reduced.strides[0][0];
+  }
+  if (reduced.numel <= 0x7fffffff) {
+    reduced.offsets(static_cast<uint32_t>(r), offset);
+  } else {
+    reduced.offsets(r, offset);
+  }
+  return offset[0];
+}
+
+/// The sum of source[r] over r = begin, begin + step, ... below end; `reduced` counts vectors.
+template <typename A, int kVec, typename Source>
+__device__ __forceinline__ A sum_strided(const Source* source, const Iteration<1>& reduced,
+                                         int64_t begin, int64_t end, int64_t step) {
+  constexpr int kUnroll = SumPolicy::kUnroll;
+  A sums[kUnroll] = {};
+  for (int64_t r = begin; r < end; r += kUnroll * step) {
+    Vec<Source, kVec> loaded[kUnroll];
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      if (r + u * step < end) {
+        loaded[u] = *reinterpret_cast<const Vec<Source, kVec>*>(
+            source + reduced_offset(reduced, r + u * step));
+      }
+    }
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      if (r + u * step < end) {
+#pragma unroll
+        for (int lane = 0; lane < kVec; ++lane) {
+          sums[u] += to_accumulate(loaded[u].values[lane]);
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int u = 1; u < kUnroll; ++u) {
+    sums[0] += sums[u];
+  }
+  return sums[0];
+}
+
 /// Source is T for the first stage, the accumulate type for the second.
 template <typename Source, typename Result, typename A>
 __global__ void __launch_bounds__(SumPolicy::kThreads)
@@ -33,18 +79,14 @@ __global__ void __launch_bounds__(SumPolicy::kThreads)
   if (k >= kept.numel) {
     return;
   }
-  int64_t base[1], offset[1];
+  int64_t base[1];
   kept.offsets(k, base);
   const SumShare share = sum_share(reduced.numel);
-  A sum = 0;
-  for (int64_t r = share.begin; r < share.end; ++r) {
-    reduced.offsets(r, offset);
-    sum += to_accumulate(source[base[0] + offset[0]]);
-  }
+  const A sum = sum_strided<A, 1>(source + base[0], reduced, share.begin, share.end, 1);
   result[blockIdx.y * kept.numel + k] = from_accumulate<Result>(scale * sum);
 }
 
-template <typename Source, typename Result, typename A>
+template <typename Source, typename Result, typename A, int kVec>
 __global__ void __launch_bounds__(SumPolicy::kThreads)
     sum_rows_kernel(const Source* __restrict__ source, Result* __restrict__ result, A scale,
                     const __grid_constant__ Iteration<1> kept,
@@ -52,14 +94,11 @@ __global__ void __launch_bounds__(SumPolicy::kThreads)
   constexpr int kWarps = SumPolicy::kThreads / 32;
   __shared__ A warp_sums[kWarps];
   const int64_t k = blockIdx.x;
-  int64_t base[1], offset[1];
+  int64_t base[1];
   kept.offsets(k, base);
   const SumShare share = sum_share(reduced.numel);
-  A sum = 0;
-  for (int64_t r = share.begin + threadIdx.x; r < share.end; r += SumPolicy::kThreads) {
-    reduced.offsets(r, offset);
-    sum += to_accumulate(source[base[0] + offset[0]]);
-  }
+  A sum = sum_strided<A, kVec>(source + base[0], reduced, share.begin + threadIdx.x, share.end,
+                               SumPolicy::kThreads);
 #pragma unroll
   for (int lanes = 16; lanes > 0; lanes /= 2) {
     sum += __shfl_down_sync(0xffffffffu, sum, lanes);

@@ -7,6 +7,8 @@ the worst gradient.
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from .calls import Call, Tensors, narrow_batch, torch_call
@@ -42,6 +44,8 @@ def _error(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> Error:
         squares += deviation.square().sum().item()
         reference_squares += reference.square().sum().item()
         count += reference.numel()
+    if not math.isfinite(largest):
+        raise ArithmeticError("the result is not finite where the reference is")
     if reference_squares == 0:
         return {"max": 0.0, "relative_rms": 0.0}
     scale = (reference_squares / count) ** 0.5

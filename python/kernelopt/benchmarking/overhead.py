@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import subprocess
-import sys
 from typing import Any
 
 import torch
@@ -12,14 +9,6 @@ import torch
 from .calls import kernelopt_call, make_inputs, torch_call
 from .cases import Case, add, convolution, gelu
 from .timing import FULL, QUICK, Timer, host_us
-
-IMPORT = "import"
-_PROBE = """
-import time, torch
-begin = time.perf_counter()
-import kernelopt
-print(time.perf_counter() - begin)
-"""
 
 
 def tiny_cases() -> dict[str, Case]:
@@ -36,21 +25,8 @@ def tiny_cases() -> dict[str, Case]:
     return {case.op: case for case in cases}
 
 
-def measure_import() -> float:
-    """Milliseconds that importing kernelopt takes once torch is imported; the median of five."""
-    samples = []
-    for _ in range(5):
-        finished = subprocess.run(
-            [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=120, check=True
-        )
-        samples.append(1e3 * float(finished.stdout.split()[-1]))
-    return statistics.median(samples)
-
-
 def measure_overhead(op: str, requires_grad: bool, timer: Timer, quick: bool) -> dict[str, Any]:
     """Milliseconds of host time per call, kernelopt's and eager's."""
-    if op == IMPORT:
-        return {"kernelopt": measure_import()}
     case = tiny_cases()[op]
     tensors = make_inputs(case, torch.float32, timer.device, seed=0)
     for tensor in tensors:

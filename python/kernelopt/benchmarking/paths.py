@@ -53,5 +53,5 @@ def find_path(call: Callable[[], Any], device: torch.device) -> str:
     times: defaultdict[str, float] = defaultdict(float)
     for event in profiler.events():
         if event.device_type == DeviceType.CUDA:
-            times[event.name] += event.self_device_time_total
+            times[event.name] += event.time_range.elapsed_us()
     return kernel_path(times)

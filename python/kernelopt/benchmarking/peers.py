@@ -30,11 +30,20 @@ def step_limit(step: str, given: float | None) -> float:
     return STEP_LIMITS.get(step, STEP_LIMIT)
 
 
-def base_steps(case: Case, device_type: str) -> list[str]:
-    """Everything but the compiled peers."""
+# Peers measured in rounds of their own, each in a fresh process: cuDNN keeps one plan for a
+# convolution, whether a benchmark or its heuristic chose it, so the two must not share a process.
+# The compiled peers come last because they cost most: when the time is up, it is they that miss.
+ROUNDS = ("base", CUDNN_BENCHMARK, COMPILE, MAX_AUTOTUNE)
+
+
+def steps_of_round(name: str, case: Case, device_type: str, compiled: bool) -> list[str]:
+    """The steps that a case takes in a round; ``compiled``: torch.compile is measured on it."""
+    convolution = case.op not in ("add", "gelu")
+    if name == CUDNN_BENCHMARK:
+        return [name] if convolution and device_type == "cuda" else []
+    if name in (COMPILE, MAX_AUTOTUNE):
+        return [name] if compiled else []
     steps = [KERNELOPT, EAGER]
-    if case.op not in ("add", "gelu") and device_type == "cuda":
-        steps.append(CUDNN_BENCHMARK)
-    if len(case.shape) == 4 and case.op not in ("add", "gelu") and not case.channels_last:
+    if convolution and len(case.shape) == 4 and not case.channels_last:
         steps.append(CHANNELS_LAST)
     return [*steps, ERROR, EAGER_ERROR, PATH]

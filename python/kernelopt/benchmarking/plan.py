@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,10 @@ class Selection:
 
 @dataclass(frozen=True)
 class Job:
-    """One record and the steps still to take for it."""
+    """Steps to take for one record. Jobs of different rounds must not share a process."""
 
     key: Key
+    round: str
     steps: tuple[str, ...]
     floor_ms: float | None
     message: dict[str, Any]
@@ -76,7 +78,8 @@ def _job(
     case: cases.Case,
     dtype: str,
     direction: str,
-    steps: Iterable[str],
+    round_name: str,
+    steps: Sequence[str],
     selection: Selection,
     rates: Rates,
 ) -> Job:
@@ -91,57 +94,44 @@ def _job(
         "rates": asdict(rates),
     }
     key = (selection.suite, case.problem, case.op, case.describe(), dtype, direction)
-    return Job(key, tuple(steps), floor_ms, message)
+    return Job(key, round_name, tuple(steps), floor_ms, message)
 
 
 def plan_cases(directory: Path, selection: Selection, rates: Rates) -> list[Job]:
-    """The jobs of the suites ``seeds`` and ``grid``, what matters most first.
-
-    The compiled peers come in rounds of their own after everything else, because they cost most:
-    when the time is up, it is they that are missing.
-    """
+    """The jobs of the suites ``seeds`` and ``grid``, what matters most first."""
     chosen = select_cases(directory, selection)
-    rounds: list[str | None] = [None]
-    rounds += [name for name in (peers.COMPILE, peers.MAX_AUTOTUNE) if name in selection.peers]
     jobs = []
-    for compiled in rounds:
-        for direction in selection.directions:
-            for dtype in selection.dtypes:
-                for case, with_compiled in chosen:
-                    if direction == "backward" and not case.backward:
-                        continue
-                    if compiled and not with_compiled:
-                        continue
-                    steps = (
-                        [compiled]
-                        if compiled
-                        else [
-                            step
-                            for step in peers.base_steps(case, selection.device)
-                            if step not in peers.PEERS or step in selection.peers
-                        ]
-                    )
-                    jobs.append(_job(case, dtype, direction, steps, selection, rates))
+    for name in peers.ROUNDS:
+        for direction, dtype in itertools.product(selection.directions, selection.dtypes):
+            for case, compiled in chosen:
+                if direction == "backward" and not case.backward:
+                    continue
+                steps = [
+                    step
+                    for step in peers.steps_of_round(name, case, selection.device, compiled)
+                    if step not in peers.PEERS or step in selection.peers
+                ]
+                if steps:
+                    jobs.append(_job(case, dtype, direction, name, steps, selection, rates))
     return jobs
 
 
 def plan_overhead(selection: Selection) -> list[Job]:
     """The jobs of the suite ``overhead``."""
-    from .overhead import IMPORT, tiny_cases
+    from .overhead import tiny_cases
 
     jobs = []
-    for op in (*tiny_cases(), IMPORT):
-        if selection.only and not any(word in op for word in selection.only):
+    for op, case in tiny_cases().items():
+        if not cases.matches(case, op, selection.only):
             continue
-        for requires_grad in (False, True) if op != IMPORT else (False,):
+        for requires_grad in (False, True):
             problem = "host time, requires_grad" if requires_grad else "host time"
-            shape = tiny_cases()[op].describe() if op != IMPORT else "import kernelopt"
             message = {
                 "kind": "overhead",
                 "op": op,
                 "requires_grad": requires_grad,
                 "quick": selection.quick,
             }
-            key = ("overhead", problem, op, shape, "float32", "forward")
-            jobs.append(Job(key, (peers.OVERHEAD,), None, message))
+            key = ("overhead", problem, op, case.describe(), "float32", "forward")
+            jobs.append(Job(key, peers.OVERHEAD, (peers.OVERHEAD,), None, message))
     return jobs

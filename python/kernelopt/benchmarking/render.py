@@ -6,8 +6,9 @@ A block in a Markdown file is
     ...
     <!-- /benchmark -->
 
-KIND is ``environment``, ``seeds``, ``grid``, ``overhead`` or ``plots``; the words after it choose
-records, ``results`` the file. Everything between the two lines is generated.
+KIND is ``environment``, ``headline`` (the problems in short), ``seeds``, ``grid``, ``overhead`` or
+``plots``; the words after it choose records, ``results`` the file. Everything between the two lines
+is generated.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ from . import plots
 from .cases import find_directory
 from .hostinfo import csrc_sha256
 from .records import Record, Results, problems
-from .tables import SUITE_TABLES, environment_line, geometric_means
+from .tables import SUITE_TABLES, environment_line, geometric_means, headline_table
 
 _BLOCK = re.compile(
-    r"(?P<open><!-- benchmark: (?P<words>[^>]*?) -->\n)(?P<body>.*?)(?P<close><!-- /benchmark -->)",
-    re.DOTALL,
+    r"(?P<open>^<!-- benchmark: (?P<words>[^>]*?) -->\n)(?P<body>.*?)(?P<close>^<!-- /benchmark -->)",
+    re.DOTALL | re.MULTILINE,
 )
 _NOT_MEASURED = "Not measured yet: `kernelopt bench` writes these figures."
 _STALE = (
     "**Stale**: these figures were measured with other kernel sources (`csrc_sha256` {}) than "
     "this tree's."
 )
-_KINDS = ("environment", "plots", *SUITE_TABLES)
+_KINDS = ("environment", "plots", "headline", *SUITE_TABLES)
 _FILTERS = ("op", "dtype", "direction", "problem")
 
 
@@ -115,9 +116,11 @@ def block_body(repository: Repository, words: str, path: Path) -> str:
     elif kind == "plots":
         parts.append(_plot_links(repository, name, results, path))
     else:
-        records = _select(results, kind, chosen)
-        parts.append(SUITE_TABLES[kind](records).markdown() if records else _NOT_MEASURED)
-        if kind != "overhead":
+        suite = "seeds" if kind == "headline" else kind
+        table = headline_table if kind == "headline" else SUITE_TABLES[kind]
+        records = _select(results, suite, chosen)
+        parts.append(table(records).markdown() if records else _NOT_MEASURED)
+        if suite != "overhead":
             parts.append(geometric_means(records))
     return "\n" + "\n\n".join(part for part in parts if part) + "\n\n"
 

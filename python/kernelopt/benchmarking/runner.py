@@ -38,6 +38,7 @@ class Runner:
     step_limit: float | None = None
     time_budget: float | None = None
     _child: Child | None = None
+    _round: str = ""
     _begin: float = field(default_factory=time.monotonic)
 
     def _limit(self, step: str) -> tuple[float, bool]:
@@ -79,6 +80,12 @@ class Runner:
             else:
                 return self._child
         raise WorkerUnusableError(f"the worker does not start ({reason}); see {self.log.name}")
+
+    def enter_round(self, name: str) -> None:
+        """Jobs from here on belong to a round: a child of another round is replaced."""
+        if name != self._round:
+            self.close()
+        self._round = name
 
     def close(self) -> None:
         if self._child is not None:

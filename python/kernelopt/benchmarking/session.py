@@ -130,9 +130,8 @@ def _round(milliseconds: float) -> float:
 def _apply(record: Record, step: str, value: Any) -> None:
     """Writes a step's value into its record."""
     if step == peers.OVERHEAD:
-        record["kernelopt_ms"] = _round(value["kernelopt"])
-        if peers.EAGER in value:
-            record["peers_ms"][peers.EAGER] = _round(value[peers.EAGER])
+        record["kernelopt_ms"] = _round(value[peers.KERNELOPT])
+        record["peers_ms"][peers.EAGER] = _round(value[peers.EAGER])
     elif step == peers.KERNELOPT:
         record["kernelopt_ms"] = _round(value)
     elif step in peers.PEERS:
@@ -211,6 +210,7 @@ def _measure_jobs(jobs: list[Job], results: Results, runner: Runner, options: Op
     with Progress(len(todo), len(jobs) - len(todo), options.time_budget) as progress:
         try:
             for job, steps in todo:
+                runner.enter_round(job.round)
                 progress.begin(" ".join(job.key[1:]))
                 failed += _run_job(job, steps, results, runner, progress.note)
                 done += 1

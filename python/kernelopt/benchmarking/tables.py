@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from .plan import DIRECTIONS, DTYPES
 from .records import Record, Results, fastest_peer, fraction_of_floor, speedup
 
+_HEADLINE_DTYPES = ("float32", "bfloat16")
+
 
 @dataclass(frozen=True)
 class Table:
@@ -89,6 +91,33 @@ def seeds_table(records: Iterable[Record]) -> Table:
         ),
         tuple(rows),
     )
+
+
+def headline_table(records: Iterable[Record]) -> Table:
+    """One row a problem, forward: time, fraction of the floor and speed-up in two dtypes."""
+    rows: dict[tuple[str, str, str], dict[str, Record]] = {}
+    for record in records:
+        if record["direction"] == "forward":
+            name = (record["problem"], record["op"], record["shape"])
+            rows.setdefault(name, {})[record["dtype"]] = record
+    columns = ["problem", "op", "shape"]
+    for dtype in _HEADLINE_DTYPES:
+        columns += [f"{dtype} ms", "of floor", "speed-up"]
+    cells = []
+    for name, by_dtype in rows.items():
+        row = list(name)
+        for dtype in _HEADLINE_DTYPES:
+            measured = by_dtype.get(dtype)
+            if measured is None:
+                row += ["-", "-", "-"]
+                continue
+            row += [
+                _number(measured["kernelopt_ms"]),
+                _number(fraction_of_floor(measured), ".2f"),
+                _number(speedup(measured), ".2f"),
+            ]
+        cells.append(tuple(row))
+    return Table(tuple(columns), tuple(cells))
 
 
 def is_faster(record: Record) -> bool:

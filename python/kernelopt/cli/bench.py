@@ -96,7 +96,7 @@ def _selection(options: argparse.Namespace) -> Selection:
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device not in ("cpu", "cuda"):
         raise UsageError(f"--device: expected cpu or cuda, got {device!r}")
-    if device == "cuda" and not torch.cuda.is_available():
+    if device == "cuda" and not (torch.cuda.is_available() or options.list):
         raise UsageError("--device cuda: torch sees no CUDA device")
     return Selection(
         options.suite,

@@ -67,7 +67,7 @@ _FORMS = (
     _Form("sigmoid", {(1, 0): 1.0}, {(1, 1): 1.0}, "silu"),
 )
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[Any, str] = {
     torch.tanh: "tanh",
     F.tanh: "tanh",
     torch.erf: "erf",
@@ -129,7 +129,7 @@ def find_activations(graph: fx.Graph) -> list[Activation]:
 def _called(node: fx.Node) -> str | None:
     """The activation that a node calls on its one tensor."""
     if node.op == "call_method":
-        return ACTIVATION_METHODS.get(node.target) if len(node.args) == 1 else None
+        return ACTIVATION_METHODS.get(str(node.target)) if len(node.args) == 1 else None
     if node.op != "call_function" or node.target not in ACTIVATION_FUNCTIONS or not node.args:
         return None
     options = {key: value for key, value in node.kwargs.items() if key != "inplace"}

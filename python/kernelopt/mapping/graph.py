@@ -128,8 +128,8 @@ class GraphLayer:
             if self.strict or backend.ran or not _is_dynamos(error):
                 raise
             result = self.model._call_impl(*args, **kwargs)  # an error of the user's is raised here
-            first_line = next(iter(str(error).splitlines()), "")
-            self._leave(f"off: Dynamo failed with {type(error).__name__}: {first_line}")
+            message = " ".join(str(error).partition("\n\n")[0].split())
+            self._leave(f"off: Dynamo failed with {type(error).__name__}: {message}")
             return result
         finally:
             backend.restore_options()

@@ -27,7 +27,7 @@ from .registry import (
     separable_arguments,
     tensor_reason,
 )
-from .report import MODEL_NAME, Entry
+from .report import MODEL_NAME, Action, Entry
 
 # The replacement that each convolution module of kernelopt stands for.
 _REPLACEMENT_OF: dict[type[nn.Module], Replacement] = {
@@ -158,7 +158,7 @@ def plan_modules(model: nn.Module, selected: Callable[[str], bool]) -> ModulePla
     return ModulePlan(changes, list(entries.values()))
 
 
-def _entry(name: str, modules: Sequence[nn.Module], action: str, **values: str) -> Entry:
+def _entry(name: str, modules: Sequence[nn.Module], action: Action, **values: str) -> Entry:
     kind = " + ".join(type(module).__name__ for module in modules)
     return Entry(name or MODEL_NAME, kind, action, **values)
 

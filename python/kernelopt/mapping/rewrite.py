@@ -33,7 +33,7 @@ from .registry import (
     separable_arguments,
     tensor_reason,
 )
-from .report import Entry
+from .report import Action, Entry
 
 _EFFECTS = "something between its parts works in place or changes a mode"
 
@@ -58,7 +58,9 @@ class _Rewriter:
         order = {node: index for index, node in enumerate(self.graph.nodes)}
         return [self.findings[node] for node in sorted(self.findings, key=order.__getitem__)]
 
-    def _note(self, node: fx.Node, kind: str, action: str, op: str = "", reason: str = "") -> None:
+    def _note(
+        self, node: fx.Node, kind: str, action: Action, op: str = "", reason: str = ""
+    ) -> None:
         before = self.findings.get(node)
         name = before.name if before else self.name_of(node)
         self.findings[node] = Entry(name, kind, action, op, reason, location_of(node))
@@ -230,9 +232,9 @@ def _call_of(node: Any) -> tuple[str, Arguments] | None:
     if not isinstance(node.target, torch._ops.OpOverload):
         return op, dict(node.kwargs)
     # An op, as Dynamo leaves it of a module of kernelopt.nn: its arguments carry numbers.
-    schema = node.target._schema.arguments
-    arguments = {arg.name: arg.default_value for arg in schema if arg.has_default_value()}
-    arguments |= dict(zip((arg.name for arg in schema), node.args, strict=False))
+    parameters = node.target._schema.arguments
+    arguments: Arguments = {p.name: p.default_value for p in parameters if p.has_default_value()}
+    arguments |= dict(zip((p.name for p in parameters), node.args, strict=False))
     arguments |= node.kwargs
     if arguments.pop("precision") != current_precision():
         return None  # the public function would choose another one

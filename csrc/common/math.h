@@ -65,43 +65,53 @@ struct Gelu {
   }
 };
 
+/// The logistic function of v and its slope, without cancellation and without overflow.
+template <typename A>
+struct Sigmoid {
+  A value;
+  A slope;
+  explicit KERNELOPT_HOST_DEVICE Sigmoid(A v) {
+    using std::abs;
+    using std::exp;
+    const A decay = exp(-abs(v));
+    const A larger = A(1) / (A(1) + decay);
+    value = v < A(0) ? decay * larger : larger;
+    slope = decay * larger * larger;
+  }
+};
+
 /// 0.5 z (1 + tanh(u)), u = sqrt(2/pi) (z + 0.044715 z^3), computed as z / (1 + exp(-2u)):
 /// the same function with one exponential and no cancellation for negative z.
 struct GeluTanh {
   template <typename A>
-  static KERNELOPT_HOST_DEVICE A exp_minus_2u(A z) {
-    using std::exp;
-    return exp(A(-1.59576912160573071176) * (z + A(0.044715) * z * z * z));
+  static KERNELOPT_HOST_DEVICE A two_u(A z) {
+    return A(1.59576912160573071176) * (z + A(0.044715) * z * z * z);
   }
   template <typename A>
   static KERNELOPT_HOST_DEVICE A forward(A z) {
-    return z / (A(1) + exp_minus_2u(z));
+    using std::exp;
+    return z / (A(1) + exp(-two_u(z)));
   }
   template <typename A>
   static KERNELOPT_HOST_DEVICE A derivative(A z) {
-    const A e = exp_minus_2u(z);
-    const A s = A(1) / (A(1) + e);
-    // 1 - s without the cancellation near s = 1: the slope of 2u would multiply its error by 20.
-    const A rest = e < A(1) ? e * s : A(1) - s;
-    const A two_u_slope = A(1.59576912160573071176) * (A(1) + A(0.134145) * z * z);
-    return s + z * s * rest * two_u_slope;
+    const Sigmoid<A> sigmoid(two_u(z));
+    // Bounded, so that a finite z whose square overflows does not become 0 * Inf.
+    const A square = z * z < A(1e30) ? z * z : A(1e30);
+    const A two_u_slope = A(1.59576912160573071176) * (A(1) + A(0.134145) * square);
+    return sigmoid.value + z * sigmoid.slope * two_u_slope;
   }
 };
 
 struct Silu {
   template <typename A>
-  static KERNELOPT_HOST_DEVICE A sigmoid(A z) {
-    using std::exp;
-    return A(1) / (A(1) + exp(-z));
-  }
-  template <typename A>
   static KERNELOPT_HOST_DEVICE A forward(A z) {
-    return z * sigmoid(z);
+    using std::exp;
+    return z * (A(1) / (A(1) + exp(-z)));
   }
   template <typename A>
   static KERNELOPT_HOST_DEVICE A derivative(A z) {
-    const A s = sigmoid(z);
-    return s * (A(1) + z * (A(1) - s));
+    const Sigmoid<A> sigmoid(z);
+    return sigmoid.value + z * sigmoid.slope;
   }
 };
 

@@ -35,7 +35,12 @@ template <typename ActivationType>
 struct ActivationBackward {
   template <typename A>
   KERNELOPT_HOST_DEVICE A operator()(A grad, A z) const {
-    return grad * ActivationType::derivative(z);
+    // As torch: where relu stops a gradient it is 0, even one that is not finite.
+    if constexpr (std::is_same_v<ActivationType, Relu>) {
+      return z <= A(0) ? A(0) : grad;
+    } else {
+      return grad * ActivationType::derivative(z);
+    }
   }
 };
 

@@ -1,0 +1,168 @@
+"""What is asked of every case, forward and backward."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+from torch._subclasses import FakeTensorMode
+
+from kernelopt import Precision
+from kernelopt.ops._convolution import is_channels_last
+from support import strict_float32
+from tolerance import check_close, elementwise_limit, max_norm_limit
+
+from .ops import Case
+
+Results = dict[str, torch.Tensor]
+
+
+@contextlib.contextmanager
+def float32_precision(precision: Precision) -> Iterator[None]:
+    """Asks for a precision of float32 convolutions as a user does."""
+    conv = torch.backends.cudnn.conv
+    before = conv.fp32_precision
+    conv.fp32_precision = "tf32" if precision == Precision.DEFAULT else "ieee"
+    try:
+        yield
+    finally:
+        conv.fp32_precision = before
+
+
+def run(
+    case: Case, function: Callable[..., torch.Tensor], grad_output: torch.Tensor | None
+) -> Results:
+    """The output, and the gradient of each tensor that requires one; the latter only where the
+    output's gradient is given."""
+    wanted = case.wanted or (True,) * len(case.tensors)
+    leaves = [
+        None if tensor is None else tensor.detach().requires_grad_(needed)
+        for tensor, needed in zip(case.tensors, wanted, strict=True)
+    ]
+    with torch.set_grad_enabled(grad_output is not None):
+        output = function(*leaves, **case.options)
+    results = {"output": output.detach()}
+    if grad_output is not None:
+        needed = {
+            f"gradient {position}": leaf
+            for position, leaf in enumerate(leaves)
+            if leaf is not None and leaf.requires_grad
+        }
+        gradients = torch.autograd.grad(output, list(needed.values()), grad_output)
+        results |= dict(zip(needed, gradients, strict=True))
+    return results
+
+
+def random_grad(case: Case, output: torch.Tensor) -> torch.Tensor:
+    values = torch.randn(output.shape).to(dtype=output.dtype, device=output.device)
+    return case.place_grad(values)
+
+
+def check(case: Case) -> None:
+    """Raises AssertionError where kernelopt's function is wrong on a case in any way."""
+    tensors = [tensor for tensor in case.tensors if tensor is not None]
+    before = [_storage(tensor).clone() for tensor in tensors]
+    with float32_precision(case.precision):
+        alone = run(case, case.op.ours, None)
+        grad_output = random_grad(case, alone["output"])
+        results = run(case, case.op.ours, grad_output)
+        again = run(case, case.op.ours, grad_output)
+    for tensor, bytes_before in zip(tensors, before, strict=True):
+        assert torch.equal(_storage(tensor), bytes_before), f"{case}: an input was changed"
+    assert _same_bits(results["output"], alone["output"]), f"{case}: gradients change the output"
+    for name, result in results.items():
+        assert _same_bits(result, again[name]), f"{case}: {name} differs in a second run"
+    if case.input.dtype == torch.float32:  # formats do not depend on the dtype
+        _check_format(case, results, grad_output)
+    _check_values(case, results, grad_output)
+
+
+def check_delegated(case: Case) -> None:
+    """Of a dtype that kernelopt's kernels do not serve: exactly torch's result."""
+    ours, theirs = (
+        function(*case.tensors, **case.options) for function in (case.op.ours, case.op.reference)
+    )
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True, msg=str(case))
+
+
+def _storage(tensor: torch.Tensor) -> torch.Tensor:
+    """Every byte of a tensor's storage, gaps included."""
+    storage = torch.empty(0, dtype=torch.uint8, device=tensor.device)
+    return storage.set_(tensor.untyped_storage())
+
+
+def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return torch.equal(*(t.contiguous().reshape(-1).view(torch.uint8) for t in (a, b)))
+
+
+def _check_format(case: Case, results: Results, grad_output: torch.Tensor) -> None:
+    """The memory format is the documented one, and the fake functions foretell it."""
+    output = results["output"]
+    if case.op.elementwise:
+        with torch.no_grad():
+            expected = case.op.reference(*case.tensors, **case.options)
+        assert output.stride() == expected.stride(), (
+            f"{case}: strides {output.stride()}, torch's are {expected.stride()}"
+        )
+    elif case.input.dim() == output.dim() == case.tensors[1].dim():
+        channels_last = is_channels_last(case.input)
+        memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        assert output.is_contiguous(memory_format=memory_format), (
+            f"{case}: expected {memory_format}, got strides {output.stride()}"
+        )
+    mode = FakeTensorMode()
+    fake_case = case.map(mode.from_tensor)
+    with mode, float32_precision(case.precision):
+        fake = run(fake_case, case.op.ours, mode.from_tensor(grad_output))
+    for name, result in results.items():
+        foretold = fake[name]
+        for what in ("shape", "dtype", "device"):
+            real, said = getattr(result, what), getattr(foretold, what)
+            assert real == said, f"{case}: {name} has {what} {real}, its fake {said}"
+        assert result.stride() == foretold.stride(), (
+            f"{case}: {name} has strides {result.stride()}, its fake {foretold.stride()}"
+        )
+
+
+def _check_values(case: Case, results: Results, grad_output: torch.Tensor) -> None:
+    dtype = case.input.dtype
+    precise = case.map(lambda tensor: tensor.detach().cpu().double().contiguous())
+    grad = grad_output.cpu().double().contiguous()
+    reference = run(precise, case.op.reference, grad)
+    magnitude = run(precise.map(torch.Tensor.abs), case.op.magnitude, grad.abs())
+    by_torch = reference
+    if not case.op.elementwise and dtype != torch.float64 and case.precision == Precision.IEEE:
+        dense = case.map(lambda tensor: tensor.detach().contiguous())
+        with strict_float32():
+            by_torch = run(dense, case.op.reference, grad_output.contiguous())
+    assert results.keys() == reference.keys()
+    for name, result in results.items():
+        assert result.dtype == dtype, f"{case}: {name} has dtype {result.dtype}"
+        if case.op.elementwise:
+            limit = elementwise_limit(dtype, reference[name], magnitude[name])
+        else:
+            limit = max_norm_limit(
+                dtype,
+                reference[name],
+                by_torch[name].cpu().double(),
+                magnitude[name],
+                case.precision,
+            )
+            limit *= _activation_factor(case, name, magnitude["output"])
+        check_close(f"{case}: {name}", result, reference[name], limit)
+
+
+def _activation_factor(case: Case, name: str, magnitude: torch.Tensor) -> float:
+    """How much an activation enlarges an error in what it is applied to.
+
+    No slope exceeds 1.2, and no second derivative 1: an error in z changes the slope that the
+    output's gradient is multiplied by as much.
+    """
+    names = ("activation", "depthwise_activation")
+    count = sum(case.options.get(option) is not None for option in names)
+    if count == 0:
+        return 1.0
+    if name == "output":
+        return 1.2**count
+    return (1.2 + magnitude.max().item() if magnitude.numel() else 1.2) ** count

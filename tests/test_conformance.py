@@ -1,0 +1,84 @@
+"""PyTorch's own OpInfo and ModuleInfo inputs through kernelopt's functions and modules, each varied
+in layout, size and values, forward and backward, against float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from conformance.check import check, check_delegated
+from conformance.ops import OPS, Case
+from conformance.samples import ENTRIES, op_info, samples
+from conformance.variants import VARIANTS, vary
+from kernelopt import Precision
+
+FLOATING = {
+    "float32": (torch.float32, Precision.DEFAULT),
+    "float32-ieee": (torch.float32, Precision.IEEE),
+    "float16": (torch.float16, Precision.IEEE),
+    "bfloat16": (torch.bfloat16, Precision.IEEE),
+    "float64": (torch.float64, Precision.IEEE),
+}
+DELEGATED = (torch.complex64, torch.complex128, torch.int64, torch.int32, torch.uint8, torch.bool)
+
+
+def _check_all(cases: list[Case], function: Callable[[Case], None]) -> int:
+    failures = []
+    for case in cases:
+        try:
+            function(case)
+        except Exception as error:
+            failures.append(f"{type(error).__name__}: {error} [{case}]")
+    shown = "\n".join(failures[:5])
+    assert not failures, f"{len(failures)} of {len(cases)} samples are wrong:\n{shown}"
+    return len(cases)
+
+
+def _record(request: pytest.FixtureRequest, device: str, op: str, dtype: str, count: int) -> None:
+    row = {"device": device, "op": op, "dtype": dtype, "samples": count}
+    request.node.user_properties.append(("conformance", row))
+
+
+def cases_of(entry: str, dtype: str, variant: str, device: str) -> list[Case]:
+    """Every case of a variant of an entry's samples, on a device.
+
+    To bound the time, the CPU, whose convolutions are ATen's, leaves out their largest variants, and
+    every second sample of the 16-bit dtypes.
+    """
+    torch_dtype, precision = FLOATING[dtype]
+    torch.manual_seed(0)
+    chosen = samples(entry, torch_dtype)
+    if device == "cpu":
+        precision = Precision.IEEE  # the only one it has
+        if variant in ("many_rows", "many_channels") and not chosen[0].op.elementwise:
+            return []
+        if torch_dtype.itemsize == 2:
+            chosen = chosen[::2]
+    cases = []
+    for sample in chosen:
+        moved = replace(sample.map(lambda tensor: tensor.to(device)), precision=precision)
+        cases += vary(moved, variant)
+    return cases
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("dtype", FLOATING)
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_samples(request, entry: str, dtype: str, variant: str, device: str) -> None:
+    if device == "cpu" and dtype == "float32-ieee":
+        pytest.skip("on the CPU float32 is always IEEE")
+    cases = cases_of(entry, dtype, variant, device)
+    _record(request, device, entry, dtype, _check_all(cases, check))
+
+
+@pytest.mark.parametrize("dtype", DELEGATED, ids=str)
+@pytest.mark.parametrize("name", OPS)
+def test_other_dtypes_go_to_torch(request, name: str, dtype: torch.dtype, device: str) -> None:
+    if dtype not in op_info(name).supported_dtypes(device):
+        pytest.skip(f"torch's {name} does not take {dtype} on {device}")
+    cases = [case.map(lambda tensor: tensor.to(device)) for case in samples(name, dtype)]
+    count = _check_all(cases, check_delegated)
+    _record(request, device, name, str(dtype).removeprefix("torch."), count)

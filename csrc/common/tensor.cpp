@@ -2,6 +2,8 @@
 
 #include "common/check.h"
 
+#include <algorithm>
+
 namespace kernelopt {
 
 int64_t element_size(ScalarType dtype) {
@@ -52,6 +54,11 @@ std::vector<int64_t> channels_last_strides(IntList sizes) {
 }
 
 }  // namespace
+
+bool has_contiguous_strides(const Tensor& tensor) {
+  const std::vector<int64_t> expected = contiguous_strides(tensor.sizes());
+  return std::equal(expected.begin(), expected.end(), tensor.strides().begin());
+}
 
 Tensor empty_contiguous(const char* op, IntList sizes, ScalarType dtype, const Tensor& like) {
   return empty_strided(op, sizes, contiguous_strides(sizes), dtype, like);

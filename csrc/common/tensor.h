@@ -36,6 +36,10 @@ std::vector<int64_t> strides_in_format_of(const Tensor& input, IntList sizes);
 /// An uninitialized tensor with those strides, in the dtype and on the device of `input`.
 Tensor empty_in_format_of(const char* op, const Tensor& input, IntList sizes);
 
+/// Has exactly the strides of contiguous_strides(sizes); is_contiguous() overlooks those of
+/// dimensions of size 1, which the fake functions foretell as well.
+bool has_contiguous_strides(const Tensor& tensor);
+
 /// A tensor's elements for reading and for writing.
 template <typename T>
 const T* const_data(const Tensor& tensor) {

@@ -22,7 +22,7 @@ Tensor conv1d_forward_cpu(const char* op, const Tensor& input, const Tensor& wei
     return output;
   }
   const Tensor z = aten_forward(input, weight, bias, arguments);
-  if (arguments.activation == Activation::kNone && z.is_contiguous()) {
+  if (arguments.activation == Activation::kNone && has_contiguous_strides(z)) {
     return z;
   }
   activation_cpu(op, z, output, arguments.activation);

@@ -30,7 +30,7 @@ void activation_backward_cpu(const char* op, const Tensor& grad, const Tensor& z
 }
 
 Tensor contiguous_cpu(const char* op, const Tensor& tensor) {
-  if (tensor.is_contiguous()) {
+  if (has_contiguous_strides(tensor)) {
     return tensor;
   }
   Tensor copy = empty_contiguous(op, tensor.sizes(), tensor.scalar_type(), tensor);

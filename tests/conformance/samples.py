@@ -22,7 +22,15 @@ OP_INFOS = {
     "pointwise_conv2d": "nn.functional.conv2d",
     "separable_conv2d": "nn.functional.conv2d",
 }
-MODULES = ("Conv1d", "ConvTranspose1d", "Conv2d", "GELU")
+MODULES = {
+    "Conv1d": "Conv1d",
+    "ConvTranspose1d": "ConvTranspose1d",
+    "DepthwiseConv2d": "Conv2d",
+    "PointwiseConv2d": "Conv2d",
+    "GELU": "GELU",
+}
+"""kernelopt's modules and the torch modules whose samples they take."""
+
 ENTRIES = (*OP_INFOS, *(f"nn.{name}" for name in MODULES))
 
 
@@ -73,45 +81,31 @@ def _depthwise_sample(name: str, tensors: tuple, options: dict) -> Iterator[tupl
 
 
 def _module_samples(name: str, dtype: torch.dtype) -> Iterator[Case]:
-    info = next(info for info in module_db if info.module_cls is getattr(torch.nn, name))
+    torch_class = getattr(torch.nn, MODULES[name])
+    info = next(info for info in module_db if info.module_cls is torch_class)
     inputs = info.module_inputs_func(
         info, device="cpu", dtype=dtype, requires_grad=False, training=True
     )
-    number = 0
-    for sample in inputs:
-        arguments = sample.constructor_input
-        for ours in _module_forms(name, arguments.args, arguments.kwargs):
-            theirs = getattr(torch.nn, name)(*ours.arguments, **ours.options).to(dtype)
-            mine = ours.cls(*ours.arguments, **ours.options).to(dtype)
-            mine.load_state_dict(theirs.state_dict())
-            yield _module_case(f"nn.{name}", mine, theirs, sample.forward_input.args, number)
-            number += 1
-
-
-class _Form:
-    """A class of kernelopt.nn and the constructor arguments of torch's class it stands for."""
-
-    def __init__(self, cls: type, arguments: tuple, options: dict) -> None:
-        self.cls, self.arguments, self.options = cls, arguments, options
-
-
-def _module_forms(name: str, arguments: tuple, options: dict) -> list[_Form]:
-    if name != "Conv2d":
-        return [_Form(getattr(kernelopt.nn, name), arguments, options)]
-    # torch's samples are dense 3x3 convolutions: their depthwise and pointwise forms.
-    channels, kernel_size = arguments[0], arguments[2]
-    return [
-        _Form(
-            kernelopt.nn.Conv2d,
-            (channels, 2 * channels, kernel_size),
-            options | {"groups": channels},
-        ),
-        _Form(kernelopt.nn.Conv2d, (channels, arguments[1], 1), options),
-    ]
+    for number, sample in enumerate(inputs):
+        arguments = sample.constructor_input.args
+        options = dict(sample.constructor_input.kwargs)
+        # torch's two-dimensional samples are dense 3x3 convolutions: these are their other forms.
+        if name == "DepthwiseConv2d":
+            channels, _, kernel_size = arguments
+            arguments = (channels, 2 * channels, kernel_size)
+            options["groups"] = channels
+        elif name == "PointwiseConv2d":
+            if options:
+                continue
+            arguments = (*arguments[:2], 1)
+        theirs = torch_class(*arguments, **options).to(dtype)
+        ours = getattr(kernelopt.nn, name)(*arguments, **options).to(dtype)
+        ours.load_state_dict(theirs.state_dict())
+        yield _module_case(f"nn.{name}", ours, theirs, sample.forward_input.args, number)
 
 
 def _module_case(
-    name: str, mine: torch.nn.Module, theirs: torch.nn.Module, inputs: tuple, number: int
+    name: str, ours: torch.nn.Module, theirs: torch.nn.Module, inputs: tuple, number: int
 ) -> Case:
     names = [key for key, _ in theirs.named_parameters()]
 
@@ -125,7 +119,7 @@ def _module_case(
     elementwise = not names
     op = Op(
         name,
-        call(mine),
+        call(ours),
         call(theirs),
         (lambda x: x * 1) if elementwise else call(theirs),
         elementwise=elementwise,

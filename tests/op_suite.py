@@ -49,7 +49,10 @@ class OpSuite:
         """The backward op's arguments but for its output mask."""
         return grad, *self.op_arguments(case, tensors)
 
-    def check_format(self, case: Case, tensors: list, output: torch.Tensor) -> None:
+    def check_formats(
+        self, case: Case, tensors: list, output: torch.Tensor, grad_first: torch.Tensor
+    ) -> None:
+        """The strides of the output and of the first tensor's gradient."""
         raise NotImplementedError
 
     def present(self, case: Case, device: str, dtype: torch.dtype) -> tuple[list, Callable]:
@@ -74,11 +77,10 @@ class OpSuite:
         tensors = self.tensors(case, device, case["dtype"])
         tensors[0] = arrange(tensors[0], case["layout"])
         output = self.ours(case)(*tensors)
-        self.check_format(case, tensors, output)
         assert_accurate(output, self.theirs(case), tensors, ieee=self.ieee)
         grad = arrange(torch.randn_like(output), case["layout"])
         results = gradients(self.ours(case), tensors, grad)
-        self.check_format(case, tensors, results[0])
+        self.check_formats(case, tensors, output, results[0])
         assert_accurate(results, vjp_of(self.theirs(case)), [grad, *tensors], ieee=self.ieee)
 
     def test_strict_float32(self, device: str, example: Case, ieee: None) -> None:
@@ -266,11 +268,11 @@ class OpSuite:
 class ConvolutionSuite(OpSuite):
     """Tests of one convolution op: its output format, and the forms of its arguments."""
 
-    def check_format(self, case: Case, tensors: list, output: torch.Tensor) -> None:
+    def check_formats(self, case, tensors, output, grad_first):
         is_channels_last = output.dim() == 4 and case["layout"] == "channels_last"
-        assert output.is_contiguous(
-            memory_format=torch.channels_last if is_channels_last else torch.contiguous_format
-        )
+        expected = torch.channels_last if is_channels_last else torch.contiguous_format
+        assert output.is_contiguous(memory_format=expected)
+        assert grad_first.is_contiguous(memory_format=expected)
 
     def test_unbatched(self, device: str, example: Case) -> None:
         first, *others = self.tensors(example, device, torch.float64)

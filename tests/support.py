@@ -63,7 +63,7 @@ def arrange(tensor: torch.Tensor, layout: str) -> torch.Tensor:
     Layouts: "contiguous"; "channels_last" (channels innermost); "strided" (every second element,
     NaN between them); "offset" (starts one element into its storage).
     """
-    if layout == "channels_last":
+    if layout == "channels_last" and tensor.dim() > 1:
         return tensor.movedim(1, -1).contiguous().movedim(-1, 1)
     if layout == "strided":
         wide = tensor.new_full((*tensor.shape, 2), float("nan"))

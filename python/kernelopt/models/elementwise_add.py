@@ -11,6 +11,9 @@ import kernelopt
 class Model(nn.Module):
     """``a + b``."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return a + b
 

@@ -14,13 +14,15 @@ from kernelopt.benchmarking import plots
 from kernelopt.benchmarking.calls import torch_call
 from kernelopt.benchmarking.cases import FAMILIES, Case, find_directory, load
 from kernelopt.benchmarking.floors import Rates, input_shapes, valid_taps, work
+from kernelopt.benchmarking.overhead import measure_overhead
 from kernelopt.benchmarking.paths import kernel_path
-from kernelopt.benchmarking.plan import Selection
+from kernelopt.benchmarking.plan import Selection, plan_overhead
 from kernelopt.benchmarking.records import Results, new_record, problems, record_key
 from kernelopt.benchmarking.render import check, render
 from kernelopt.benchmarking.runner import WorkerUnusableError
 from kernelopt.benchmarking.session import BenchmarkError, Options, measure
 from kernelopt.benchmarking.tables import grid_table, seeds_table
+from kernelopt.benchmarking.timing import CpuTimer
 from kernelopt.cli import main
 
 BENCHMARKS = find_directory(str(Path(__file__).parents[1] / "benchmarks"))
@@ -253,7 +255,7 @@ def test_figures_of_two_trees_do_not_mix(tmp_path: Path) -> None:
 
 
 def test_the_time_budget_ends_a_run(tmp_path: Path) -> None:
-    outcome = measure(fake_options(tmp_path, "compile=hang", time_budget=6.0))
+    outcome = measure(fake_options(tmp_path, "compile=hang", time_budget=5.0))
     assert outcome.left_over > 0
     assert by_problem(outcome)["67"]["kernelopt_ms"] == 1.0
     assert not outcome.results.failures
@@ -270,15 +272,23 @@ def test_bench_measures_on_a_cpu(tmp_path: Path, capsys) -> None:
     words = ["bench", "--device", "cpu", "--quick", "--output", str(path)]
     words += ["--benchmarks", str(BENCHMARKS), "--dtypes", "float32"]
     assert main([*words, "--suite", "grid", "--only", "diffuser/up64"]) == 0
-    assert main([*words, "--suite", "overhead", "--only", "gelu"]) == 0
-    results = Results.load(path)
-    grid = [record for record in results.records.values() if record["suite"] == "grid"]
+    grid = list(Results.load(path).records.values())
     assert {record["direction"] for record in grid} == {"forward", "backward"}
     for record in grid:
         assert record["path"] == "aten"
         assert record["kernelopt_ms"] > 0
         assert record["error"]["relative_rms"] < 1e-5
     assert "diffuser/up64" in capsys.readouterr().out
+
+
+def test_overhead_on_a_cpu() -> None:
+    timer = CpuTimer(torch.device("cpu"))
+    for job in plan_overhead(Selection("overhead", device="cpu", quick=True)):
+        message = job.message
+        if message["op"] == "gelu":
+            times = measure_overhead("gelu", message["requires_grad"], timer, quick=True)
+            assert set(times) == {"kernelopt", "eager"}
+            assert min(times.values()) > 0
 
 
 def test_bench_refuses_unknown_words(capsys) -> None:

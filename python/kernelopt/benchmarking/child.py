@@ -33,6 +33,8 @@ class Child:
     """A worker process. Its stderr goes to a log file, so that a crash can be read up."""
 
     def __init__(self, command: Sequence[str], log: TextIO) -> None:
+        # The profiler must stay loaded between uses where CUDA graphs are replayed.
+        profiler = {"DISABLE_CUPTI_LAZY_REINIT": "1", "TEARDOWN_CUPTI": "0"}
         package_root = str(Path(__file__).parents[2])
         paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
@@ -41,7 +43,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            env={**os.environ, **profiler, "PYTHONPATH": os.pathsep.join(paths)},
             start_new_session=True,
         )
         self._messages: queue.Queue[Message | None] = queue.Queue()

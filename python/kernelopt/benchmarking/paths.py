@@ -40,7 +40,9 @@ def find_path(call: Callable[[], Any], device: torch.device) -> str:
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.cuda.synchronize(device)
-    activities = [ProfilerActivity.CUDA] if on_gpu else [ProfilerActivity.CPU]
+    activities = [ProfilerActivity.CPU]
+    if on_gpu:
+        activities.append(ProfilerActivity.CUDA)
     with profile(activities=activities) as profiler:
         call()
         if on_gpu:

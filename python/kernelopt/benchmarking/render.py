@@ -27,7 +27,8 @@ from .records import Record, Results, problems
 from .tables import SUITE_TABLES, environment_line, geometric_means, headline_table
 
 _BLOCK = re.compile(
-    r"(?P<open>^<!-- benchmark: (?P<words>[^>]*?) -->\n)(?P<body>.*?)(?P<close>^<!-- /benchmark -->)",
+    r"(?P<open>^<!-- benchmark: (?P<words>[^>]*?) -->\n)"
+    r"(?P<body>.*?)(?P<close>^<!-- /benchmark -->)",
     re.DOTALL | re.MULTILINE,
 )
 _NOT_MEASURED = "Not measured yet: `kernelopt bench` writes these figures."

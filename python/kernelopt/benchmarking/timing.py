@@ -48,6 +48,8 @@ FULL = Effort(0.2, 9, 50)
 class CpuTimer:
     """Wall time of calls on the CPU."""
 
+    capture_failed = False
+
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
@@ -87,6 +89,7 @@ class CudaTimer:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        self.capture_failed = False
         self.stream = torch.cuda.Stream(device)
         torch.cuda.set_stream(self.stream)
         l2_bytes = torch.cuda.get_device_properties(device).L2_cache_size
@@ -119,12 +122,13 @@ class CudaTimer:
 
     def _capture(self, calls: list[Thunk]) -> tuple[torch.cuda.CUDAGraph, list[Any]]:
         # The outputs are kept until the replays are over, so that no two calls write to one place.
+        # After a capture that fails, the allocator may go on serving from the graph's own pool.
         graph = torch.cuda.CUDAGraph()
+        self.capture_failed = True
         graph.capture_begin()
-        try:
-            outputs = [call() for call in calls]
-        finally:
-            graph.capture_end()
+        outputs = [call() for call in calls]
+        graph.capture_end()
+        self.capture_failed = False
         return graph, outputs
 
     def _median(self, call: Thunk, effort: Effort) -> float:

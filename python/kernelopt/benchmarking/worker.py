@@ -14,10 +14,6 @@ import time
 import warnings
 from typing import Any
 
-# The profiler must stay loaded between uses where CUDA graphs are replayed.
-os.environ.setdefault("DISABLE_CUPTI_LAZY_REINIT", "1")
-os.environ.setdefault("TEARDOWN_CUPTI", "0")
-
 import torch
 
 from . import peers
@@ -115,7 +111,9 @@ def _reason(error: BaseException) -> str:
 
 
 def _survived(timer: Timer) -> bool:
-    """Whether the device still works after a failure."""
+    """Whether the device and torch's allocator still work after a failure."""
+    if timer.capture_failed:
+        return False
     try:
         timer.synchronize()
         torch.zeros(1, device=timer.device).add_(1)

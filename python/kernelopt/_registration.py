@@ -86,7 +86,8 @@ class _Node(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_output):  # type: ignore[override]
         needs = ctx.needs_input_grad[1:]
-        return (None, *ctx.spec.backward(ctx.saved_tensors, ctx.values, grad_output, needs))
+        gradients = call(ctx.spec.backward, ctx.saved_tensors, ctx.values, grad_output, needs)
+        return (None, *gradients)
 
 
 def _in_transform() -> bool:
@@ -149,9 +150,7 @@ def register(spec: OpSpec) -> None:
     _SPECS[spec.name] = spec
     torch.library.register_fake(f"kernelopt::{spec.name}", spec.fake, lib=_OPS)
     _OPS.impl(spec.name, _autograd_kernel(spec), "Autograd", with_keyset=True)
-    _OPS.impl(
-        spec.name, lambda *args: spec.aten(*spec.complete(args)), "FuncTorchBatched"
-    )
+    _OPS.impl(spec.name, lambda *args: spec.aten(*spec.complete(args)), "FuncTorchBatched")
     if spec.autocast:
         for device_type, key in (("cuda", "AutocastCUDA"), ("cpu", "AutocastCPU")):
             _OPS.impl(spec.name, _autocast_kernel(spec, device_type, key), key)
@@ -172,8 +171,8 @@ def decompositions() -> dict[torch._ops.OpOverload, Callable[..., Any]]:
     }
 
 
-def call(op: torch._ops.OpOverload, *args: Any) -> Any:
-    """Calls an op from a public function: an out-of-memory error keeps torch's type."""
+def call(op: Callable[..., Any], *args: Any) -> Any:
+    """Calls an op, or what calls ops: an out-of-memory error keeps torch's type."""
     if torch.compiler.is_compiling():
         return op(*args)
     try:

@@ -121,6 +121,15 @@ class Results:
         self.environment = environment
         self.records: dict[Key, Record] = {}
         self.failures: dict[tuple[Key, str], str] = {}
+        self._lines: dict[
+            Key, str
+        ] = {}  # the records as JSON: a save must not cost what a trial does
+
+    def put(self, record: Record) -> None:
+        """Adds a record, or takes note of its changes."""
+        key = record_key(record)
+        self.records[key] = record
+        self._lines[key] = "    " + json.dumps(record)
 
     @property
     def failures_path(self) -> Path:
@@ -136,7 +145,8 @@ class Results:
                 f"{path}: {wrong[0]}" + (f" (and {len(wrong) - 1} more)" * (len(wrong) > 1))
             )
         results = cls(path, document["environment"])
-        results.records = {record_key(record): record for record in document["records"]}
+        for record in document["records"]:
+            results.put(record)
         if results.failures_path.exists():
             for line in results.failures_path.read_text().splitlines():
                 entry = json.loads(line)
@@ -158,7 +168,7 @@ class Results:
 
     def save(self) -> None:
         """One record a line, so that a diff of two result files can be read."""
-        lines = ",\n".join("    " + json.dumps(record) for record in self.records.values())
+        lines = ",\n".join(self._lines.values())
         environment = json.dumps(self.environment, indent=2).replace("\n", "\n  ")
         write_atomically(
             self.path,

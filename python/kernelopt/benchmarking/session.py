@@ -155,7 +155,7 @@ def _run_job(
             failed += 1
             results.add_failure(job.key, step, failure)
             note(f"{' '.join(job.key[1:])}: {step} failed: {failure}")
-        results.records[job.key] = record
+        results.put(record)
         results.save()
 
     runner.run_steps(job.message, steps, answered)

@@ -11,7 +11,7 @@ from . import peers
 from .cases import find_directory
 from .child import worker_command
 from .floors import Rates
-from .hostinfo import device_stem, source_facts
+from .hostinfo import UNKNOWN, device_stem, source_facts
 from .plan import Job, Selection, plan_cases, plan_overhead
 from .progress import Progress
 from .records import Record, Results, new_record
@@ -101,7 +101,9 @@ def _open_results(options: Options, directory: Path, runner: Runner) -> Results:
             f"{path} cannot be continued: {disagreement}; choose another --output, or start it "
             "again with --fresh"
         )
-    existing.environment = environment
+    # What this run was not told stays as an earlier one was: the kernel sources are the same.
+    told = {name: value for name, value in environment.items() if value != UNKNOWN}
+    existing.environment = {**existing.environment, **told}
     return existing
 
 

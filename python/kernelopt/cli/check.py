@@ -129,7 +129,7 @@ class Checker:
         except Exception as error:
             where = f"{self.device}, {str(self.dtype or 'its own dtype').removeprefix('torch.')}"
             raise ProblemError(
-                f"the original's forward raised ({where}): {one_line(error)}"
+                f"the original's forward raised {one_line(error)} ({where})"
             ) from error
 
     def cases(self, seeds: int) -> Iterator[Case]:
@@ -162,7 +162,6 @@ class Checker:
                 self.report.skipped.append((case.name, reason))
                 continue
             self._check(case)
-            release(self.device)
         return self.report
 
     def _evaluate(self, model: nn.Module, case: Case, cotangents=None) -> Outcome:
@@ -186,7 +185,7 @@ class Checker:
             except Exception as error:
                 if case.is_variant:
                     raise
-                reason = f"the original's backward raised: {one_line(error)}"
+                reason = f"the original's backward raised {one_line(error)}"
             release(self.device)
             self.backward = False
             self.report.backward_skipped = reason
@@ -199,9 +198,9 @@ class Checker:
         except Exception as error:
             if not case.is_variant:
                 raise ProblemError(
-                    f"the original raised ({case.name}): {one_line(error)}"
+                    f"the original raised {one_line(error)} ({case.name})"
                 ) from error
-            self.report.skipped.append((case.name, f"the original raised: {one_line(error)}"))
+            self.report.skipped.append((case.name, f"the original raised {one_line(error)}"))
             return
         if case.is_variant and not is_finite(original):
             self.report.skipped.append((case.name, "the original's result is not finite"))

@@ -88,7 +88,7 @@ def own_code(what: str) -> Iterator[None]:
     except ProblemError:
         raise
     except (Exception, SystemExit) as error:
-        raise ProblemError(f"{what}: {one_line(error)}") from error
+        raise ProblemError(f"{what} {one_line(error)}") from error
 
 
 def _binds(function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> bool:

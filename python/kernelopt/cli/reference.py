@@ -25,8 +25,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release(device: torch.device) -> None:
-    """Gives memory that nothing uses any more back to the device."""
-    gc.collect()
+    """Gives memory that nothing uses any more back to the device, cycles of objects included."""
+    gc.collect()  # takes a fifth of a second: for use after an error or a file
     if device.type == "cuda":
         torch.cuda.empty_cache()
 

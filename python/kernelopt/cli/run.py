@@ -111,8 +111,11 @@ def _strict_json(value: Any) -> Any:
     return value
 
 
-def _forget_compiled() -> None:
-    """Graphs of one file's models must not count against the next one's."""
+def _forget(device: torch.device) -> None:
+    """Frees one file's memory, and its graphs, which would count against the next one's."""
+    from .reference import release
+
+    release(device)
     if "torch._dynamo" in sys.modules:
         sys.modules["torch._dynamo"].reset()
 
@@ -145,9 +148,10 @@ def run(options: argparse.Namespace) -> int:
                 if options.verbose:
                     traceback.print_exception(error.__cause__ or error)
                 print(f"kernelopt run: {path}: {error}", file=sys.stderr)
-        show_result(output, result, options.verbose)
+            else:
+                show_result(output, result, options.verbose)
         results.append(result)
-        _forget_compiled()
+        _forget(device)
     show_summary(output, results)
     status = max(_STATUS_EXIT[result["status"]] for result in results)
     document = {

@@ -55,8 +55,7 @@ class _Solver:
             mapped = optimize(self._fresh_model())
         except Exception as error:
             return {**result, "status": "differs", "message": f"optimize raised {one_line(error)}"}
-        if original.state_dict().keys() != mapped.state_dict().keys():
-            result.update(status="differs", message="the mapped model's state_dict keys differ")
+        same_keys = original.state_dict().keys() == mapped.state_dict().keys()
         candidates: dict[str, Any] = {"kernelopt": mapped}
         if self.options.compile:
             register()  # a source tree has no entry point that would
@@ -78,9 +77,11 @@ class _Solver:
             mapped
         ).to_dict()  # complete only now: graphs are traced by the first calls
         replaced = mapping["replaced"] + mapping["fused"]
-        if not checked.ok:
+        if not same_keys:
+            result.update(status="differs", message="the mapped model's state_dict keys differ")
+        elif not checked.ok:
             result.update(status="differs", message="a result differs from the original")
-        elif result["status"] == "ok" and self.options.require_replaced and not replaced:
+        elif self.options.require_replaced and not replaced:
             result.update(status="not_replaced", message="nothing was replaced")
         result.update(
             dtype=str(self.dtype or "as in the file").removeprefix("torch."),
@@ -128,7 +129,6 @@ class _Solver:
                 row = asdict(timings[label]) if label in timings else {"error": errors[label]}
                 rows.append({"pass": name, "model": label, **row})
             del steps
-            release(self.device)
         return rows
 
 

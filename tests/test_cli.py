@@ -1,0 +1,459 @@
+"""The kernelopt command: problem files of any kind, exit statuses, JSON, info and selftest."""
+
+from __future__ import annotations
+
+import functools
+import json
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+import kernelopt
+from kernelopt.cli import compare, main, solve, timing
+
+PROBLEMS = sorted((Path(__file__).parents[1] / "examples" / "problems").glob("*.py"))
+HEADER = "import torch\nfrom torch import nn\nimport torch.nn.functional as F\n"
+CONV = """
+class Model(nn.Module):
+    def __init__(self, channels=4):
+        super().__init__()
+        self.conv = nn.Conv1d(3, channels, 3)
+        self.activation = nn.GELU()
+    def forward(self, x):
+        return self.activation(self.conv(x))
+def get_inputs():
+    return [torch.rand(2, 3, 17)]
+def get_init_inputs():
+    return []
+"""
+
+
+def problem_text(forward: str, inputs: str, init: str = "pass", init_inputs: str = "[]") -> str:
+    """A problem file out of a constructor's body, a forward's body and two expressions."""
+    indent = functools.partial(textwrap.indent, prefix=" " * 8)
+    return (
+        f"class Model(nn.Module):\n    def __init__(self, *args, **kwargs):\n"
+        f"        super().__init__()\n{indent(init)}\n"
+        f"    def forward(self, {forward.partition(':')[0]}):\n"
+        f"{indent(textwrap.dedent(forward.partition(':')[2]).strip())}\n"
+        f"def get_inputs():\n    return {inputs}\n"
+        f"def get_init_inputs():\n    return {init_inputs}\n"
+    )
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Times are not what is tested: a few milliseconds each."""
+    monkeypatch.setattr(solve, "measure", functools.partial(timing.measure, seconds=0.003))
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """Runs ``kernelopt run`` on a file's text: exit status, JSON, and what it printed."""
+
+    def run(text, *options, name="problem.py", seeds=1, device="cpu"):
+        path = tmp_path / name
+        path.write_text(HEADER + text)
+        target = tmp_path / "out.json"
+        words = ["run", str(path), "--device", device, "--seeds", str(seeds), *options]
+        status = main([*words, "--json", str(target)])
+        captured = capsys.readouterr()
+        document = json.loads(target.read_text())
+        assert document["exit_status"] == status
+        return status, document["results"][0], captured.out + captured.err
+
+    return run
+
+
+def plant(monkeypatch, change):
+    """Makes ``kernelopt run`` use an optimizer that does something wrong after the right one."""
+
+    def wrong(model):
+        change(kernelopt.optimize(model))
+        return model
+
+    monkeypatch.setattr(solve, "optimize", wrong)
+
+
+# Files of many kinds, all of which run
+
+
+GOOD = {
+    "several outputs": problem_text(
+        "x: return {'a': x + x, 'b': (F.gelu(x), [x.argmax(-1), 3, 'text', None])}",
+        "[torch.randn(3, 5)]",
+    ),
+    "a number out": problem_text("x: return F.gelu(x).sum().item(), x", "[torch.randn(3, 5)]"),
+    "integers in": problem_text(
+        "x, n: return self.table(x).repeat(1, n, 1)",
+        "[torch.randint(0, 9, (2, 3)), 2]",
+        "self.table = nn.Embedding(9, 4)",
+    ),
+    "nested inputs": problem_text(
+        "pair, scale: return pair[0] + scale['by'] * pair[1][0]",
+        "[[torch.randn(4), (torch.randn(4),)], {'by': 2.0}]",
+    ),
+    "keyword inputs": problem_text("x, y=None: return x + y", "{'x': torch.ones(3), 'y': 2}"),
+    "one tensor": problem_text("x: return F.gelu(x)", "torch.randn(3, 4)"),
+    "args and kwargs of the constructor": problem_text(
+        "x: return self.conv(x)",
+        "[torch.randn(1, 2, 9)]",
+        "self.conv = nn.Conv1d(*args, **kwargs)",
+        "[[2, 4], {'kernel_size': 3, 'groups': 2}]",
+    ),
+    "kwargs of the constructor": problem_text(
+        "x: return self.conv(x)",
+        "[torch.randn(1, 2, 9)]",
+        "self.conv = nn.ConvTranspose1d(**kwargs)",
+        "{'in_channels': 2, 'out_channels': 3, 'kernel_size': 4}",
+    ),
+    "no constructor arguments": problem_text("x: return x + 1", "[torch.ones(2)]", "pass", "None"),
+    "batch normalization": problem_text(
+        "x: return F.relu(self.norm(self.conv(x)))",
+        "[torch.randn(4, 3, 11)]",
+        "self.conv = nn.Conv1d(3, 5, 3)\nself.norm = nn.BatchNorm1d(5)",
+    ),
+    "inputs written to": problem_text("x: x.mul_(2)\nreturn F.gelu(x)", "[torch.randn(3, 4)]"),
+    "state kept as an attribute": problem_text(
+        "x: self.state = self.state + x.detach()\nreturn x + self.state",
+        "[torch.randn(3)]",
+        "self.state = torch.ones(3)",
+    ),
+    "a buffer counted up": problem_text(
+        "x: self.calls += 1\nreturn F.gelu(x) * self.calls",
+        "[torch.randn(3)]",
+        "self.register_buffer('calls', torch.zeros(()))",
+    ),
+    "infinite outputs": problem_text(
+        "x: return F.gelu(x).masked_fill(x < 0, float('-inf'))", "[torch.randn(9)]"
+    ),
+    "data-dependent branch": problem_text(
+        "x: return F.gelu(x) if x.sum() > 0 else x + x", "[torch.randn(9)]"
+    ),
+    "an empty batch": problem_text("x: return F.gelu(x)", "[torch.randn(0, 4)]"),
+    "complex numbers": problem_text("x: return torch.fft.rfft(x) + 1", "[torch.randn(2, 8)]"),
+    "shared parameters": problem_text(
+        "x: return self.b(self.a(x))",
+        "[torch.randn(1, 3, 9)]",
+        "self.a = nn.Conv1d(3, 3, 3)\nself.b = nn.Conv1d(3, 3, 3)\nself.b.weight = self.a.weight",
+    ),
+    "what cannot be copied": problem_text(
+        "x: return self.conv(x)",
+        "[torch.randn(1, 2, 9)]",
+        "import threading\nself.lock = threading.Lock()\nself.conv = nn.Conv1d(2, 2, 3)",
+    ),
+    "convolution and activation": CONV,
+}
+
+
+@pytest.mark.parametrize("text", GOOD.values(), ids=GOOD)
+def test_files_of_many_kinds_run(run, text):
+    status, result, printed = run(text)
+    assert status == 0, printed
+    assert result["comparisons"]
+    assert result["status"] == "ok"
+    assert all("error" not in row for row in result["times"])
+
+
+def test_examples(device, tmp_path):
+    target = tmp_path / "out.json"
+    words = [*map(str, PROBLEMS), "--device", device, "--seeds", "1", "--json", str(target)]
+    assert main(["run", *words]) == 0
+    for result in json.loads(target.read_text())["results"]:
+        mapped = result["mapping"]["replaced"] + result["mapping"]["fused"]
+        assert bool(mapped) == (Path(result["file"]).stem != "recurrent_tagger")
+        assert {row["case"] for row in result["comparisons"]} >= {"seed 0", "seed 0, no_grad"}
+        assert not result["backward_skipped"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_dtypes(run, device, dtype):
+    status, result, printed = run(CONV, "--dtype", dtype, "--require-replaced", device=device)
+    assert status == 0, printed
+    assert result["dtype"] == dtype
+
+
+def test_random_modules_are_compared_in_eval_mode(run):
+    text = problem_text(
+        "x: return self.drop(F.gelu(x))", "[torch.randn(5, 6)]", "self.drop = nn.Dropout(0.5)"
+    )
+    status, result, _ = run(text)
+    assert (status, result["mode"], result["reference"]) == (0, "eval", "float64")
+    assert "random" in result["mode_reason"]
+
+
+def test_models_random_in_eval_mode_are_compared_with_the_original(run):
+    status, result, _ = run(problem_text("x: return x + torch.rand_like(x)", "[torch.randn(5)]"))
+    assert (status, result["reference"]) == (0, "the original")
+    assert "random" in result["reference_reason"]
+
+
+def test_models_that_do_not_run_in_float64_are_compared_with_the_original(run):
+    text = problem_text(
+        "x: return F.gelu(x) @ torch.ones(4, 2, dtype=torch.float32)", "[torch.randn(3, 4)]"
+    )
+    status, result, _ = run(text)
+    assert (status, result["reference"]) == (0, "the original")
+    assert "float64" in result["reference_reason"]
+
+
+def test_gradients_are_skipped_where_there_are_none(run):
+    cases = {
+        "no output depends": "x: return x.argmax(-1)",
+        "backward raised": "x: return torch.from_numpy((x + 1).numpy())",
+    }
+    for reason, forward in cases.items():
+        status, result, _ = run(problem_text(forward, "[torch.randn(3, 4)]"))
+        assert status == 0
+        assert reason in result["backward_skipped"]
+        assert {row["pass"] for row in result["times"]} == {"forward"}
+    _, result, _ = run(CONV, "--no-backward")
+    assert result["backward_skipped"] == "not asked for"
+
+
+def test_variants_that_the_original_cannot_take_are_left_out(run):
+    text = problem_text(
+        "x: assert x.max() < 50, 'too large'\nreturn torch.log(x) + 1", "[torch.rand(9) + 0.1]"
+    )
+    status, result, _ = run(text)
+    assert status == 0
+    reasons = {row["case"]: row["reason"] for row in result["skipped"]}
+    assert "too large" in reasons["x 100"]
+    assert "not finite" in reasons["negated"]
+    assert "x 0.01" in {row["case"] for row in result["comparisons"]}
+
+
+def test_cases_after_the_time_limit_are_listed(run):
+    status, result, _ = run(CONV, "--check-seconds", "0", seeds=2)
+    assert status == 0
+    assert {row["case"] for row in result["comparisons"]} == {"seed 0"}
+    assert "seed 1" in {row["case"] for row in result["skipped"]}
+
+
+def test_file_names_and_neighbours(run, tmp_path, capsys):
+    for folder, value in (("a", 1.0), ("b", 2.0)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "neighbour.py").write_text(f"VALUE = {value}\n")
+        (tmp_path / folder / "my net.v2.py").write_text(
+            HEADER
+            + "import neighbour\nfrom .neighbour import VALUE\n"
+            + problem_text(
+                f"x: assert neighbour.VALUE == VALUE == {value}\nreturn F.gelu(x)",
+                "[torch.randn(3)]",
+            )
+        )
+    files = [str(tmp_path / folder / "my net.v2.py") for folder in "ab"]
+    assert main(["run", *files, "--device", "cpu", "--seeds", "1"]) == 0
+    assert "summary" in capsys.readouterr().out
+    assert not list(tmp_path.glob("*/__pycache__/my*"))
+
+
+def test_compile(run, monkeypatch):
+    from torch._dynamo.backends.debugging import aot_eager
+
+    # Inductor is not what is tested, and takes a C++ compiler and half a minute.
+    monkeypatch.setattr(
+        "torch._inductor.compile_fx.compile_fx", lambda graph, inputs, **_: aot_eager(graph, inputs)
+    )
+    status, result, printed = run(CONV, "--compile")
+    assert status == 0, printed
+    assert {row["path"] for row in result["comparisons"]} == {"kernelopt", "compile"}
+    models = {row["model"] for row in result["times"]}
+    assert models == {"original", "kernelopt", "torch.compile", "torch.compile, kernelopt"}
+    assert all("error" not in row for row in result["times"])
+
+
+# Exit status 1
+
+
+def scale_output(model):
+    model.register_forward_hook(lambda module, inputs, output: output * 1.00001)
+
+
+def scale_gradient(model):
+    model.conv.weight.register_hook(lambda gradient: gradient * 1.00001)
+
+
+def wrong_below_zero(model):
+    model.register_forward_pre_hook(
+        lambda module, inputs: tuple(torch.where(x < 0, x + 1e-3, x) for x in inputs)
+    )
+
+
+def wrong_dtype(model):
+    model.register_forward_hook(lambda module, inputs, output: output.double())
+
+
+def raising(model):
+    def hook(module, inputs):
+        raise RuntimeError("no such kernel")
+
+    model.register_forward_pre_hook(hook)
+
+
+def not_a_number(model):
+    model.register_forward_hook(lambda module, inputs, output: output + 0 * torch.inf)
+
+
+def renamed(model):
+    model.register_buffer("extra", torch.zeros(()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (scale_output, "output: error"),
+        (scale_gradient, "gradient of conv.weight: error"),
+        (wrong_dtype, "float64"),
+        (raising, "no such kernel"),
+        (not_a_number, "not finite"),
+        (renamed, "state_dict keys"),
+    ],
+)
+def test_a_wrong_mapping_is_found(run, monkeypatch, change, message):
+    plant(monkeypatch, change)
+    status, result, printed = run(CONV)
+    assert (status, result["status"]) == (1, "differs")
+    assert message in printed
+
+
+def test_what_is_wrong_for_some_inputs_alone_is_found(run, monkeypatch):
+    plant(monkeypatch, wrong_below_zero)
+    status, result, _ = run(CONV)
+    assert status == 1
+    wrong = {row["case"] for row in result["comparisons"] if not row["ok"]}
+    assert wrong == {"negated", "centered"}
+
+
+@pytest.mark.filterwarnings("ignore:Warning only once for all operators")
+def test_a_wrong_op_is_found(run, monkeypatch):
+    wrong = torch.library.Library("kernelopt", "IMPL")
+    wrong.impl(
+        "gelu_backward",
+        lambda grad, x, form=0: torch.ops.aten.gelu_backward(grad, x) * 0.999,
+        "CPU",
+        allow_override=True,
+    )
+    try:
+        status, result, _ = run(problem_text("x: return F.gelu(x)", "[torch.randn(64)]"))
+    finally:
+        wrong._destroy()
+    assert status == 1
+    assert {row["quantity"] for row in result["comparisons"] if not row["ok"]} == {
+        "gradient of input[0]"
+    }
+
+
+def test_optimize_that_raises_is_a_difference(run, monkeypatch):
+    def broken(model):
+        raise KeyError("conv")
+
+    monkeypatch.setattr(solve, "optimize", broken)
+    status, result, printed = run(CONV)
+    assert status == 1
+    assert "optimize raised KeyError" in result["message"]
+    assert "optimize raised KeyError" in printed
+
+
+def test_require_replaced(run):
+    text = problem_text("x: return self.l(x)", "[torch.randn(2, 3)]", "self.l = nn.Linear(3, 2)")
+    assert run(text)[0] == 0
+    status, result, printed = run(text, "--require-replaced")
+    assert (status, result["status"]) == (1, "not_replaced")
+    assert "nothing was replaced" in printed
+
+
+# Exit status 2
+
+BAD = {
+    "line 6: syntax error": "x = 1\n\ndef Model(:\n",
+    "importing it raised ZeroDivisionError": "1 / 0\n",
+    "importing it raised SystemExit": "raise SystemExit(0)\n",
+    "no module named 'absent_package'": "import absent_package\n",
+    "defines no get_init_inputs": "class Model(nn.Module): pass\nget_inputs = list\n",
+    "defines no Model and no get_inputs": "get_init_inputs = list\n",
+    "get_inputs is not callable": "Model, get_inputs, get_init_inputs = nn.Identity, [], list\n",
+    "Model() is a dict": "Model, get_inputs, get_init_inputs = dict, list, list\n",
+    "constructing Model raised TypeError": CONV.replace("return []", "return [1, 2, 3]"),
+    "get_init_inputs() raised ValueError": CONV.replace("return []", "raise ValueError('no')"),
+    "get_inputs() raised OSError": CONV.replace(
+        "return [torch", "raise OSError('gone')\n    [torch"
+    ),
+    "the original's forward raised RuntimeError": CONV.replace("(2, 3, 17)", "(2, 5, 17)"),
+    "missing 1 required positional argument": CONV.replace(
+        "return [torch.rand(2, 3, 17)]", "return"
+    ),
+}
+
+
+@pytest.mark.parametrize(("message", "text"), BAD.items(), ids=BAD)
+def test_files_not_of_the_form(run, message, text):
+    status, result, printed = run(text)
+    assert (status, result["status"]) == (2, "error")
+    assert message.lower() in printed.lower()
+    assert "Traceback" not in printed
+
+
+def test_verbose_shows_the_traceback(run):
+    assert "Traceback" in run("1 / 0\n", "--verbose")[2]
+    assert "gradient of conv.weight" in run(CONV, "--verbose")[2]
+
+
+@pytest.mark.parametrize("name", ["missing.py", "."])
+def test_no_such_file(name, tmp_path, capsys):
+    assert main(["run", str(tmp_path / name), "--device", "cpu"]) == 2
+    assert "file" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_text(tmp_path, capsys):
+    (tmp_path / "binary.py").write_bytes(b"\x00\xff\x00")
+    assert main(["run", str(tmp_path / "binary.py"), "--device", "cpu"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_one_bad_file_does_not_stop_the_others(tmp_path, capsys):
+    (tmp_path / "good.py").write_text(HEADER + CONV)
+    files = [str(tmp_path / "missing.py"), str(tmp_path / "good.py")]
+    assert main(["run", *files, "--device", "cpu", "--seeds", "1"]) == 2
+    assert "seed 0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["fly"],
+        ["run"],
+        ["run", "x.py", "--seeds", "0"],
+        ["run", "x.py", "--dtype", "int8"],
+        ["run", "x.py", "--nonsense"],
+    ],
+)
+def test_bad_usage(words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("device", ["tpu", "meta", "cuda:99"])
+def test_bad_devices(device, capsys):
+    for command in (["run", str(PROBLEMS[0])], ["selftest"]):
+        assert main([*command, "--device", device]) == 2
+        assert "--device" in capsys.readouterr().err
+
+
+def test_json_goes_to_standard_output_alone(tmp_path, capsys):
+    path = tmp_path / "chatty.py"
+    path.write_text(HEADER + "print('hello')\n" + CONV)
+    assert main(["run", str(path), "--device", "cpu", "--seeds", "1", "--json", "-"]) == 0
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert {"kernelopt", "torch", "device", "device_name", "exit_status"} <= document.keys()
+    row = document["results"][0]["comparisons"][0]
+    assert row.keys() == compare.Comparison.__dataclass_fields__.keys()
+    assert "hello" in captured.err
+    words = ["run", str(path), "--device", "cpu", "--seeds", "1", "--json", "/nowhere/x.json"]
+    assert main(words) == 2
+    assert "cannot write" in capsys.readouterr().err

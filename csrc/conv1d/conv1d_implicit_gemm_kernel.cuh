@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(Tile::kThreads)
     Stage stages[2];
     alignas(4 * sizeof(A)) A output[kTileM][kTileN];
   };
-  __shared__ alignas(Storage) unsigned char memory[sizeof(Storage)];
+  alignas(Storage) __shared__ unsigned char memory[sizeof(Storage)];
   Storage& storage = *reinterpret_cast<Storage*>(memory);
 
   uint32_t block = blockIdx.x;

@@ -2,6 +2,8 @@
 
 #include "elementwise/elementwise.h"
 
+#include <cstring>
+
 namespace kernelopt {
 namespace {
 
@@ -11,6 +13,11 @@ Tensor aten_forward(const Tensor& input, const Tensor& weight, const std::option
       dilation{arguments.dilation}, output_padding{arguments.output_padding};
   return aten_convolution(input, weight, bias, stride, padding, dilation, arguments.transposed,
                           output_padding, arguments.groups);
+}
+
+void clear(const char*, const Tensor& tensor) {
+  const int64_t bytes = tensor.numel() * element_size(tensor.scalar_type());
+  std::memset(tensor.mutable_data_ptr(), 0, static_cast<size_t>(bytes));
 }
 
 }  // namespace
@@ -33,7 +40,7 @@ Conv1dGradients conv1d_backward_cpu(const char* op, const Tensor& grad_output, c
                                     const Tensor& weight, const std::optional<Tensor>& bias,
                                     const Conv1dArguments& arguments, const BoolList& output_mask) {
   if (input.numel() == 0 || grad_output.numel() == 0) {
-    return zero_conv1d_gradients(op, input, weight, arguments, output_mask);
+    return zero_conv1d_gradients(op, input, weight, arguments, output_mask, clear);
   }
   Tensor grad_z = grad_output;
   if (arguments.activation != Activation::kNone) {

@@ -48,10 +48,11 @@ void check_conv1d_gradient(const char* op, const Tensor& grad_output, const Tens
 /// An uninitialized contiguous output [N, C_out, L_out].
 Tensor empty_conv1d_output(const char* op, const Tensor& input, const Conv1dArguments& arguments);
 
-/// The gradients where input or output has no element: zeros, 0-element where not asked for.
+/// The gradients where input or output has no element: zeros, written by `clear`; 0-element where
+/// not asked for.
 Conv1dGradients zero_conv1d_gradients(const char* op, const Tensor& input, const Tensor& weight,
-                                      const Conv1dArguments& arguments,
-                                      const BoolList& output_mask);
+                                      const Conv1dArguments& arguments, const BoolList& output_mask,
+                                      void (*clear)(const char* op, const Tensor& tensor));
 
 /// Both directions on the CPU, ATen's convolution beneath. Results are contiguous.
 Tensor conv1d_forward_cpu(const char* op, const Tensor& input, const Tensor& weight,

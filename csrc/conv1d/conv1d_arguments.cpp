@@ -64,17 +64,19 @@ Tensor empty_conv1d_output(const char* op, const Tensor& input, const Conv1dArgu
 }
 
 Conv1dGradients zero_conv1d_gradients(const char* op, const Tensor& input, const Tensor& weight,
-                                      const Conv1dArguments& arguments,
-                                      const BoolList& output_mask) {
+                                      const Conv1dArguments& arguments, const BoolList& output_mask,
+                                      void (*clear)(const char* op, const Tensor& tensor)) {
   const auto zeros = [&](bool wanted, IntList sizes) {
     const std::vector<int64_t> none{0};
     Tensor gradient = empty_contiguous(op, wanted ? sizes : none, input.scalar_type(), input);
-    return torch::stable::zero_(gradient);
+    if (gradient.numel() > 0) {
+      clear(op, gradient);
+    }
+    return gradient;
   };
-  const int64_t channels =
-      arguments.transposed ? arguments.out_channels : weight.size(0);  // of the bias
+  const int64_t bias_channels = arguments.transposed ? arguments.out_channels : weight.size(0);
   return {zeros(output_mask[0], input.sizes()), zeros(output_mask[1], weight.sizes()),
-          zeros(output_mask[2], std::vector<int64_t>{channels})};
+          zeros(output_mask[2], std::vector<int64_t>{bias_channels})};
 }
 
 }  // namespace kernelopt

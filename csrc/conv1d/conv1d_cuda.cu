@@ -41,6 +41,13 @@ Tensor conv1d_bias_gradient_cuda(const char* op, const Tensor& grad_output) {
 
 namespace {
 
+void clear(const char* op, const Tensor& tensor) {
+  const torch::stable::accelerator::DeviceGuard guard(tensor.get_device_index());
+  const size_t bytes = static_cast<size_t>(tensor.numel() * element_size(tensor.scalar_type()));
+  KERNELOPT_CUDA_CHECK(
+      op, cudaMemsetAsync(tensor.mutable_data_ptr(), 0, bytes, current_stream(tensor)));
+}
+
 Strides1d strides_of(const Tensor& tensor) {
   return {tensor.stride(0), tensor.stride(1), tensor.stride(2)};
 }
@@ -138,7 +145,7 @@ Conv1dGradients conv1d_backward_cuda(const char* op, const Tensor& grad_output, 
                                      const Conv1dArguments& arguments,
                                      const BoolList& output_mask) {
   if (input.numel() == 0 || grad_output.numel() == 0) {
-    return zero_conv1d_gradients(op, input, weight, arguments, output_mask);
+    return zero_conv1d_gradients(op, input, weight, arguments, output_mask, clear);
   }
   Tensor grad_z = grad_output;
   if (arguments.activation != Activation::kNone) {

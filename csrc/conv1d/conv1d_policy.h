@@ -69,7 +69,8 @@ inline bool fits_32_bits(const Conv1dProblem& problem) {
 inline bool fits_32_bits(const Conv1dWeightGradientProblem& problem) {
   const double positions = static_cast<double>(problem.steady_length) * problem.stride +
                            static_cast<double>(problem.kernel_size) * problem.dilation +
-                           problem.steady_length + problem.shifted_length + 2.0 * problem.padding;
+                           problem.steady_length + problem.shifted_length + 2.0 * problem.padding +
+                           problem.batch;
   const double columns = static_cast<double>(problem.shifted_channels) * problem.kernel_size;
   return fits_32_bits(positions, columns);
 }

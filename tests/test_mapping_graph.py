@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import kernelopt
 from kernelopt.mapping.backend import compile_with_kernelopt, register
@@ -79,7 +80,7 @@ def test_net(device):
     close(train_step(optimized, x), train_step(original, x))
     report = kernelopt.report(optimized)
     fused = {(entry.name, entry.op) for entry in report.fused}
-    assert fused == {("stem", "pointwise_conv2d"), ("pointwise", "separable_conv2d")}
+    assert fused == {("stem", "pointwise_conv2d"), ("depthwise + pointwise", "separable_conv2d")}
     assert ("(model)", "add") in {(entry.name, entry.op) for entry in report.replaced}
 
 
@@ -165,6 +166,73 @@ def test_additions_that_stay(a, b, reason):
     model = kernelopt.optimize(Add())
     torch.testing.assert_close(model(a, b), a + b)
     assert reason in kernelopt.report(model).kept[0].reason
+
+
+class Parts(nn.Module):
+    """Everything held as an attribute, one activation in three places."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.depthwise = nn.Conv2d(4, 4, 3, groups=4)
+        self.pointwise = nn.Conv2d(4, 5, 1)
+        self.act = nn.GELU()
+
+    def forward(self, x):
+        x = self.act(self.conv(x))
+        return self.act(self.pointwise(self.act(self.depthwise(x))))
+
+
+def test_modules_as_attributes_are_fused(device):
+    original, optimized = pair(Parts(), device)
+    x = images(device)
+    close(train_step(optimized, x), train_step(original, x))
+    report = kernelopt.report(optimized)
+    assert {(entry.name, entry.op) for entry in report.entries} == {
+        ("conv + act", "pointwise_conv2d"),
+        ("depthwise + act + pointwise + act", "separable_conv2d"),
+    }
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_checkpointed_parts_draw_the_same_random_numbers_again(use_reentrant, device):
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = Parts()
+            self.dropout = nn.Dropout(0.5)
+
+        def part(self, x):
+            return self.dropout(self.net(x))
+
+        def forward(self, x):
+            return checkpoint(self.part, x, use_reentrant=use_reentrant)
+
+    original, optimized = pair(Checkpointed(), device)
+    x = images(device).requires_grad_()
+    results = []
+    for model in (optimized, original):
+        torch.manual_seed(0)
+        results.append(train_step(model, x))
+    close(*results)
+    assert "separable_conv2d" in ops(kernelopt.report(optimized).fused)
+
+
+@pytest.mark.parametrize("how", ["module", "part", "script"])
+def test_what_the_user_compiled_stays_compiled(how):
+    model = Branch()
+    if how == "module":
+        model.compile(backend="eager")
+    elif how == "part":
+        model.net = torch.compile(model.net, backend="eager")
+    else:
+        model.net = torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()))
+    compiled = model._compiled_call_impl
+    kernelopt.optimize(model)
+    assert model._compiled_call_impl is compiled
+    assert "compiled already" in kernelopt.report(model).graph
+    kernelopt.restore(model)
+    assert model._compiled_call_impl is compiled
 
 
 def test_convolution_used_twice_is_not_fused(device):

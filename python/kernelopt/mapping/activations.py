@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
+from .._enums import Approximate
 from .nodes import value_of
 from .registry import ACTIVATION_FUNCTIONS, ACTIVATION_METHODS, gelu_name
 
@@ -126,11 +127,21 @@ def find_activations(graph: fx.Graph) -> list[Activation]:
     return found
 
 
+def is_kernelopts(node: fx.Node) -> bool:
+    """Whether a node is kernelopt's GELU, as Dynamo leaves it of a module of kernelopt.nn."""
+    return node.target is torch.ops.kernelopt.gelu.default
+
+
 def _called(node: fx.Node) -> str | None:
     """The activation that a node calls on its one tensor."""
     if node.op == "call_method":
         return ACTIVATION_METHODS.get(str(node.target)) if len(node.args) == 1 else None
-    if node.op != "call_function" or node.target not in ACTIVATION_FUNCTIONS or not node.args:
+    if node.op != "call_function" or not node.args:
+        return None
+    if is_kernelopts(node):
+        code: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("approximate", 0)
+        return gelu_name(Approximate(code).name.lower())
+    if node.target not in ACTIVATION_FUNCTIONS:
         return None
     options = {key: value for key, value in node.kwargs.items() if key != "inplace"}
     if node.target is F.gelu:

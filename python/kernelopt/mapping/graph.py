@@ -135,6 +135,8 @@ class GraphLayer:
             backend.restore_options()
         if backend.graphs != graphs:
             self._note(first=graphs == 0)
+        elif graphs == 0:
+            self.report.graph = "Dynamo has captured no graph so far"
         return result
 
     def _note(self, first: bool) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from .graph import GraphLayer
@@ -25,7 +26,7 @@ class _Mapping:
     def __init__(self, model: nn.Module, report: Report):
         self.model = model
         self.report = report
-        self.originals: list[tuple[nn.Module, type[nn.Module]]] = []
+        self.changed: list[tuple[nn.Module, type[nn.Module], type[nn.Module]]] = []
         self.names: frozenset[str] | None = None
         self.strict = False
         self.has_graph = False
@@ -83,14 +84,14 @@ def optimize(
     mapping.strict = strict
     plan = plan_modules(model, _selector(mapping.names))
     mapping.report.modules = plan.entries
-    mapping.originals = [(module, type(module)) for module in plan.changes]
     for module, becomes in plan.changes.items():
+        mapping.changed.append((module, type(module), becomes))
         module.__class__ = becomes
     model.__dict__[_ATTRIBUTE] = mapping
     if not graph:
         mapping.report.graph = "off: graph=False"
-    elif model._compiled_call_impl is not None:
-        mapping.report.graph = "off: the model is compiled already"
+    elif any(_is_compiled(module) for module in model.modules()):
+        mapping.report.graph = "off: the model, or a part of it, is compiled already"
     elif all(_is_transparent(module) for module in model.modules()):
         mapping.report.graph = "off: every part is a module of torch's"
     else:
@@ -111,8 +112,9 @@ def restore(model: Model) -> Model:
         raise TypeError(f"kernelopt: expected model to be an nn.Module, got {_class_name(model)}")
     mapping = model.__dict__.pop(_ATTRIBUTE, None)
     if mapping is not None:
-        for module, original in mapping.originals:
-            module.__class__ = original
+        for module, original, became in mapping.changed:
+            if type(module) is became:  # a parametrization or FSDP may have changed it since
+                module.__class__ = original
         if isinstance(model._compiled_call_impl, GraphLayer):
             model._compiled_call_impl = None
     return model
@@ -155,6 +157,16 @@ def _selected_names(model: nn.Module, only: Selection) -> frozenset[str]:
 
 def _selector(names: frozenset[str] | None) -> Callable[[str], bool]:
     return (lambda name: True) if names is None else names.__contains__
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    """Whether the user compiled a module; the graph layer would take the place of that."""
+    compiled = module._compiled_call_impl
+    return (
+        isinstance(module, torch.jit.ScriptModule)
+        or type(module).__name__ == "OptimizedModule"
+        or (compiled is not None and not isinstance(compiled, GraphLayer))
+    )
 
 
 def _is_transparent(module: nn.Module) -> bool:

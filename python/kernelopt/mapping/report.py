@@ -41,7 +41,7 @@ class Report:
 
     Attributes:
         model: the model's class.
-        modules: the findings among the modules.
+        modules: the findings among the modules, as they were before the first call.
         operations: the findings in the graphs traced so far; there are none before the first call.
         graph: the state of the graph layer, in words.
     """
@@ -53,8 +53,11 @@ class Report:
 
     @property
     def entries(self) -> list[Entry]:
-        """Every finding, those among modules first."""
-        return [*self.modules, *self.operations]
+        """Every finding, those among modules first. A module that an operation was fused with is
+        in that entry."""
+        fused = [entry for entry in self.operations if entry.action == "fused"]
+        parts = {name for entry in fused for name in entry.name.split(" + ")}
+        return [*(entry for entry in self.modules if entry.name not in parts), *self.operations]
 
     @property
     def replaced(self) -> list[Entry]:

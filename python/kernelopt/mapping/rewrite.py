@@ -14,13 +14,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+import torch.utils.checkpoint
 from torch import fx
 
 import kernelopt
 
 from .._enums import Activation as ActivationCode
 from ..ops._convolution import current_precision
-from .activations import Activation, find_activations
+from .activations import Activation, find_activations, is_kernelopts
 from .nodes import erase, independent, location_of, value_of
 from .registry import (
     ADD_FUNCTIONS,
@@ -33,8 +34,9 @@ from .registry import (
     separable_arguments,
     tensor_reason,
 )
-from .report import Action, Entry
+from .report import MODEL_NAME, Action, Entry
 
+_CHECKPOINT = torch.ops.higher_order.tag_activation_checkpoint
 _EFFECTS = "something between its parts works in place or changes a mode"
 
 
@@ -64,6 +66,20 @@ class _Rewriter:
         before = self.findings.get(node)
         name = before.name if before else self.name_of(node)
         self.findings[node] = Entry(name, kind, action, op, reason, location_of(node))
+
+    def _note_fused(self, node: fx.Node, parts: list[fx.Node], kind: str, op: str) -> None:
+        names: list[str] = []
+        for part in parts:
+            name = self.findings[part].name if part in self.findings else self.name_of(part)
+            # Of an operation in a container's forward, the other parts' names say where it is.
+            container = name == MODEL_NAME or any(
+                f"{known}.".startswith(f"{name}.") for known in names
+            )
+            if not (names and container):
+                names.append(name)
+        self.findings[node] = Entry(
+            " + ".join(names), kind, "fused", op, location=location_of(node)
+        )
 
     def _kind(self, node: fx.Node, op: str) -> str:
         """What a convolution was before it became a call of ``op``."""
@@ -102,8 +118,8 @@ class _Rewriter:
         if not self._selected(node):
             return
         reason = self._fuse_activation(activation)
-        if not reason or not activation.name.startswith("gelu"):
-            return  # fused, or there is no op for it alone
+        if not reason or not activation.name.startswith("gelu") or is_kernelopts(node):
+            return  # fused, or no op for it alone, or there already
         reason = f"left to the compiler: {reason}" if self.compiled else _lone_reason(activation)
         if reason:
             self._note(node, _spelled(activation), "kept", reason=reason)
@@ -127,7 +143,8 @@ class _Rewriter:
         if not independent({node} | activation.nodes):
             return _EFFECTS
         op, arguments = call
-        self._note(node, f"{self._kind(node, op)} + {_spelled(activation)}", "fused", op=op)
+        kind = f"{self._kind(node, op)} + {_spelled(activation)}"
+        self._note_fused(node, [node, activation.output], kind, op)
         _set_call(node, op, {**arguments, "activation": activation.name})
         self._substitute(activation, node)
         return ""
@@ -158,9 +175,9 @@ class _Rewriter:
                 continue
             kind = f"{self._kind(first, depthwise[0])} + {self._kind(node, pointwise[0])}"
             _set_call(node, "separable_conv2d", separable_arguments(depthwise[1], pointwise[1]))
+            self._note_fused(node, [first, node], kind, "separable_conv2d")
             self.findings.pop(first, None)
             self.graph.erase_node(first)
-            self._note(node, kind, "fused", op="separable_conv2d")
 
     # Additions
 
@@ -283,8 +300,26 @@ def rewrite(
     Returns:
         What was found, in the order of the graph.
     """
-    findings = _Rewriter(graph_module.graph, compiled, name_of, selected).run()
-    if any(finding.action != "kept" for finding in findings):
-        graph_module.graph.lint()
-        graph_module.recompile()
+    findings: list[Entry] = []
+    checkpoints = [node for node in graph_module.graph.nodes if node.target is _CHECKPOINT]
+    for node in checkpoints:
+        body = getattr(graph_module, node.args[0].target)
+        findings += rewrite(body, compiled=compiled, name_of=name_of, selected=selected)
+        if not compiled:
+            node.target = _checkpoint
+    findings += _Rewriter(graph_module.graph, compiled, name_of, selected).run()
+    graph_module.graph.lint()
+    graph_module.recompile()
     return findings
+
+
+def _checkpoint(body: fx.GraphModule, *args: Any, **options: Any) -> Any:
+    """What ``torch.utils.checkpoint`` does without a compiler.
+
+    Run as it stands, Dynamo's operator would draw other random numbers when it computes the body
+    again: it leaves them to the compiler. Dropout would have wrong gradients.
+    """
+    options["use_reentrant"] = False
+    if "_checkpoint_context_fn" in body.meta:
+        options["context_fn"] = body.meta["_checkpoint_context_fn"]
+    return torch.utils.checkpoint.checkpoint(body, *args, **options)

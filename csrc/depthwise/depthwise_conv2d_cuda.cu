@@ -36,11 +36,24 @@ Tensor taps_first(const char* op, const Tensor& weight) {
   return copy;
 }
 
-Tensor prepare_weight(const char* op, const Tensor& weight, bool channels_last) {
+}  // namespace
+
+Tensor depthwise_kernel_weight(const char* op, const Tensor& weight, bool channels_last) {
   return channels_last ? taps_first(op, weight) : contiguous_cuda(op, weight);
 }
 
-}  // namespace
+DepthwiseParams depthwise_forward_params(const Tensor& input, const Tensor& weight,
+                                         IntList output_sizes, const Window2d& window) {
+  DepthwiseParams params{};
+  params.batch = input.size(0);
+  params.source_channels = input.size(1);
+  params.result_channels = weight.size(0);
+  params.filters = 1;
+  params.multiplier = weight.size(0) / input.size(1);
+  params.h = forward_axis(input, weight, output_sizes, window, 0);
+  params.w = forward_axis(input, weight, output_sizes, window, 1);
+  return params;
+}
 
 Tensor DepthwiseCuda::forward(const char* op, const Tensor& input, const Tensor& weight,
                               const std::optional<Tensor>& bias, const Window2d& window,
@@ -52,18 +65,9 @@ Tensor DepthwiseCuda::forward(const char* op, const Tensor& input, const Tensor&
   }
   const torch::stable::accelerator::DeviceGuard guard(input.get_device_index());
   const bool channels_last = is_channels_last(input);
-  const DepthwiseParams params{
-      input.size(0),
-      input.size(1),
-      weight.size(0),
-      1,
-      weight.size(0) / input.size(1),
-      false,
-      forward_axis(input, weight, sizes, window, 0),
-      forward_axis(input, weight, sizes, window, 1),
-  };
+  const DepthwiseParams params = depthwise_forward_params(input, weight, sizes, window);
   const Tensor source = in_format(op, input, channels_last);
-  const Tensor filter = prepare_weight(op, weight, channels_last);
+  const Tensor filter = depthwise_kernel_weight(op, weight, channels_last);
   const std::optional<Tensor> dense_bias = contiguous_bias(op, bias);
   launch_depthwise_correlation(op, params, {source, filter, dense_bias, output, channels_last},
                                activation, current_stream(input));
@@ -95,7 +99,7 @@ Gradients DepthwiseCuda::gradients(const char* op, const Tensor& grad_z, const T
         gradient_axis(h, correlation),
         gradient_axis(w, correlation),
     };
-    const Tensor filter = prepare_weight(op, weight, channels_last);
+    const Tensor filter = depthwise_kernel_weight(op, weight, channels_last);
     const DepthwiseOperands operands{grad, filter, std::nullopt, grad_input, channels_last};
     if (correlation) {
       launch_depthwise_correlation(op, params, operands, Activation::kNone, stream);

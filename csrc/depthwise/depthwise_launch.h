@@ -5,6 +5,7 @@
 
 #include "common/device.h"
 #include "common/tensor.h"
+#include "depthwise/depthwise_conv2d.h"
 #include "depthwise/depthwise_params.h"
 
 #include <cstdlib>
@@ -55,6 +56,13 @@ int channel_vector_size(const DepthwiseParams& params, const DepthwiseOperands& 
                     aligned(operands.weight) && aligned(operands.result);
   return wide ? kVec : 1;
 }
+
+/// The weight as the kernels take it, see DepthwiseOperands.
+Tensor depthwise_kernel_weight(const char* op, const Tensor& weight, bool channels_last);
+
+/// The forward correlation of checked arguments.
+DepthwiseParams depthwise_forward_params(const Tensor& input, const Tensor& weight,
+                                         IntList output_sizes, const Window2d& window);
 
 /// The number of blocks as gridDim.x takes it.
 unsigned grid_size(const char* op, int64_t items, int64_t items_per_block);

@@ -33,6 +33,10 @@ struct PointwiseCpu {
 struct PointwiseCuda {
   static Tensor forward(const char* op, const Tensor& input, const Tensor& weight,
                         const std::optional<Tensor>& bias, Activation activation);
+  /// The same, written to `output`, which has the format `channels_last` says.
+  static void forward_into(const char* op, const Tensor& input, const Tensor& weight,
+                           const std::optional<Tensor>& bias, Activation activation,
+                           bool channels_last, const Tensor& output);
   static Gradients gradients(const char* op, const Tensor& grad_z, const Tensor& input,
                              const Tensor& weight, const BoolList& output_mask);
   static constexpr auto activation_backward = activation_backward_cuda;

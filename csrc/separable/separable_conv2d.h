@@ -33,19 +33,20 @@ template <typename Depthwise, typename Pointwise>
 SeparableGradients separable_backward(const char* op, const Tensor& grad_output,
                                       const SeparableArguments& arguments,
                                       const BoolList& output_mask) {
-  const auto& [input, depthwise_weight, depthwise_bias, pointwise_weight, pointwise_bias, window,
-               depthwise_activation, activation] = arguments;
+  const Tensor& input = arguments.input;
+  const Activation depthwise_activation = arguments.depthwise_activation;
   const bool depthwise_needed = output_mask[0] || output_mask[1] || output_mask[2];
   const Tensor z =
-      Depthwise::forward(op, input, depthwise_weight, depthwise_bias, window, Activation::kNone);
+      Depthwise::forward(op, input, arguments.depthwise_weight, arguments.depthwise_bias,
+                         arguments.window, Activation::kNone);
   Tensor hidden = z;
   if (depthwise_activation != Activation::kNone) {
     hidden = empty_strided(op, z.sizes(), z.strides(), z.scalar_type(), z);
     Depthwise::activation_forward(op, z, hidden, depthwise_activation);
   }
   auto [grad_hidden, grad_pointwise_weight, grad_pointwise_bias] = pointwise_backward<Pointwise>(
-      op, grad_output, hidden, pointwise_weight, pointwise_bias, activation,
-      BoolList{depthwise_needed, output_mask[3], output_mask[4]});
+      op, grad_output, hidden, arguments.pointwise_weight, arguments.pointwise_bias,
+      arguments.activation, BoolList{depthwise_needed, output_mask[3], output_mask[4]});
   if (!depthwise_needed) {
     const auto none = [&] {
       return empty_contiguous(op, std::vector<int64_t>{0}, input.scalar_type(), input);
@@ -56,7 +57,7 @@ SeparableGradients separable_backward(const char* op, const Tensor& grad_output,
     Depthwise::activation_backward(op, grad_hidden, z, grad_hidden, depthwise_activation);
   }
   auto [grad_input, grad_depthwise_weight, grad_depthwise_bias] =
-      Depthwise::gradients(op, grad_hidden, input, depthwise_weight, window,
+      Depthwise::gradients(op, grad_hidden, input, arguments.depthwise_weight, arguments.window,
                            BoolList{output_mask[0], output_mask[1], output_mask[2]});
   return {grad_input, grad_depthwise_weight, grad_depthwise_bias, grad_pointwise_weight,
           grad_pointwise_bias};

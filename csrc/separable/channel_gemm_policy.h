@@ -1,0 +1,86 @@
+// Tuning of the pointwise and the fused separable products. Includes no torch header.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+namespace kernelopt {
+
+/// A block computes kTileM x kTileN results, kTileK steps of the sum at a time; each of its 16 x 16
+/// threads owns 4 x 4 of every 64 x 64 of them.
+template <int kM, int kN, int kRegistersValue>
+struct ChannelGemmTile {
+  static constexpr int kTileM = kM;
+  static constexpr int kTileN = kN;
+  static constexpr int kTileK = 16;
+  static constexpr int kThreads = 256;
+  static constexpr int kRegisters = kRegistersValue;  // a thread may use
+};
+
+// 64 products a thread for every 16 values read from shared memory.
+using LargeChannelTile = ChannelGemmTile<128, 128, 128>;
+// For few channels or pixels: more blocks, fewer of their results beyond the edge. fp64 takes it
+// always, for its sums need twice the registers.
+using SmallChannelTile = ChannelGemmTile<64, 64, 128>;
+
+struct ChannelGemmPolicy {
+  // Steps of the sum a share has at least, so that the second stage costs little.
+  static constexpr int64_t kMinShareLength = 512;
+  static constexpr int64_t kBlocksPerMultiprocessor = 4;
+};
+
+/// Calls `function(Tile{})` with the tile for a product of m x n results. A large tile is worth it
+/// where its blocks still fill the device.
+template <typename T, typename Function>
+void dispatch_channel_tile(int64_t m, int64_t n, int multiprocessors, Function&& function) {
+  if constexpr (!std::is_same_v<T, double>) {
+    const int64_t tiles = ((m + 127) / 128) * ((n + 127) / 128);
+    if (m > 64 && n > 64 && tiles >= multiprocessors) {
+      return function(LargeChannelTile{});
+    }
+  }
+  function(SmallChannelTile{});
+}
+
+struct SeparablePolicy {
+  // Tiles of output channels a fused product may have: each of them computes the depthwise values
+  // of its pixels again. With more, or with many taps, two kernels do less work.
+  static constexpr int64_t kMaxChannelTiles = 2;
+  static constexpr int64_t kMaxRepeatedTaps = 9;
+
+  static constexpr bool fuses(int64_t channel_tiles, int64_t taps) {
+    return channel_tiles == 1 || (channel_tiles <= kMaxChannelTiles && taps <= kMaxRepeatedTaps);
+  }
+};
+
+/// Calls `function(Tile{})` with the tile of a fused product: as many output channels as possible,
+/// for the depthwise values are computed once a tile.
+template <typename T, typename Function>
+void dispatch_separable_tile(int64_t out_channels, Function&& function) {
+  if constexpr (!std::is_same_v<T, double>) {
+    if (out_channels > 64) {
+      return function(LargeChannelTile{});
+    }
+  }
+  function(SmallChannelTile{});
+}
+
+/// Calls `function(KernelSize<...>{})` with the kernel size the fused kernel knows at compile time,
+/// 0 x 0 for any.
+template <int kHeightValue, int kWidthValue>
+struct KernelSize {
+  static constexpr int kHeight = kHeightValue;
+  static constexpr int kWidth = kWidthValue;
+};
+
+template <typename T, typename Function>
+void dispatch_kernel_size(int64_t height, int64_t width, Function&& function) {
+  if constexpr (!std::is_same_v<T, double>) {
+    if (height == 3 && width == 3) {
+      return function(KernelSize<3, 3>{});
+    }
+  }
+  function(KernelSize<0, 0>{});
+}
+
+}  // namespace kernelopt

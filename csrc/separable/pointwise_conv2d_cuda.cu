@@ -1,0 +1,160 @@
+#include "common/device.h"
+#include "depthwise/conv2d_cuda.h"
+#include "separable/channel_gemm.h"
+#include "separable/pointwise_conv2d.h"
+
+namespace kernelopt {
+
+Tensor PointwiseCuda::forward(const char* op, const Tensor& input, const Tensor& weight,
+                              const std::optional<Tensor>& bias, Activation activation) {
+  const Tensor output = empty_in_format_of(
+      op, input, std::vector<int64_t>{input.size(0), weight.size(0), input.size(2), input.size(3)});
+  forward_into(op, input, weight, bias, activation, is_channels_last(input), output);
+  return output;
+}
+
+void PointwiseCuda::forward_into(const char* op, const Tensor& input, const Tensor& weight,
+                                 const std::optional<Tensor>& bias, Activation activation,
+                                 bool channels_last, const Tensor& output) {
+  if (output.numel() == 0) {
+    return;
+  }
+  const torch::stable::accelerator::DeviceGuard guard(input.get_device_index());
+  const int64_t channels = input.size(1), out_channels = weight.size(0);
+  const int64_t plane = input.size(2) * input.size(3), pixels = input.size(0) * plane;
+  const Tensor source = in_format(op, input, channels_last);
+  const Tensor filter = contiguous_cuda(op, weight);
+  ChannelGemmParams params{};
+  params.k = params.share_length = channels;
+  params.shares = 1;
+  params.activation = activation;
+  params.bias_along_n = channels_last;
+  params.result = pixel_matrix(out_channels, plane, channels_last);
+  const ChannelMatrix source_matrix = pixel_matrix(channels, plane, channels_last);
+  if (channels_last) {
+    params.m = pixels;
+    params.n = out_channels;
+    params.left = source_matrix;
+    params.right = row_matrix(channels);
+  } else {
+    params.m = out_channels;
+    params.n = pixels;
+    params.left = row_matrix(channels);
+    params.right = source_matrix;
+  }
+  channel_gemm(op, params,
+               channels_last ? ChannelGemmOperands{source, true, filter, true}
+                             : ChannelGemmOperands{filter, true, source, false},
+               contiguous_bias(op, bias), output, current_stream(input));
+}
+
+namespace {
+
+/// grad_input[n, c, p] = sum over o of weight[o, c] * grad_z[n, o, p].
+void input_gradient(const char* op, const Tensor& grad_z, const Tensor& weight,
+                    const Tensor& grad_input, bool channels_last) {
+  const int64_t channels = weight.size(1), out_channels = weight.size(0);
+  const int64_t plane = grad_input.size(2) * grad_input.size(3);
+  const int64_t pixels = grad_input.size(0) * plane;
+  const Tensor filter = contiguous_cuda(op, weight);
+  ChannelGemmParams params{};
+  params.k = params.share_length = out_channels;
+  params.shares = 1;
+  params.activation = Activation::kNone;
+  params.result = pixel_matrix(channels, plane, channels_last);
+  const ChannelMatrix grad_matrix = pixel_matrix(out_channels, plane, channels_last);
+  if (channels_last) {
+    params.m = pixels;
+    params.n = channels;
+    params.left = grad_matrix;
+    params.right = row_matrix(channels);
+  } else {
+    params.m = channels;
+    params.n = pixels;
+    params.left = row_matrix(channels);
+    params.right = grad_matrix;
+  }
+  channel_gemm(op, params,
+               channels_last ? ChannelGemmOperands{grad_z, true, filter, false}
+                             : ChannelGemmOperands{filter, false, grad_z, false},
+               std::nullopt, grad_input, current_stream(grad_input));
+}
+
+/// grad_weight[o, c] = sum over n, p of grad_z[n, o, p] * input[n, c, p].
+void weight_gradient(const char* op, const Tensor& grad_z, const Tensor& input,
+                     const Tensor& grad_weight, bool channels_last) {
+  const int64_t channels = grad_weight.size(1), out_channels = grad_weight.size(0);
+  const int64_t plane = input.size(2) * input.size(3);
+  const Tensor source = in_format(op, input, channels_last);
+  ChannelGemmParams params{};
+  params.m = out_channels;
+  params.n = channels;
+  params.k = input.size(0) * plane;
+  params.activation = Activation::kNone;
+  params.left = pixel_matrix(out_channels, plane, channels_last);
+  params.right = pixel_matrix(channels, plane, channels_last);
+  params.result = row_matrix(channels);
+  channel_gemm_in_shares(op, params, {grad_z, !channels_last, source, !channels_last}, grad_weight,
+                         current_stream(input));
+}
+
+}  // namespace
+
+Gradients PointwiseCuda::gradients(const char* op, const Tensor& grad_z, const Tensor& input,
+                                   const Tensor& weight, const BoolList& output_mask) {
+  const torch::stable::accelerator::DeviceGuard guard(input.get_device_index());
+  const bool channels_last = is_channels_last(input);
+  const Tensor grad = in_format(op, grad_z, channels_last);
+  Tensor grad_input = no_gradient(op, input);
+  if (output_mask[0]) {
+    grad_input = empty_in_format_of(op, input, input.sizes());
+    if (grad_input.numel() > 0) {
+      input_gradient(op, grad, weight, grad_input, channels_last);
+    }
+  }
+  Tensor grad_weight = no_gradient(op, input);
+  if (output_mask[1]) {
+    grad_weight = empty_contiguous(op, weight.sizes(), input.scalar_type(), input);
+    weight_gradient(op, grad, input, grad_weight, channels_last);
+  }
+  return {grad_input, grad_weight, bias_gradient(op, grad, output_mask[2])};
+}
+
+namespace {
+
+Tensor pointwise_conv2d_cuda(const Tensor& input, const Tensor& weight,
+                             const std::optional<Tensor>& bias, int64_t activation,
+                             int64_t precision) {
+  constexpr const char* kOp = "pointwise_conv2d";
+  check_pointwise(kOp, input, weight, bias);
+  check_activation_and_precision(kOp, activation, precision);
+  if (!kernels_available(input)) {
+    return call_aten_path<Tensor>(kOp, input, weight, bias, activation, precision);
+  }
+  return PointwiseCuda::forward(kOp, input, weight, bias, Activation(activation));
+}
+
+Gradients pointwise_conv2d_backward_cuda(const Tensor& grad_output, const Tensor& input,
+                                         const Tensor& weight, const std::optional<Tensor>& bias,
+                                         int64_t activation, int64_t precision,
+                                         const BoolList& output_mask) {
+  constexpr const char* kOp = "pointwise_conv2d_backward";
+  const auto sizes = check_pointwise(kOp, input, weight, bias);
+  check_activation_and_precision(kOp, activation, precision);
+  check_conv2d_backward(kOp, grad_output, input, sizes, output_mask, 3);
+  if (!kernels_available(input)) {
+    return call_aten_path<Gradients>(kOp, grad_output, input, weight, bias, activation, precision,
+                                     output_mask);
+  }
+  return pointwise_backward<PointwiseCuda>(kOp, grad_output, input, weight, bias,
+                                           Activation(activation), output_mask);
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(kernelopt, CUDA, m) {
+  m.impl("pointwise_conv2d", TORCH_BOX(&pointwise_conv2d_cuda));
+  m.impl("pointwise_conv2d_backward", TORCH_BOX(&pointwise_conv2d_backward_cuda));
+}
+
+}  // namespace kernelopt

@@ -1,7 +1,7 @@
 """Everything torch asks of an op besides its kernels, registered in one place.
 
-An op is described once, as an :class:`OpSpec`, and :func:`register` derives from it the fake (shape)
-function, the autograd kernel, the batching rule, the autocast rule, the ATen path and the
+An op is described once, as an :class:`OpSpec`, and :func:`register` derives from it the fake
+(shape) function, the autograd kernel, the batching rule, the autocast rule, the ATen path and the
 decomposition for export. The key is ``aten``: the same function written with ATen operators, which
 torch can differentiate, batch and export by itself. kernelopt's kernels serve plain eager, compiled
 and first-order autograd calls; whatever else torch does to an op (``torch.func``, forward mode,
@@ -86,7 +86,7 @@ class _Node(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_output):  # type: ignore[override]
         needs = ctx.needs_input_grad[1:]
-        gradients = call(ctx.spec.backward, ctx.saved_tensors, ctx.values, grad_output, needs)
+        gradients = _call_any(ctx.spec.backward, ctx.saved_tensors, ctx.values, grad_output, needs)
         return (None, *gradients)
 
 
@@ -171,14 +171,30 @@ def decompositions() -> dict[torch._ops.OpOverload, Callable[..., Any]]:
     }
 
 
-def call(op: Callable[..., Any], *args: Any) -> Any:
+def _call_any(function: Callable[..., Any], *args: Any) -> Any:
     """Calls an op, or what calls ops: an out-of-memory error keeps torch's type."""
     if torch.compiler.is_compiling():
-        return op(*args)
+        return function(*args)
     try:
-        return op(*args)
+        return function(*args)
     except RuntimeError as error:
         message = str(error)
         if message.startswith("CUDA out of memory"):
             raise torch.OutOfMemoryError(message) from None
         raise
+
+
+def call(op: torch._ops.OpOverload, *args: Any) -> Any:
+    """Calls an op from a public function.
+
+    Where nothing is to be differentiated the autograd kernel is left out: in Python, it would be
+    much of a call's time on the host.
+    """
+    if (
+        torch.compiler.is_compiling()
+        or _in_transform()
+        or (torch.is_grad_enabled() and torch._C._any_requires_grad(*args))
+    ):
+        return _call_any(op, *args)
+    with torch._C._AutoDispatchBelowAutograd():
+        return _call_any(op, *args)

@@ -16,15 +16,14 @@ FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 def served(*tensors: torch.Tensor | None) -> bool:
     """Whether kernelopt's ops take these tensors; other tensors go to torch's function."""
-    return all(
-        tensor is None
-        or (
+    for tensor in tensors:
+        if tensor is not None and not (
             tensor.dtype in FLOATING
-            and tensor.device.type in ("cuda", "cpu", "meta")
+            and (tensor.is_cuda or tensor.is_cpu or tensor.is_meta)
             and tensor.layout == torch.strided
-        )
-        for tensor in tensors
-    )
+        ):
+            return False
+    return True
 
 
 def current_precision() -> int:

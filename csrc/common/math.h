@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
 #include <type_traits>
 
 #if defined(__CUDACC__)
@@ -16,12 +17,13 @@ namespace kernelopt {
 template <typename T>
 using AccumulateType = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-/// Activations, numbered as in kernelopt.Activation (Python).
-enum class Activation : int { kNone = 0, kRelu = 1, kGelu = 2, kGeluTanh = 3, kSilu = 4 };
+/// Activations, numbered as in kernelopt.Activation (Python); as wide as a schema's int, so that no
+/// conversion to it loses a wrong number's high bits.
+enum class Activation : int64_t { kNone = 0, kRelu = 1, kGelu = 2, kGeluTanh = 3, kSilu = 4 };
 constexpr int kNumActivations = 5;
 
 /// Precision of float32 convolutions, numbered as in kernelopt.Precision (Python).
-enum class Precision : int { kDefault = 0, kIeee = 1 };
+enum class Precision : int64_t { kDefault = 0, kIeee = 1 };
 constexpr int kNumPrecisions = 2;
 
 struct Identity {

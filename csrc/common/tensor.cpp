@@ -14,12 +14,17 @@ int64_t element_size(ScalarType dtype) {
   }
 }
 
-Tensor empty_strided(const char* op, IntList sizes, IntList strides, ScalarType dtype,
-                     const Tensor& like) {
+int64_t checked_bytes(const char* op, IntList sizes, ScalarType dtype) {
   int64_t bytes = element_size(dtype);
   for (const int64_t size : sizes) {
     bytes = checked_mul(op, "the output's size in bytes", bytes, size);
   }
+  return bytes;
+}
+
+Tensor empty_strided(const char* op, IntList sizes, IntList strides, ScalarType dtype,
+                     const Tensor& like) {
+  const int64_t bytes = checked_bytes(op, sizes, dtype);
   int32_t device_type = 0;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
   AtenTensorHandle handle = nullptr;

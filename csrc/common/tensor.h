@@ -10,6 +10,9 @@ namespace kernelopt {
 /// Bytes of one element of a floating dtype.
 int64_t element_size(ScalarType dtype);
 
+/// Bytes of a tensor of these sizes; raises where the number does not fit 64 bits.
+int64_t checked_bytes(const char* op, IntList sizes, ScalarType dtype);
+
 /// An uninitialized tensor on the device of `like`. A failed allocation throws a message that
 /// begins with "CUDA out of memory" (or "CPU out of memory"), which Python turns into
 /// torch.OutOfMemoryError.

@@ -45,7 +45,9 @@ std::vector<int64_t> check_depthwise(const char* op, const Tensor& input, const 
   check_int_list(op, "stride", window.stride, 2, 1);
   check_int_list(op, "padding", window.padding, 2, 0);
   check_int_list(op, "dilation", window.dilation, 2, 1);
-  return depthwise_output_sizes(op, input, weight, window);
+  std::vector<int64_t> sizes = depthwise_output_sizes(op, input, weight, window);
+  checked_bytes(op, sizes, input.scalar_type());
+  return sizes;
 }
 
 void check_conv2d_backward(const char* op, const Tensor& grad_output, const Tensor& input,

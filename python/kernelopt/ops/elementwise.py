@@ -178,10 +178,12 @@ def gelu(input: torch.Tensor, *, approximate: str = "none") -> torch.Tensor:
         A tensor of ``input``'s shape, dtype and memory format.
 
     Raises:
-        TypeError: ``input`` is not a tensor.
+        TypeError: ``input`` is not a tensor, or ``approximate`` not a str.
         RuntimeError: ``approximate`` is another word, or the dtype is not floating.
     """
     check_tensor("gelu", "input", input)
+    if not isinstance(approximate, str):
+        raise TypeError(f"kernelopt.gelu(): expected approximate to be a str, got {approximate!r}")
     if approximate not in _APPROXIMATE_NAMES:
         raise RuntimeError(
             f"kernelopt.gelu(): expected approximate to be 'none' or 'tanh', got {approximate!r}"

@@ -14,7 +14,16 @@ from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.library import opcheck
 
 import kernelopt
-from support import Case, CountGraphs, arrange, assert_accurate, gradients, vjp_of
+from support import (
+    Case,
+    CountGraphs,
+    arrange,
+    as_tuple,
+    assert_accurate,
+    gradients,
+    strides,
+    vjp_of,
+)
 
 
 class OpSuite:
@@ -172,6 +181,23 @@ class OpSuite:
         if everything and example == self.examples[-1]:
             for mask in torch.eye(self.num_results).bool().tolist():
                 opcheck(backward, (*arguments, mask), test_utils="test_faketensor")
+
+    @pytest.mark.filterwarnings("ignore:kernelopt. running on ATen")
+    def test_aten_path(self, device: str, example: Case) -> None:
+        """What serves a GPU that kernelopt's kernels cannot run on, in the kernels' formats."""
+        for layout in ("contiguous", "channels_last"):
+            tensors = self.tensors(example, device, torch.float32)
+            tensors[0] = arrange(tensors[0], layout)
+            arguments = self.op_arguments(example, tensors)
+            grad = torch.randn_like(self.ours(example)(*tensors))
+            for name, given in (
+                (self.op, arguments),
+                (f"{self.op}_backward", self.backward_arguments(example, grad, tensors)),
+            ):
+                kernels = as_tuple(getattr(torch.ops.kernelopt, name)(*given))
+                by_aten = as_tuple(getattr(torch.ops.kernelopt_aten, name)(*given))
+                torch.testing.assert_close(by_aten, kernels, rtol=1e-3, atol=1e-3)
+                assert list(map(strides, by_aten)) == list(map(strides, kernels))
 
     def test_compiled(self, device: str, example: Case) -> None:
         tensors = self.tensors(example, device, torch.float32)

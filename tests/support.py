@@ -131,6 +131,12 @@ def assert_accurate(
         assert error <= tolerance, f"error {error:.3e} above {tolerance:.3e} ({mine.dtype})"
 
 
+def strides(tensor: torch.Tensor) -> list[int]:
+    """The strides that mean something: those of dimensions longer than 1."""
+    pairs = zip(tensor.shape, tensor.stride(), strict=True)
+    return [stride for size, stride in pairs if size != 1]
+
+
 def gradients(function: Callable[..., torch.Tensor], tensors: Tensors, grad: torch.Tensor) -> tuple:
     """The vector-Jacobian products of ``function`` with respect to the tensors that are there."""
     leaves = map_tensors(torch.Tensor.requires_grad_, tensors)

@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 
+from kernelopt import Precision
 from kernelopt.ops._convolution import apply_activation
+from tolerance import check_close, max_norm_limit
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 ACTIVATIONS = (None, "relu", "gelu", "gelu_tanh", "silu")
@@ -98,37 +100,18 @@ def as_tuple(result: Any) -> tuple[torch.Tensor, ...]:
 def assert_accurate(
     actual: Any, torch_function: Callable[..., Any], tensors: Tensors, *, ieee: bool = False
 ) -> None:
-    """``actual`` is what ``torch_function(*tensors)`` computes, to kernelopt's tolerances.
-
-    The reference is the same function in fp64. In the maximum norm, the error is at most: fp16 and
-    bf16, twice torch's plus one unit in the last place; float32 by default, 2**-15 of the sum of
-    absolute products; float32 with IEEE precision, twice strict torch's plus 4 epsilon of that sum;
-    fp64, which the reference computes no better, 16 epsilon of that sum.
-    """
+    """``actual`` is what ``torch_function(*tensors)`` computes, to the limits of ``tolerance.py``;
+    ``ieee``: float32 with IEEE precision."""
     with strict_float32():
-        expected = as_tuple(torch_function(*map_tensors(torch.Tensor.double, tensors)))
+        references = as_tuple(torch_function(*map_tensors(torch.Tensor.double, tensors)))
         by_torch = as_tuple(torch_function(*map_tensors(torch.clone, tensors)))
-        sums = as_tuple(torch_function(*map_tensors(lambda t: t.double().abs(), tensors)))
-    actual = as_tuple(actual)
-    assert len(actual) == len(expected)
-    for mine, reference, theirs, products in zip(actual, expected, by_torch, sums, strict=True):
-        assert mine.shape == reference.shape
+        magnitudes = as_tuple(torch_function(*map_tensors(lambda t: t.double().abs(), tensors)))
+    precision = Precision.IEEE if ieee else Precision.DEFAULT
+    results = zip(as_tuple(actual), references, by_torch, magnitudes, strict=True)
+    for index, (mine, reference, theirs, magnitude) in enumerate(results):
         assert mine.dtype == theirs.dtype
-        if mine.numel() == 0:
-            continue
-        epsilon = torch.finfo(mine.dtype).eps
-        scale = products.abs().max().item()
-        torch_error = (theirs.double() - reference).abs().max().item()
-        if mine.dtype in (torch.float16, torch.bfloat16):
-            tolerance = 2 * torch_error + epsilon * reference.abs().max().item()
-        elif mine.dtype == torch.float32 and not ieee:
-            tolerance = 2**-15 * scale
-        elif mine.dtype == torch.float64:
-            tolerance = 16 * epsilon * scale
-        else:
-            tolerance = 2 * torch_error + 4 * epsilon * scale
-        error = (mine.double() - reference).abs().max().item()
-        assert error <= tolerance, f"error {error:.3e} above {tolerance:.3e} ({mine.dtype})"
+        limit = max_norm_limit(mine.dtype, reference, theirs.double(), magnitude, precision)
+        check_close(f"result {index}", mine, reference.detach().cpu(), limit)
 
 
 def strides(tensor: torch.Tensor) -> list[int]:

@@ -24,14 +24,14 @@ void clear(const char*, const Tensor& tensor) {
 
 Tensor conv1d_forward_cpu(const char* op, const Tensor& input, const Tensor& weight,
                           const std::optional<Tensor>& bias, const Conv1dArguments& arguments) {
-  const Tensor output = empty_conv1d_output(op, input, arguments);
-  if (output.numel() == 0) {
-    return output;
+  if (input.numel() == 0 || arguments.out_length == 0) {
+    return empty_conv1d_output(op, input, arguments);
   }
   const Tensor z = aten_forward(input, weight, bias, arguments);
   if (arguments.activation == Activation::kNone && has_contiguous_strides(z)) {
     return z;
   }
+  const Tensor output = empty_conv1d_output(op, input, arguments);
   activation_cpu(op, z, output, arguments.activation);
   return output;
 }

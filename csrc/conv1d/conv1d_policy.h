@@ -18,14 +18,14 @@ struct GemmTile {
 };
 
 using SquareTile = GemmTile<64, 64, 16>;
-// For few output channels: as many outputs a block, none of them beyond the last channel.
+// For few output channels: as many outputs a block, from a quarter of the channels.
 using FlatTile = GemmTile<16, 256, 8>;
 
 enum class Conv1dAlgorithm { kDirect, kFlatGemm, kSquareGemm };
 
 struct Conv1dPolicy {
-  // Below this many output channels of a group, or steps of the reduction, more than half of a
-  // GEMM tile's products would be with zeros.
+  // With fewer output channels of a group more than half of the rows of even a flat tile are empty;
+  // with a shorter reduction not one step of a tile is full.
   static constexpr int64_t kMinGemmChannels = 8;
   static constexpr int64_t kMinGemmReduction = 8;
   // Up to this many output channels of a group, flat tiles cover them with less waste.

@@ -27,7 +27,7 @@ NAN, INF = math.nan, math.inf
 
 
 def checker(model: nn.Module, mapped: nn.Module, inputs) -> Checker:
-    problem = Problem(None, model, inputs, lambda: model)
+    problem = Problem(None, model, inputs, lambda: copy.deepcopy(model))
     wide = reference.Reference(problem.duplicate, CPU, None)
     return Checker(problem, model, {"kernelopt": mapped}, wide, CPU, None, True, False)
 
@@ -95,22 +95,25 @@ def test_second_look(x, ok):
     assert ("original moves" in rows[1].note) is ok
 
 
-def test_a_bias_gradient_is_measured_by_its_module():
-    """Before a batch normalization a bias has no gradient but rounding errors."""
-    model = nn.Sequential(nn.Conv1d(2, 3, 3), nn.BatchNorm1d(3))
+def test_what_is_zero_but_for_rounding_is_measured_by_its_module():
+    """A bias before a batch normalization has no gradient; normalized values have no mean."""
 
-    class Noisy(nn.Module):
+    class Normalized(nn.Module):
         def __init__(self):
             super().__init__()
-            self.inner = model
+            self.body = nn.Sequential(nn.Conv1d(2, 3, 3), nn.BatchNorm1d(3), nn.BatchNorm1d(3))
 
         def forward(self, x):
-            return self.inner(x)
+            return self.body(x)
 
-    noisy = Noisy()
-    noisy.inner[0].bias.register_hook(lambda gradient: gradient + 1e-6)
-    report = checker(Noisy(), noisy, lambda: [torch.randn(4, 2, 9)]).run(1, 100)
+    model = Normalized()
+    mapped = copy.deepcopy(model)
+    mapped.body[0].bias.register_hook(lambda gradient: gradient + 1e-6)
+    report = checker(model, mapped, lambda: [torch.randn(4, 2, 9)]).run(1, 100)
     assert report.ok
+    scales = {row.quantity: row.scale for row in report.comparisons if row.case == "seed 0"}
+    assert scales["gradient of body.0.bias"] == scales["gradient of body.0.weight"] > 0.1
+    assert scales["buffer body.2.running_mean afterwards"] > 0.1
 
 
 def test_evaluate_leaves_model_and_inputs_as_they_were():

@@ -115,7 +115,7 @@ class Checker:
         args, kwargs = self.inputs(0)
         if not self._is_random(args, kwargs):
             return
-        if self.original.training:
+        if any(module.training for module in self.original.modules()):
             for model in (self.original, *self.candidates.values()):
                 model.eval()
             self.report.mode = "eval"
@@ -205,6 +205,8 @@ class Checker:
         if case.is_variant and not is_finite(original):
             self.report.skipped.append((case.name, "the original's result is not finite"))
             return
+        if not any(name.startswith("output") for name in original.results):
+            raise ProblemError("the forward pass returns no tensor")
         if any(name.startswith("input") for name in original.results):
             self.report.changes_inputs = True
         reference = self.reference.evaluate(

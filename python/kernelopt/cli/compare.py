@@ -106,10 +106,14 @@ def _described(value: torch.Tensor | None) -> str:
 
 
 def _scale_group(quantity: str) -> str:
-    """Gradients of one module's parameters share a scale: a bias gradient that is zero but for
-    rounding (a bias before a batch normalization) is measured by its weight's."""
+    """The parameters' gradients of one module share a scale, and so do its buffers: what is zero
+    but for rounding (the gradient of a bias before a batch normalization, a running mean of
+    normalized values) is measured by its neighbours."""
+    kind = quantity.split(" ", 1)[0]
+    if kind not in ("gradient", "buffer") or quantity.startswith("gradient of input["):
+        return quantity
     module, dot, _ = quantity.rpartition(".")
-    return module if dot and quantity.startswith("gradient") else quantity
+    return module if dot else kind
 
 
 def compare_outcomes(
@@ -165,12 +169,15 @@ def _judge(
 ) -> None:
     scales: dict[str, float] = {}
     for row in rows:
-        group = _scale_group(row.quantity)
-        scales[group] = max(scales.get(group, 0.0), row.scale)
+        tensor = tensors[row.quantity]
+        if tensor is not None and tensor.is_floating_point():
+            group = _scale_group(row.quantity)
+            scales[group] = max(scales.get(group, 0.0), row.scale)
     for row in rows:
-        row.scale = scales[_scale_group(row.quantity)]
         tensor = tensors[row.quantity]
         assert tensor is not None
+        if tensor.is_floating_point():
+            row.scale = scales[_scale_group(row.quantity)]
         floor = unit * row.scale
         if tensor.is_floating_point():  # and one step at the dtype's lower end
             info = torch.finfo(tensor.dtype)

@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
         )
     if facts["cuda_unavailable_reason"]:
         print(f"CUDA       kernels not used: {facts['cuda_unavailable_reason']}")
-    print("\nwhich path each op takes here:")
+    print("\nwhich path each op takes here (what no op covers goes to torch's own function):")
     width = max(len(entry["op"]) for entry in facts["ops"])
     for entry in facts["ops"]:
         paths = [f"{device}: {path}" for device, path in entry.items() if device != "op"]

@@ -49,22 +49,26 @@ class Problem:
 
     def inputs(self, seed: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and keyword arguments of the model for one seed."""
-        seed_all(seed)
-        with own_code("get_inputs() raised"):
-            value = self.get_inputs()
-        args, kwargs = _as_arguments(value, self.model.forward)
-        return map_tensors(torch.Tensor.detach, args), map_tensors(torch.Tensor.detach, kwargs)
+        return _call_inputs(self.get_inputs, self.model, seed)
 
     def duplicate(self) -> nn.Module:
-        """A second model with the same parameters and buffers that shares nothing with it."""
-        try:
-            return copy.deepcopy(self.model)
-        except Exception:
-            # Some models hold what cannot be copied: a generator, a lock, a non-leaf tensor.
-            twin = self.construct()
-            twin.load_state_dict(self.model.state_dict())
-            twin.train(self.model.training)
-            return twin
+        """A second model with the same parameters and buffers that shares nothing with it.
+
+        Constructed rather than copied: in a copy, functions that the model holds (a lambda over its
+        layers) would still call the layers of the first model.
+        """
+        twin = self.construct()
+        state, twin_state = _tensors(self.model), _tensors(twin)
+        if [tensor.shape for tensor in state] != [tensor.shape for tensor in twin_state]:
+            return copy.deepcopy(self.model)  # its shapes depend on more than the seed
+        with torch.no_grad():
+            for mine, theirs in zip(twin_state, state, strict=True):
+                mine.copy_(theirs)
+        return twin
+
+
+def _tensors(model: nn.Module) -> list[torch.Tensor]:
+    return [*model.parameters(), *model.buffers()]
 
 
 def seed_all(seed: int) -> None:
@@ -125,6 +129,23 @@ def _as_arguments(
     ):
         return tuple(value[0]), value[1]
     return tuple(value), {}
+
+
+def _call_inputs(
+    get_inputs: Callable[[], Any], model: nn.Module, seed: int
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    seed_all(seed)
+    with own_code("get_inputs() raised"):
+        value = get_inputs()
+    args, kwargs = _as_arguments(value, model.forward)
+    return map_tensors(torch.Tensor.detach, args), map_tensors(torch.Tensor.detach, kwargs)
+
+
+def _materialize(model: nn.Module, get_inputs: Callable[[], Any]) -> None:
+    """Gives lazy modules, whose sizes their first input decides, their parameters."""
+    args, kwargs = _call_inputs(get_inputs, model, 0)
+    with torch.no_grad(), own_code("the first forward pass raised"):
+        model(*args, **kwargs)
 
 
 @contextlib.contextmanager
@@ -195,6 +216,8 @@ def load(path: Path, seed: int = 0) -> Iterator[Problem]:
                 model = module.Model(*args, **kwargs)
             if not isinstance(model, nn.Module):
                 raise ProblemError(f"Model() is a {type(model).__name__}, not a torch.nn.Module")
+            if any(nn.parameter.is_lazy(tensor) for tensor in _tensors(model)):
+                _materialize(model, module.get_inputs)
             return model
 
         yield Problem(path, construct(), module.get_inputs, construct)

@@ -96,7 +96,8 @@ class Reference:
     def _attempt(self, original, args, kwargs, outcome, seed) -> Outcome:
         if self._model is None:
             self._model = move_model(self._make_model(), self._device, torch.float64)
-            self._model.train(original.training)
+            for mine, theirs in zip(self._model.modules(), original.modules(), strict=True):
+                mine.training = theirs.training
         if self._rows == 0 and self._device.type == "cpu":
             values = [*tensors_in((args, kwargs)), *outcome.results.values()]
             if sum(8 * value.numel() for value in values) > _CPU_SHARE * available_cpu_memory():

@@ -78,13 +78,14 @@ def _show_checks(output: Output, result: dict[str, Any], verbose: bool) -> None:
         ok = "ok" if all(row["ok"] for row in members) else "DIFFERS"
         gradients = [row for row in members if row["quantity"].startswith("gradient")]
         others = [row for row in members if not row["quantity"].startswith("gradient")]
-        rows.append([case, _LABELS[path], ok, *_worst(others), *_worst(gradients)])
+        where = case if path == "kernelopt" else f"{case} ({_LABELS[path]})"
+        rows.append([where, ok, *_worst(others), *_worst(gradients)])
         if verbose:
-            rows += [["", "", row["quantity"], *_worst([row]), "", "", ""] for row in others]
-            rows += [["", "", row["quantity"], "", "", "", *_worst([row])] for row in gradients]
-    columns = ["inputs", "model", "verdict", "original", "kernelopt", "allowed"]
+            rows += [[f"  {row['quantity']}", "", *_worst([row]), "", "", ""] for row in others]
+            rows += [[f"  {row['quantity']}", "", "", "", "", *_worst([row])] for row in gradients]
+    columns = ["inputs", "verdict", "original", "kernelopt", "allowed"]
     columns += ["gradients: original", "kernelopt", "allowed"]
-    output.table(columns, rows, text_columns=3)
+    output.table(columns, rows, text_columns=2)
     for case in result["skipped"]:
         output.line(f"  left out: {case['case']}: {case['reason']}")
     second_look = {row["quantity"] for row in result["comparisons"] if row["ok"] and row["note"]}

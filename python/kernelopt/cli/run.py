@@ -137,6 +137,8 @@ def run(options: argparse.Namespace) -> int:
     # With JSON on standard output, everything else goes to standard error.
     output = Output(sys.stderr if options.json == "-" else sys.stdout)
     output.line(f"kernelopt {__version__}, torch {torch.__version__}, {device} ({name})")
+    if device.type == "cpu":
+        output.line("On a CPU the convolution ops call ATen's: times show the cost of a call.")
     results = []
     for path in options.files:
         output.line(f"\n{path}")

@@ -38,16 +38,23 @@ __device__ __forceinline__ __nv_bfloat16 from_accumulate<__nv_bfloat16>(float va
   return __float2bfloat16_rn(value);
 }
 
-/// activation(z) for an activation known only at run time, the same for every thread of a launch.
+/// Calls `function(A{})` with A the struct of an activation that is known only at run time, the
+/// same for every thread of a launch.
+template <typename Function>
+__device__ __forceinline__ auto with_activation(Activation activation, Function&& function) {
+  switch (activation) {
+    case Activation::kRelu: return function(Relu{});
+    case Activation::kGelu: return function(Gelu{});
+    case Activation::kGeluTanh: return function(GeluTanh{});
+    case Activation::kSilu: return function(Silu{});
+    default: return function(Identity{});
+  }
+}
+
+/// activation(z).
 template <typename A>
 __device__ __forceinline__ A apply_activation(Activation activation, A z) {
-  switch (activation) {
-    case Activation::kRelu: return Relu::forward(z);
-    case Activation::kGelu: return Gelu::forward(z);
-    case Activation::kGeluTanh: return GeluTanh::forward(z);
-    case Activation::kSilu: return Silu::forward(z);
-    default: return z;
-  }
+  return with_activation(activation, [z](auto kind) { return decltype(kind)::forward(z); });
 }
 
 /// kSize elements moved as one aligned access.
@@ -57,26 +64,5 @@ struct alignas(sizeof(T) * kSize) Vec {
 };
 
 constexpr int kVecBytes = 16;  // the widest load and store of one thread
-
-/// Reads and writes of data that is touched once: evicted first, so that it does not push what is
-/// used again out of the caches.
-template <typename T, int kSize>
-__device__ __forceinline__ Vec<T, kSize> load_streaming(const Vec<T, kSize>* address) {
-  if constexpr (sizeof(Vec<T, kSize>) == kVecBytes) {
-    const uint4 bits = __ldcs(reinterpret_cast<const uint4*>(address));
-    return *reinterpret_cast<const Vec<T, kSize>*>(&bits);
-  } else {
-    return *address;
-  }
-}
-template <typename T, int kSize>
-__device__ __forceinline__ void store_streaming(Vec<T, kSize>* address,
-                                                const Vec<T, kSize>& value) {
-  if constexpr (sizeof(Vec<T, kSize>) == kVecBytes) {
-    __stcs(reinterpret_cast<uint4*>(address), *reinterpret_cast<const uint4*>(&value));
-  } else {
-    *address = value;
-  }
-}
 
 }  // namespace kernelopt

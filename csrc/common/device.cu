@@ -16,6 +16,7 @@ struct DeviceState {
   std::string unavailable_reason;
   int multiprocessors = 0;
   int compute_capability = 0;
+  int max_shared_bytes = 0;
 };
 
 std::string probe(int device_index, DeviceState& state) {
@@ -29,6 +30,8 @@ std::string probe(int device_index, DeviceState& state) {
       cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device_index),
       cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device_index),
       cudaDeviceGetAttribute(&state.multiprocessors, cudaDevAttrMultiProcessorCount, device_index),
+      cudaDeviceGetAttribute(&state.max_shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin,
+                             device_index),
       cudaFuncGetAttributes(&attributes, architecture_probe_kernel),
   };
   state.compute_capability = 10 * major + minor;
@@ -69,6 +72,10 @@ const std::string& kernels_unavailable_reason(int device_index) {
 }
 
 int multiprocessor_count(int device_index) { return device_state(device_index).multiprocessors; }
+
+int max_shared_bytes_per_block(int device_index) {
+  return device_state(device_index).max_shared_bytes;
+}
 
 int compute_capability(int device_index) { return device_state(device_index).compute_capability; }
 

@@ -21,6 +21,9 @@ cudaStream_t current_stream(const Tensor& tensor);
 
 int multiprocessor_count(int device_index);
 
+/// Shared memory that one block may ask for, in bytes.
+int max_shared_bytes_per_block(int device_index);
+
 /// 10 * major + minor: 90 on Hopper.
 int compute_capability(int device_index);
 

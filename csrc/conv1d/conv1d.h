@@ -21,6 +21,7 @@ struct Conv1dArguments {
   int64_t groups;
   bool transposed;
   Activation activation;
+  Precision precision;
   int64_t out_channels;
   int64_t out_length;
 };

@@ -37,6 +37,7 @@ Conv1dArguments check_conv1d(const char* op, const Tensor& input, const Tensor& 
   arguments.dilation = single_value(op, "dilation", dilation, 1);
   arguments.groups = groups;
   arguments.activation = static_cast<Activation>(activation);
+  arguments.precision = static_cast<Precision>(precision);
   const int64_t channels = checked_mul(op, "the input channels", weight.size(1), groups);
   KERNELOPT_CHECK(input.size(1) == channels, op, "expected input to have ", channels,
                   " channels (weight of shape ", format_list(weight.sizes()), ", groups ", groups,

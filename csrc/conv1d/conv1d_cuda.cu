@@ -23,6 +23,9 @@ void conv1d_forward_cuda(const char* op, const Conv1dProblem& problem, const Ten
   if (!phases.cover_output) {
     launch_conv1d_fill(op, problem, like);
   }
+  if (launch_conv1d_mma(op, problem, phases, like)) {
+    return;
+  }
   switch (choose_algorithm(problem, phases)) {
     case Conv1dAlgorithm::kDirect: launch_conv1d_direct(op, problem, phases, like); break;
     case Conv1dAlgorithm::kFlatGemm:
@@ -76,6 +79,7 @@ Conv1dProblem describe(const Tensor& input, const Tensor& weight, const Tensor* 
   problem.dilation = arguments.dilation;
   problem.transposed = transposed;
   problem.activation = activation;
+  problem.precision = arguments.precision;
   return problem;
 }
 

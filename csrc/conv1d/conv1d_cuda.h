@@ -9,7 +9,7 @@
 namespace kernelopt {
 
 /// Computes a checked problem: no pointer but the bias's is null, every element that sizes and
-/// strides describe is inside its memory. Float32 is computed in IEEE precision.
+/// strides describe is inside its memory.
 /// @param like  gives the dtype and the device
 void conv1d_forward_cuda(const char* op, const Conv1dProblem& problem, const Tensor& like);
 
@@ -29,7 +29,12 @@ Conv1dGradients conv1d_backward_cuda(const char* op, const Tensor& grad_output, 
                                      const Tensor& weight, const std::optional<Tensor>& bias,
                                      const Conv1dArguments& arguments, const BoolList& output_mask);
 
-/// The two ways conv1d_forward_cuda computes a problem that is not empty; it chooses.
+/// The ways conv1d_forward_cuda computes a problem that is not empty; it chooses. On tensor cores
+/// (sm_80 and later): fp16, bf16, and fp32 in default precision as three products of bf16 parts;
+/// returns false, having done nothing, where it does not serve the problem. The other two serve every
+/// problem on CUDA cores, fp32 in IEEE precision.
+bool launch_conv1d_mma(const char* op, const Conv1dProblem& problem, const Conv1dPhases& phases,
+                       const Tensor& like);
 void launch_conv1d_implicit_gemm(const char* op, const Conv1dProblem& problem,
                                  const Conv1dPhases& phases, bool flat, const Tensor& like);
 void launch_conv1d_direct(const char* op, const Conv1dProblem& problem, const Conv1dPhases& phases,

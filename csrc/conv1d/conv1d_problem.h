@@ -43,6 +43,7 @@ struct Conv1dProblem {
   int64_t dilation;
   bool transposed;
   Activation activation;
+  Precision precision;
 
   KERNELOPT_HOST_DEVICE int64_t weight_out_stride() const {
     return transposed ? kernel_size : in_channels * kernel_size;

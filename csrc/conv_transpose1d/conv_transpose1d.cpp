@@ -15,6 +15,7 @@ Conv1dArguments check_conv_transpose1d(const char* op, const Tensor& input, cons
   arguments.groups = groups;
   arguments.transposed = true;
   arguments.activation = static_cast<Activation>(activation);
+  arguments.precision = static_cast<Precision>(precision);
   KERNELOPT_CHECK(input.size(1) == weight.size(0), op, "expected input to have ", weight.size(0),
                   " channels (weight of shape ", format_list(weight.sizes()), "), got shape ",
                   format_list(input.sizes()));

@@ -46,8 +46,7 @@ __global__ void __launch_bounds__(ElementwisePolicy::kThreads)
     if (vector < vectors) {
 #pragma unroll
       for (int input = 0; input < kInputs; ++input) {
-        loaded[input][u] =
-            load_streaming(reinterpret_cast<const Vector*>(operands.inputs[input] + head) + vector);
+        loaded[input][u] = reinterpret_cast<const Vector*>(operands.inputs[input] + head)[vector];
       }
     }
   }
@@ -65,7 +64,7 @@ __global__ void __launch_bounds__(ElementwisePolicy::kThreads)
         }
         result.values[i] = apply_functor<T>(functor, values, kIndices);
       }
-      store_streaming(reinterpret_cast<Vector*>(operands.output + head) + vector, result);
+      reinterpret_cast<Vector*>(operands.output + head)[vector] = result;
     }
   }
 
@@ -131,7 +130,7 @@ __global__ void __launch_bounds__(ElementwisePolicy::kThreads)
         }
         result.values[lane] = apply_functor<T>(functor, values, kIndices);
       }
-      store_streaming(reinterpret_cast<Vector*>(operands.output + output_offsets[item]), result);
+      *reinterpret_cast<Vector*>(operands.output + output_offsets[item]) = result;
     }
   }
 }

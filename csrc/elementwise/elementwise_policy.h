@@ -16,7 +16,7 @@ struct ElementwisePolicy {
 
 struct SumPolicy {
   static constexpr int kThreads = 256;
-  static constexpr int kUnroll = 4;
+  static constexpr int kUnroll = 8;
   // Elements a block sums before a second block shares the work, so that partial sums cost little.
   static constexpr int kMinItemsPerBlock = 4096;
   // Blocks a multiprocessor that keep it busy.

@@ -23,34 +23,70 @@ __device__ __forceinline__ SumShare sum_share(int64_t reduced) {
   return {begin, begin + length < reduced ? begin + length : reduced};
 }
 
-/// Offset of a reduced element; 32-bit divisions where the count allows.
-__device__ __forceinline__ int64_t reduced_offset(const Iteration<1>& reduced, int64_t r) {
-  int64_t offset[1];
-  if (reduced.dims == 1) {
-    return r * reduced.strides[0][0];
+/// A reduced element and the way to the one `step` further: no division between elements where
+/// there are two dimensions at most, as in the sum over batch and length of a convolution's bias
+/// gradient.
+class ReducedCursor {
+ public:
+  __device__ ReducedCursor(const Iteration<1>& space, int64_t start, int64_t step)
+      : space_(space), linear_(start), step_(step), size_(space.dims > 1 ? space.sizes[0] : 0) {
+    inner_ = size_ > 0 ? start % size_ : start;
+    outer_ = size_ > 0 ? start / size_ : 0;
+    inner_step_ = size_ > 0 ? step % size_ : step;
+    outer_step_ = size_ > 0 ? step / size_ : 0;
   }
-  if (reduced.numel <= 0x7fffffff) {
-    reduced.offsets(static_cast<uint32_t>(r), offset);
-  } else {
-    reduced.offsets(r, offset);
+
+  __device__ __forceinline__ int64_t offset() const {
+    if (space_.dims > 2) {
+      int64_t offset[1];
+      space_.offsets(linear_, offset);
+      return offset[0];
+    }
+    return inner_ * space_.strides[0][0] + outer_ * space_.strides[0][1];
   }
-  return offset[0];
-}
+
+  __device__ __forceinline__ void advance() {
+    linear_ += step_;
+    inner_ += inner_step_;
+    outer_ += outer_step_;
+    if (size_ > 0 && inner_ >= size_) {
+      inner_ -= size_;
+      ++outer_;
+    }
+  }
+
+ private:
+  const Iteration<1>& space_;
+  int64_t linear_, step_, size_, inner_, outer_, inner_step_, outer_step_;
+};
+
+/// The same for one dimension, as in a sum over rows or over columns of a matrix.
+class ReducedLine {
+ public:
+  __device__ ReducedLine(const Iteration<1>& space, int64_t start, int64_t step)
+      : offset_(start * space.strides[0][0]), step_(step * space.strides[0][0]) {}
+  __device__ __forceinline__ int64_t offset() const { return offset_; }
+  __device__ __forceinline__ void advance() { offset_ += step_; }
+
+ private:
+  int64_t offset_, step_;
+};
 
 /// The sum of source[r] over r = begin, begin + step, ... below end; `reduced` counts vectors.
-template <typename A, int kVec, typename Source>
-__device__ __forceinline__ A sum_strided(const Source* source, const Iteration<1>& reduced,
-                                         int64_t begin, int64_t end, int64_t step) {
+template <typename A, int kVec, typename Cursor, typename Source>
+__device__ __forceinline__ A sum_along(const Source* source, const Iteration<1>& reduced,
+                                       int64_t begin, int64_t end, int64_t step) {
   constexpr int kUnroll = SumPolicy::kUnroll;
   A sums[kUnroll] = {};
+  Cursor cursor(reduced, begin, step);
   for (int64_t r = begin; r < end; r += kUnroll * step) {
     Vec<Source, kVec> loaded[kUnroll];
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
       if (r + u * step < end) {
-        loaded[u] = *reinterpret_cast<const Vec<Source, kVec>*>(
-            source + reduced_offset(reduced, r + u * step));
+        loaded[u] = *reinterpret_cast<const Vec<Source, kVec>*>(source + cursor.offset());
       }
+      cursor.advance();
     }
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
@@ -67,6 +103,13 @@ __device__ __forceinline__ A sum_strided(const Source* source, const Iteration<1
     sums[0] += sums[u];
   }
   return sums[0];
+}
+
+template <typename A, int kVec, typename Source>
+__device__ __forceinline__ A sum_strided(const Source* source, const Iteration<1>& reduced,
+                                         int64_t begin, int64_t end, int64_t step) {
+  return reduced.dims == 1 ? sum_along<A, kVec, ReducedLine>(source, reduced, begin, end, step)
+                           : sum_along<A, kVec, ReducedCursor>(source, reduced, begin, end, step);
 }
 
 /// Source is T for the first stage, the accumulate type for the second.

@@ -1,0 +1,82 @@
+// Tensor-core building blocks for sm_80 and later: mma.sync, cp.async, and the split of fp32 in two
+// bf16 parts. Includes no torch header.
+#pragma once
+
+#include "common/cuda.cuh"
+
+namespace kernelopt {
+
+__device__ __forceinline__ uint32_t shared_address(const void* pointer) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+/// Copies kBytes from global to shared memory without registers; zeros where `valid` is false, and
+/// then reads nothing. Both addresses aligned to kBytes.
+template <int kBytes>
+__device__ __forceinline__ void copy_async(uint32_t destination, const void* source, bool valid) {
+  const int size = valid ? kBytes : 0;
+  if constexpr (kBytes == 16) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(destination), "l"(source),
+                 "r"(size)
+                 : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;\n" ::"r"(destination), "l"(source),
+                 "n"(kBytes), "r"(size)
+                 : "memory");
+  }
+}
+
+__device__ __forceinline__ void copy_async_commit() {
+  asm volatile("cp.async.commit_group;\n" ::: "memory");
+}
+
+/// Waits until at most kPending of this thread's latest groups are under way.
+template <int kPending>
+__device__ __forceinline__ void copy_async_wait() {
+  asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending) : "memory");
+}
+
+/// What the tensor cores multiply for operands of type T: fp16 for fp16, bf16 for bf16 and for the
+/// parts of fp32.
+template <typename T>
+struct MmaTraits {
+  static constexpr int kParts = 1;
+};
+template <>
+struct MmaTraits<float> {
+  static constexpr int kParts = 2;  // high and low
+};
+
+/// d[16 x 8] += a[16 x 16] * b[16 x 8], fp32 accumulation; fragments as PTX lays out m16n8k16.
+template <typename T>
+__device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const uint4& a, uint32_t b0,
+                                             uint32_t b1) {
+  if constexpr (std::is_same_v<T, __half>) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%0, %1, %2, %3};\n"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
+  } else {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%0, %1, %2, %3};\n"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
+  }
+}
+
+/// Two fp32 values as packed bf16 high parts and low parts: value = high + low to 2^-16 of it. The
+/// high part is cut, not rounded, so that no finite value becomes Inf.
+struct SplitPair {
+  uint32_t high;
+  uint32_t low;
+};
+__device__ __forceinline__ SplitPair split_bf16(float first, float second) {
+  SplitPair pair;
+  asm("cvt.rz.bf16x2.f32 %0, %1, %2;" : "=r"(pair.high) : "f"(second), "f"(first));
+  const float first_low = first - __uint_as_float(pair.high << 16);
+  const float second_low = second - __uint_as_float(pair.high & 0xffff0000u);
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair.low) : "f"(second_low), "f"(first_low));
+  return pair;
+}
+
+}  // namespace kernelopt

@@ -1,0 +1,40 @@
+// Tiles of the tensor-core correlation. Includes no torch header.
+#pragma once
+
+namespace kernelopt {
+
+/// kWarpsM x kWarpsN warps, each 16 * kTilesM output channels by 32 positions.
+template <int kWarpsM_, int kWarpsN_, int kTilesM_, int kBlocksPerMultiprocessor_>
+struct CorrelationMmaPolicy {
+  static constexpr int kWarpsM = kWarpsM_;
+  static constexpr int kWarpsN = kWarpsN_;
+  static constexpr int kTilesM = kTilesM_;
+  static constexpr int kBlocksPerMultiprocessor = kBlocksPerMultiprocessor_;
+  static constexpr int kThreads = kWarpsM * kWarpsN * 32;
+  static constexpr int kBlockM = kWarpsM * kTilesM * 16;
+  static constexpr int kBlockN = kWarpsN * 32;
+  static constexpr int kStages = 3;
+  // The block's results pass through shared memory kSlabRows at a time; the pitch puts the four
+  // 8-byte writes of a column group in different banks.
+  static constexpr int kSlabRows = kWarpsM * 16;
+  static constexpr int kSlabPitch = kBlockN + 8;
+};
+
+// Measured on an H200 (docs/tuning/conv1d.md): 128 x 256 tiles are the fastest for more than 64
+// channels, fp32 and 16-bit alike; strided fp32 windows only fit half of that width.
+using WideCorrelation = CorrelationMmaPolicy<2, 8, 4, 1>;
+using SquareCorrelation = CorrelationMmaPolicy<2, 4, 4, 1>;
+using TallCorrelation = CorrelationMmaPolicy<1, 8, 4, 2>;
+using FlatCorrelation = CorrelationMmaPolicy<1, 8, 2, 2>;
+// For few positions: more blocks.
+using SmallCorrelation = CorrelationMmaPolicy<2, 2, 2, 2>;
+
+struct CorrelationLimits {
+  // Channels of a group, below which most of a fragment would be zeros.
+  static constexpr long kMinChannels = 8;
+  // A phase is a launch.
+  static constexpr long kMaxPhases = 16;
+  static constexpr long kMaxBatch = 1 << 30;
+};
+
+}  // namespace kernelopt

@@ -42,7 +42,10 @@ class OpSpec:
         aten: the same function out of ATen operators; also the op's ATen path.
         save: from the op's arguments, the tensors the backward needs and any other values.
         backward: ``(saved tensors, saved values, grad_output, needs)`` to one gradient an argument
-            (None where it has none). An op without one is differentiated through ``aten``.
+            (None where it has none); an op of several outputs gets a tuple of gradients, None for
+            those that nothing depends on. An op without one is differentiated through ``aten``.
+        expand: the op out of other ops of kernelopt that are differentiable by themselves, for
+            arguments that ``backward`` does not cover; None for those that it does.
         autocast: whether autocast casts the op's floating arguments, as it does for convolutions.
     """
 
@@ -51,6 +54,7 @@ class OpSpec:
     aten: Callable[..., Any]
     save: Callable[..., Saved] | None = None
     backward: Callable[..., Sequence[torch.Tensor | None]] | None = None
+    expand: Callable[..., Any] | None = None
     autocast: bool = False
 
     @functools.cached_property
@@ -79,13 +83,17 @@ class _Node(torch.autograd.Function):
     def forward(ctx, spec: OpSpec, *args):  # type: ignore[override]
         tensors, ctx.values = spec.save(*args)  # type: ignore[misc]
         ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(False)
         ctx.spec = spec
         with torch._C._AutoDispatchBelowAutograd():
             return spec.op(*args)
 
     @staticmethod
-    def backward(ctx, grad_output):  # type: ignore[override]
+    def backward(ctx, *grad_outputs):  # type: ignore[override]
         needs = ctx.needs_input_grad[1:]
+        if all(grad is None for grad in grad_outputs):
+            return (None, *[None] * len(needs))
+        grad_output = grad_outputs[0] if len(grad_outputs) == 1 else grad_outputs
         gradients = _call_any(ctx.spec.backward, ctx.saved_tensors, ctx.values, grad_output, needs)
         return (None, *gradients)
 
@@ -102,9 +110,11 @@ def _autograd_kernel(spec: OpSpec) -> Callable[..., Any]:
         if _in_transform():
             return spec.aten(*spec.complete(args))
         if torch.is_grad_enabled() and torch._C._any_requires_grad(*args):
-            if spec.backward is None:
-                return spec.aten(*spec.complete(args))
-            return _Node.apply(spec, *spec.complete(args))
+            args = spec.complete(args)
+            expanded = None if spec.expand is None else spec.expand(*args)
+            if expanded is not None:
+                return expanded
+            return spec.aten(*args) if spec.backward is None else _Node.apply(spec, *args)
         with torch._C._AutoDispatchBelowAutograd():
             return spec.op.redispatch(keyset & _AFTER_AUTOGRAD, *args)
 

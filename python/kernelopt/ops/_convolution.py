@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -315,6 +316,55 @@ def convolution_shape(
     return shape
 
 
+def _register_backward(
+    name: str, fake: Callable[..., Any], aten: Callable[..., Any], expand: Callable[..., Any] | None
+) -> None:
+    """Registers the backward op of a convolution ``f(x, w)`` without an activation, differentiable
+    by the convolution itself, which is linear in either tensor: with cotangents a, b and c of the
+    gradients of input, weight and bias, those of grad_output, x and w are
+    ``f(a, w) + f(x, b) + c``, the input gradient at weight b, and the weight gradient at input a.
+    """
+    op = getattr(torch.ops.kernelopt, name.removesuffix("_backward"))
+    backward_op = getattr(torch.ops.kernelopt, name)
+
+    def save(grad_output, input, weight, bias, *values_and_mask):
+        return (grad_output, input, weight), values_and_mask
+
+    def gradients(tensors, values_and_mask, cotangents, needs):
+        grad_output, input, weight = tensors
+        *values, mask = values_and_mask
+        of_input, of_weight, of_bias = (
+            cotangent if asked else None for cotangent, asked in zip(cotangents, mask, strict=True)
+        )
+        terms = []
+        if of_input is not None:
+            terms.append(op(of_input, weight, None, *values))
+        if of_weight is not None:
+            terms.append(op(input, of_weight, None, *values))
+        if of_bias is not None:
+            terms.append(of_bias.view(-1, *[1] * (input.dim() - 2)).expand_as(grad_output))
+        for_output = functools.reduce(torch.add, terms) if needs[0] and terms else None
+        for_input = for_weight = None
+        if needs[1] and of_weight is not None:
+            only = [True, False, False]
+            for_input = backward_op(grad_output, input, of_weight, None, *values, only)[0]
+        if needs[2] and of_input is not None:
+            only = [False, True, False]
+            for_weight = backward_op(grad_output, of_input, weight, None, *values, only)[1]
+        return for_output, for_input, for_weight, None, *[None] * len(values_and_mask)
+
+    def without_activation(grad_output, input, weight, bias, *values_and_mask):
+        *values, activation, precision, mask = values_and_mask
+        if activation == Activation.NONE:
+            return None
+        linear = (*values, int(Activation.NONE), precision)
+        z = op(input, weight, bias, *linear)
+        grad_z = activation_backward(grad_output, z, activation)
+        return backward_op(grad_z, input, weight, bias, *linear, mask)
+
+    register(OpSpec(name, fake, aten, save, gradients, expand or without_activation))
+
+
 def register_convolution(
     name: str,
     fake: Callable[..., Any],
@@ -322,12 +372,14 @@ def register_convolution(
     backward_fake: Callable[..., Any],
     backward_aten: Callable[..., Any],
     num_tensors: int = 3,
+    expand_backward: Callable[..., Any] | None = None,
 ) -> None:
     """Registers a convolution op and its backward op.
 
     The op takes ``num_tensors`` tensors and then plain values; the backward op takes
     ``grad_output`` before them and ``output_mask`` behind. Nothing but the inputs is saved: the
-    backward op computes again what it needs of the forward.
+    backward op computes again what it needs of the forward. ``expand_backward`` is the backward op
+    out of other ops, for an op that is no single convolution.
     """
     backward_op = getattr(torch.ops.kernelopt, f"{name}_backward")
 
@@ -343,4 +395,4 @@ def register_convolution(
         return *wanted, *[None] * len(values)
 
     register(OpSpec(name, fake, aten, save, gradients, autocast=True))
-    register(OpSpec(f"{name}_backward", backward_fake, backward_aten))
+    _register_backward(f"{name}_backward", backward_fake, backward_aten, expand_backward)

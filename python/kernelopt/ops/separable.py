@@ -19,6 +19,7 @@ from .._arguments import (
 from .._enums import Activation
 from .._registration import call
 from ._convolution import (
+    activation_backward,
     apply_activation,
     check_grad_output,
     check_operand,
@@ -275,6 +276,39 @@ def _separable_backward_aten(
     return *depthwise_gradients, *pointwise_gradients
 
 
+def _separable_backward_expanded(
+    grad_output,
+    input,
+    depthwise_weight,
+    depthwise_bias,
+    pointwise_weight,
+    pointwise_bias,
+    stride,
+    padding,
+    dilation,
+    depthwise_activation,
+    activation,
+    precision,
+    output_mask,
+):
+    """The same out of the two convolutions' own ops, which are differentiable."""
+    ops = torch.ops.kernelopt
+    depthwise = (input, depthwise_weight, depthwise_bias, stride, padding, dilation, 0, precision)
+    z = ops.depthwise_conv2d(*depthwise)
+    hidden = apply_activation(z, depthwise_activation)
+    depthwise_mask = list(output_mask[:3])
+    pointwise = (hidden, pointwise_weight, pointwise_bias, activation, precision)
+    grad_hidden, *pointwise_gradients = ops.pointwise_conv2d_backward(
+        grad_output, *pointwise, [any(depthwise_mask), *output_mask[3:]]
+    )
+    if any(depthwise_mask):
+        grad_z = activation_backward(grad_hidden, z, depthwise_activation)
+        depthwise_gradients = ops.depthwise_conv2d_backward(grad_z, *depthwise, depthwise_mask)
+    else:
+        depthwise_gradients = [grad_output.new_empty(0) for _ in depthwise_mask]
+    return *depthwise_gradients, *pointwise_gradients
+
+
 register_convolution(
     "separable_conv2d",
     _separable_fake,
@@ -282,6 +316,7 @@ register_convolution(
     _separable_backward_fake,
     _separable_backward_aten,
     num_tensors=5,
+    expand_backward=_separable_backward_expanded,
 )
 
 

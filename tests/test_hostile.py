@@ -14,9 +14,8 @@ import torch
 import torch.nn.functional as F
 
 import kernelopt
+from conformance.raw import Arguments, op_names, raw_arguments
 from conformance.samples import OP_INFOS, op_info
-
-Arguments = dict[str, Any]
 
 
 def _beyond_storage(tensor: torch.Tensor) -> torch.Tensor:
@@ -197,66 +196,6 @@ def test_error_inputs_of_torch(name: str, device: str) -> None:
 
 # Raw ops
 
-CONV1D = {"stride": [1], "padding": [1], "dilation": [1], "groups": 2}
-TRANSPOSED = {"stride": [2], "padding": [1], "output_padding": [1], "groups": 2, "dilation": [1]}
-WINDOW = {"stride": [1, 1], "padding": [1, 0], "dilation": [1, 1]}
-FUSED = {"activation": 1, "precision": 0}
-
-
-def _raw_arguments() -> dict[str, Arguments]:
-    """Every op's arguments in schema order, all right."""
-    conv1d = {"input": _tensor(2, 4, 9), "weight": _tensor(6, 2, 3), "bias": _tensor(6)}
-    transposed = {"input": _tensor(2, 4, 9), "weight": _tensor(4, 3, 3), "bias": _tensor(6)}
-    depthwise = {"input": _tensor(2, 4, 7, 9), "weight": _tensor(8, 1, 3, 2), "bias": _tensor(8)}
-    pointwise = {"input": _tensor(2, 4, 7, 9), "weight": _tensor(6, 4, 1, 1), "bias": _tensor(6)}
-    separable = {
-        "input": _tensor(2, 4, 7, 9),
-        "depthwise_weight": _tensor(8, 1, 3, 2),
-        "depthwise_bias": _tensor(8),
-        "pointwise_weight": _tensor(6, 8, 1, 1),
-        "pointwise_bias": _tensor(6),
-    }
-    mask = {"output_mask": [True] * 3}
-    both = {"depthwise_activation": 1, **FUSED}
-    return {
-        "add": {"self": _tensor(3, 4), "other": _tensor(4), "alpha": 1.0},
-        "add_backward": {
-            "grad_output": _tensor(3, 4),
-            "self_size": [3, 4],
-            "other_size": [4],
-            "alpha": 1.0,
-            "output_mask": [True, True],
-        },
-        "gelu": {"self": _tensor(3, 4), "approximate": 0},
-        "gelu_backward": {"grad_output": _tensor(3, 4), "self": _tensor(3, 4), "approximate": 0},
-        "conv1d": conv1d | CONV1D | FUSED,
-        "conv1d_backward": {"grad_output": _tensor(2, 6, 9)} | conv1d | CONV1D | FUSED | mask,
-        "conv_transpose1d": transposed | TRANSPOSED | FUSED,
-        "conv_transpose1d_backward": {"grad_output": _tensor(2, 6, 18)}
-        | transposed
-        | TRANSPOSED
-        | FUSED
-        | mask,
-        "depthwise_conv2d": depthwise | WINDOW | FUSED,
-        "depthwise_conv2d_backward": {"grad_output": _tensor(2, 8, 7, 8)}
-        | depthwise
-        | WINDOW
-        | FUSED
-        | mask,
-        "pointwise_conv2d": pointwise | FUSED,
-        "pointwise_conv2d_backward": {"grad_output": _tensor(2, 6, 7, 9)}
-        | pointwise
-        | FUSED
-        | mask,
-        "separable_conv2d": separable | WINDOW | both,
-        "separable_conv2d_backward": {"grad_output": _tensor(2, 6, 7, 8)}
-        | separable
-        | WINDOW
-        | both
-        | {"output_mask": [True] * 5},
-    }
-
-
 RAW_TENSORS: dict[str, Callable[[torch.Tensor], Any]] = {
     "int64": torch.Tensor.long,
     "complex": lambda tensor: tensor.to(torch.complex64),
@@ -291,7 +230,8 @@ RAW_ENUMERATIONS = ("activation", "depthwise_activation", "precision", "approxim
 
 
 def _raw_calls() -> Iterator[Any]:
-    for op, arguments in _raw_arguments().items():
+    for op in op_names():
+        arguments = raw_arguments(op)
         tensors = [name for name, value in arguments.items() if isinstance(value, torch.Tensor)]
         for name, value in arguments.items():
             changes: dict[str, Any] = {}
@@ -320,7 +260,7 @@ def _raw_calls() -> Iterator[Any]:
 @pytest.mark.parametrize(("op", "name", "change"), list(_raw_calls()))
 @pytest.mark.parametrize("requires_grad", [False, True])
 def test_raw_op_raises(op: str, name: str, change: Any, requires_grad: bool) -> None:
-    arguments = _raw_arguments()[op]
+    arguments = raw_arguments(op)
     value = arguments[name]
     arguments[name] = change(value) if callable(change) else change
     if requires_grad:
@@ -359,21 +299,21 @@ def test_messages_name_argument_value_and_expectation() -> None:
 def test_a_stride_may_be_huge(name: str) -> None:
     """It leaves one output a dimension, as in torch."""
     for value in (2**40, 2**62):
-        arguments = _raw_arguments()[name]
+        arguments = raw_arguments(name)
         arguments["stride"] = [value] * len(arguments["stride"])
         output = getattr(torch.ops.kernelopt, name)(*arguments.values())
         assert output.shape[2:].numel() == 1
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("op", _raw_arguments())
+@pytest.mark.parametrize("op", op_names())
 def test_tensors_on_two_kinds_of_device(op: str) -> None:
     """Each tensor in turn stays on the CPU while the others are on a GPU."""
-    tensors = [n for n, value in _raw_arguments()[op].items() if isinstance(value, torch.Tensor)]
+    tensors = [n for n, value in raw_arguments(op).items() if isinstance(value, torch.Tensor)]
     for name in tensors if len(tensors) > 1 else ():
         arguments = {
             key: value.cuda() if isinstance(value, torch.Tensor) and key != name else value
-            for key, value in _raw_arguments()[op].items()
+            for key, value in raw_arguments(op).items()
         }
         with pytest.raises(RuntimeError):
             getattr(torch.ops.kernelopt, op)(*arguments.values())
@@ -387,7 +327,7 @@ def test_raw_op_raises_on_a_gpu(op: str, name: str, change: Any) -> None:
         return
     arguments = {
         key: value.cuda() if isinstance(value, torch.Tensor) else value
-        for key, value in _raw_arguments()[op].items()
+        for key, value in raw_arguments(op).items()
     }
     arguments[name] = change(arguments[name]) if callable(change) else change
     with pytest.raises(RuntimeError):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.library import opcheck
 
@@ -183,8 +184,9 @@ class OpSuite:
                 opcheck(backward, (*arguments, mask), test_utils="test_faketensor")
 
     @pytest.mark.filterwarnings("ignore:kernelopt. running on ATen")
-    def test_aten_path(self, device: str, example: Case) -> None:
-        """What serves a GPU that kernelopt's kernels cannot run on, in the kernels' formats."""
+    def test_fake_and_aten_path(self, device: str, example: Case) -> None:
+        """The fake functions, and what serves a GPU that kernelopt's kernels cannot run on: both
+        have the kernels' formats."""
         for layout in ("contiguous", "channels_last"):
             tensors = self.tensors(example, device, torch.float32)
             tensors[0] = arrange(tensors[0], layout)
@@ -198,6 +200,9 @@ class OpSuite:
                 by_aten = as_tuple(getattr(torch.ops.kernelopt_aten, name)(*given))
                 torch.testing.assert_close(by_aten, kernels, rtol=1e-3, atol=1e-3)
                 assert list(map(strides, by_aten)) == list(map(strides, kernels))
+                with FakeTensorMode(allow_non_fake_inputs=True):
+                    fakes = as_tuple(getattr(torch.ops.kernelopt, name)(*given))
+                assert list(map(strides, fakes)) == list(map(strides, kernels))
 
     def test_compiled(self, device: str, example: Case) -> None:
         tensors = self.tensors(example, device, torch.float32)

@@ -199,10 +199,26 @@ def test_little_cpu_memory_means_chunks(monkeypatch):
     wide = reference.Reference(Tiles, CPU, None)
     wide.evaluate(model, args, {}, outcome, 0)
     assert wide.place == "float64"
-    monkeypatch.setattr(reference, "available_cpu_memory", lambda: 100)
+    monkeypatch.setattr(reference, "available_cpu_memory", lambda: 8 * 1200)
     wide = reference.Reference(Tiles, CPU, None)
     wide.evaluate(model, args, {}, outcome, 0)
-    assert "chunks" in wide.place
+    assert wide.place == "float64 in chunks of 3 rows"
+
+
+def test_a_reference_that_fills_the_memory_is_moved():
+    """A mapped model that runs out of memory beside the reference gets a second chance."""
+    raised = []
+
+    class Hungry(nn.Identity):
+        def forward(self, x):
+            if not raised:
+                raised.append(True)
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(x)
+
+    report = checker(nn.Identity(), Hungry(), lambda: [torch.randn(4)]).run(1, 100)
+    assert raised
+    assert report.ok
 
 
 # Timing and output

@@ -34,6 +34,15 @@ class Outcome:
     gradients: dict[str, torch.Tensor | None] = field(default_factory=dict)
     cotangents: dict[str, torch.Tensor] = field(default_factory=dict)
 
+    def on_cpu(self) -> Outcome:
+        """The same, in the CPU's memory."""
+        return Outcome(
+            {name: value.cpu() for name, value in self.results.items()},
+            self.others,
+            {n: None if value is None else value.cpu() for n, value in self.gradients.items()},
+            {name: value.cpu() for name, value in self.cotangents.items()},
+        )
+
     def everything(self) -> dict[str, torch.Tensor | None]:
         return {**self.results, **self.gradients}
 

@@ -98,9 +98,12 @@ class Reference:
             self._model = move_model(self._make_model(), self._device, torch.float64)
             for mine, theirs in zip(self._model.modules(), original.modules(), strict=True):
                 mine.training = theirs.training
-        if self._rows == 0 and self._device.type == "cpu":
+        if self._device.type == "cpu":
             values = [*tensors_in((args, kwargs)), *outcome.results.values()]
-            if sum(8 * value.numel() for value in values) > _CPU_SHARE * available_cpu_memory():
+            needed = sum(8 * value.numel() for value in values)
+            if self._rows:
+                needed = needed * self._rows // batch_size(args, kwargs)
+            if needed > _CPU_SHARE * available_cpu_memory():
                 raise MemoryError("float64 copies of inputs and outputs")
         backward = bool(outcome.gradients)
         if self._rows:
@@ -143,8 +146,14 @@ class Reference:
         """The reference in chunks of rows: outputs and input gradients joined, others added."""
         assert self._model is not None
         batch = batch_size(args, kwargs)
-        parts: dict[str, list[torch.Tensor]] = {}
+        joined: dict[str, torch.Tensor] = {}
         sums: dict[str, torch.Tensor | None] = {}
+
+        def join(name: str, part: torch.Tensor, rows: slice) -> None:
+            if name not in joined:
+                joined[name] = torch.empty((batch, *part.shape[1:]), dtype=part.dtype)
+            joined[name][rows] = part
+
         for start in range(0, batch, self._rows):
             rows = slice(start, min(start + self._rows, batch))
             part = evaluate(
@@ -158,17 +167,16 @@ class Reference:
             )
             for name, value in part.results.items():
                 if name.startswith("output"):
-                    parts.setdefault(name, []).append(value.cpu())
+                    join(name, value, rows)
             for name, gradient in part.gradients.items():
                 like = outcome.gradients.get(name)
                 if gradient is None or like is None:
                     sums[name] = None
-                elif name.startswith("gradient of input") and like.shape[:1] == (batch,):
-                    parts.setdefault(name, []).append(gradient.cpu())
+                elif name.startswith("gradient of input[") and like.shape[:1] == (batch,):
+                    join(name, gradient, rows)
                 else:
                     before = sums.get(name)
                     sums[name] = gradient if before is None else before + gradient
-        joined = {name: torch.cat(values) for name, values in parts.items()}
         return Outcome(
             results={name: value for name, value in joined.items() if name in outcome.results},
             others=outcome.others,

@@ -68,6 +68,17 @@ def _reversed(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.permute(dims).contiguous().permute(dims)
 
 
+LAYOUTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "contiguous": torch.Tensor.contiguous,
+    "gaps": _in_gaps,
+    "misaligned": _at(1),
+    "offset": _at(1031),
+    "channels_last": _channels_innermost,
+    "reversed": _reversed,
+}
+"""The same values in another memory layout."""
+
+
 def _repeat_last(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.dim() == 0 or tensor.shape[-1] == 0:
         return tensor
@@ -222,12 +233,12 @@ def _one_gradient(case: Case) -> list[Case]:
 
 VARIANTS: dict[str, Callable[[Case], list[Case]]] = {
     "as_given": lambda case: [case],
-    "gaps": lambda case: [case.arrange(_in_gaps)],
-    "misaligned": lambda case: [case.arrange(_at(1))],
-    "offset": lambda case: [case.arrange(_at(1031))],
+    **{
+        name: lambda case, layout=layout: [case.arrange(layout)]
+        for name, layout in LAYOUTS.items()
+        if name != "contiguous"
+    },
     "expanded": _expanded,
-    "channels_last": lambda case: [case.arrange(_channels_innermost)],
-    "reversed": lambda case: [case.arrange(_reversed)],
     "empty": _empty,
     "long": _long,
     "many_rows": _many_rows,

@@ -1,13 +1,11 @@
 // A depthwise correlation with any kernel size, stride, padding and dilation:
-//   result[n, r, y, x] = act(bias[r] + sum over f, i, j of weight[f, i, j] *
-//       source[n, f / multiplier, y * stride_h - pad_h + i * dil_h, x * stride_w - pad_w + j *
-//       dil_w])
-// contiguous:    a thread owns kDirectItems rows of one column, neighbours own neighbouring
-// columns. channels_last: a thread owns kDirectItems columns of kVec channels, neighbours own
-// neighbouring
-//                channels; the weight comes as [i, j, f]. kVec > 1 needs filters = multiplier = 1,
-//                channels divisible by kVec and 16-byte aligned tensors.
-// `Index` is 32-bit where every size is below 2^30, else 64-bit.
+//   result[n, r, y, x] = act(bias[r] + sum over f, i, j of weight[f, i, j] * source[n, f /
+//   multiplier,
+//       y * stride_h - pad_h + i * dil_h, x * stride_w - pad_w + j * dil_w])
+// contiguous: a thread owns kDirectItems rows of a column, neighbours own neighbouring columns.
+// channels_last: a thread owns kDirectItems columns of kVec channels, neighbours own neighbouring
+// channels, the weight comes as [i, j, f]; kVec > 1 needs filters = multiplier = 1, channels
+// divisible by kVec and 16-byte alignment. `Index` is 32-bit where every size is below 2^30.
 #pragma once
 
 #include "common/cuda.cuh"

@@ -1,12 +1,10 @@
 // The input gradient of a depthwise convolution with a stride, in gather form:
-//   grad_input[n, c, y, x] = sum over f of channel c, taps (i, j) of weight[f, i, j] *
+//   grad_input[n, c, y, x] = sum over f of channel c and taps (i, j) of weight[f, i, j] *
 //       grad_z[n, f, (y + pad_h - i * dil_h) / stride_h, (x + pad_w - j * dil_w) / stride_w]
-// over the taps for which both quotients are whole. Along an axis those taps are k0, k0 + step, ...
-// with step = stride / gcd(stride, dilation), and the source moves by dilation / gcd a step back: a
-// thread looks for k0 once and then divides no more. It owns kVec channels of one pixel; neighbours
-// own neighbouring columns (contiguous, kVec = 1) or channels (channels_last; the weight comes as
-// [i, j, f]; kVec > 1 needs one filter a channel, channels divisible by kVec, 16-byte alignment).
-// `Index` is 32-bit where every size is below 2^30, else 64-bit.
+// over the taps for which both quotients are whole. A thread owns kVec channels of one pixel;
+// neighbours own neighbouring columns (contiguous, kVec = 1) or channels (channels_last, the weight
+// as [i, j, f]; kVec > 1 needs one filter a channel, channels divisible by kVec and 16-byte
+// alignment). `Index` is 32-bit where every size is below 2^30.
 #pragma once
 
 #include "common/cuda.cuh"
@@ -15,7 +13,9 @@
 
 namespace kernelopt {
 
-/// stride / gcd(stride, dilation) and dilation / gcd(stride, dilation) of an axis.
+/// Along an axis the taps that meet a result are k0, k0 + tap, ..., and the source moves by
+/// `source` back from one to the next: stride and dilation, each divided by their greatest common
+/// divisor. So a thread looks for k0 once and divides no more.
 struct TapStep {
   int64_t tap;
   int64_t source;

@@ -1,10 +1,9 @@
 // The operand of a separable convolution's product that is computed instead of read:
 //   hidden[f, p] = act(bias[f] + sum over i, j of weight[f, i, j] *
 //                      input[n, f / multiplier, y * stride - pad + i * dil, ...]),  p = (n, y, x)
-// k runs over the filters f, the rows over the pixels p. Contiguous tensors: neighbouring threads
-// take neighbouring pixels, and a thread keeps one. channels_last: neighbouring threads take
-// neighbouring filters, of kItems pixels. kHeight, kWidth: the kernel size where it is known at
-// compile time, else 0. Every size is below 2^30.
+// k runs over the filters f, the rows over the pixels p. Neighbouring threads take neighbouring
+// pixels (contiguous) or filters (channels_last). kHeight, kWidth: the kernel size where it is
+// known at compile time, else 0. Every size is below 2^30.
 #pragma once
 
 #include "depthwise/depthwise_params.h"

@@ -95,6 +95,13 @@ def independent(nodes: Iterable[fx.Node]) -> bool:
     return True
 
 
+def erase_unused(graph: fx.Graph, function: Any) -> None:
+    """Removes the calls of a function without effects whose results nothing uses."""
+    for node in graph.find_nodes(op="call_function", target=function):
+        if not node.users:
+            graph.erase_node(node)
+
+
 def erase(nodes: Iterable[fx.Node]) -> None:
     """Removes nodes that nothing outside of them uses any more."""
     remaining = list(nodes)

@@ -22,7 +22,7 @@ import kernelopt
 from .._enums import Activation as ActivationCode
 from ..ops._convolution import current_precision
 from .activations import Activation, find_activations, is_kernelopts
-from .nodes import erase, independent, location_of, value_of
+from .nodes import erase, erase_unused, independent, location_of, value_of
 from .registry import (
     ADD_FUNCTIONS,
     DEFAULTS,
@@ -50,6 +50,8 @@ class _Rewriter:
     substitutes: dict[fx.Node, fx.Node] = field(default_factory=dict)
 
     def run(self) -> list[Entry]:
+        # Dynamo leaves attributes that Python read, x.is_cpu say, as uses of x.
+        erase_unused(self.graph, getattr)
         self._replace_convolutions()
         for activation in find_activations(self.graph):
             # What it is applied to may itself have been an activation.

@@ -19,9 +19,10 @@ from conformance.samples import OP_INFOS, op_info
 
 
 def _beyond_storage(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor whose sizes and strides reach past the end of its storage."""
+    """A tensor whose last element lies past the end of its storage."""
     copy = tensor.clone()
-    copy.untyped_storage().resize_(copy.element_size())
+    storage = copy.untyped_storage()
+    storage.resize_(storage.nbytes() - copy.element_size())
     return copy
 
 

@@ -161,7 +161,10 @@ def test_compile(run, monkeypatch):
     )
     status, result, printed = run(CONV, "--compile")
     assert status == 0, printed
-    assert {row["path"] for row in result["comparisons"]} == {"kernelopt", "compile"}
+    assert {row["path"] for row in result["comparisons"]} == {
+        "kernelopt",
+        "torch.compile, kernelopt",
+    }
     models = {row["model"] for row in result["times"]}
     assert models == {"original", "kernelopt", "torch.compile", "torch.compile, kernelopt"}
     assert all("error" not in row for row in result["times"])

@@ -29,7 +29,7 @@ NAN, INF = math.nan, math.inf
 def checker(model: nn.Module, mapped: nn.Module, inputs) -> Checker:
     problem = Problem(None, model, inputs, lambda: copy.deepcopy(model))
     wide = reference.Reference(problem.duplicate, CPU, None)
-    return Checker(problem, model, {"kernelopt": mapped}, wide, CPU, None, True, False)
+    return Checker(problem, {"original": model, "kernelopt": mapped}, wide, CPU, None, True, False)
 
 
 # The rule

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import time
@@ -26,6 +27,7 @@ VARIANTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "centered": lambda x: (widened(x) - widened(x).mean()).to(x.dtype),
 }
 _PERTURBED_RUNS = 8
+COMPILED, COMPILED_KERNELOPT = "torch.compile", "torch.compile, kernelopt"
 
 
 def _if_floating(
@@ -73,8 +75,9 @@ class Checker:
 
     Args:
         problem: the file.
-        original: its model, on ``device``.
-        candidates: the models to check, by path.
+        models: all on ``device``: "original", "kernelopt" and, with ``--compile``, COMPILED (the
+            original under ``torch.compile``) and COMPILED_KERNELOPT (the same with kernelopt's
+            backend). The first is what "kernelopt" and COMPILED_KERNELOPT are compared with.
         reference: where float64 results come from.
         device, dtype: where inputs go; a dtype of None leaves them theirs.
         backward: whether gradients are checked.
@@ -84,18 +87,17 @@ class Checker:
     def __init__(
         self,
         problem: Problem,
-        original: nn.Module,
-        candidates: dict[str, nn.Module],
+        models: dict[str, nn.Module],
         reference: Reference,
         device: torch.device,
         dtype: torch.dtype | None,
         backward: bool,
         split_products: bool,
     ) -> None:
-        self.problem, self.original, self.candidates = problem, original, candidates
+        self.problem, self.models, self.original = problem, models, models["original"]
         self.reference, self.device, self.dtype = reference, device, dtype
         self.split_products = split_products
-        self.report = CheckReport(mode="train" if original.training else "eval")
+        self.report = CheckReport(mode="train" if self.original.training else "eval")
         self.backward = backward
         if not backward:
             self.report.backward_skipped = "not asked for"
@@ -116,7 +118,7 @@ class Checker:
         if not self._is_random(args, kwargs):
             return
         if any(module.training for module in self.original.modules()):
-            for model in (self.original, *self.candidates.values()):
+            for model in self.models.values():
                 model.eval()
             self.report.mode = "eval"
             self.report.mode_reason = "in train mode the forward pass draws random numbers"
@@ -220,25 +222,39 @@ class Checker:
         def spread() -> dict[str, float]:
             return self._spread(case, original, reference, unit)
 
-        for path, model in self.candidates.items():
+        compiled = self._evaluate_compiled(case, original)
+        for path in ("kernelopt", COMPILED_KERNELOPT):
+            if path not in self.models or (path == COMPILED_KERNELOPT and compiled is None):
+                continue
             try:
-                try:
-                    ours = self._evaluate(model, case, original.cotangents or None)
-                except torch.OutOfMemoryError:
-                    ours = None
+                ours = None
+                with contextlib.suppress(torch.OutOfMemoryError):
+                    ours = self._evaluate(self.models[path], case, original.cotangents or None)
                 if ours is None:  # the reference may be what fills the memory
                     reference = reference.on_cpu()
                     release(self.device)
-                    ours = self._evaluate(model, case, original.cotangents or None)
+                    ours = self._evaluate(self.models[path], case, original.cotangents or None)
             except Exception as error:
                 note = f"raised {one_line(error)}"
-                self.report.comparisons.append(
-                    Comparison(case.name, path, "the call", ok=False, note=note)
-                )
+                row = Comparison(case.name, path, "the call", ok=False, note=note)
+                self.report.comparisons.append(row)
                 continue
+            baseline = compiled if path == COMPILED_KERNELOPT else None
             self.report.comparisons += compare_outcomes(
-                case.name, path, ours, original, reference, unit, spread
+                case.name, path, ours, original, reference, unit, spread, baseline
             )
+
+    def _evaluate_compiled(self, case: Case, original: Outcome) -> Outcome | None:
+        """The original under torch.compile: Inductor rounds in its own way, with kernelopt or
+        without. Where it does not run at all, nothing is asked of it with kernelopt."""
+        if COMPILED not in self.models:
+            return None
+        try:
+            return self._evaluate(self.models[COMPILED], case, original.cotangents or None)
+        except Exception as error:
+            reason = f"torch.compile alone raised {one_line(error)}"
+            self.report.skipped.append((f"{case.name} ({COMPILED_KERNELOPT})", reason))
+            return None
 
     def _spread(
         self, case: Case, original: Outcome, reference: Outcome, unit: float

@@ -22,7 +22,7 @@ class Comparison:
 
     Attributes:
         case: which inputs.
-        path: "kernelopt" (``optimize``) or "compile" (``torch.compile(backend="kernelopt")``).
+        path: "kernelopt" (``optimize``) or "torch.compile, kernelopt" (its backend).
         quantity: what was compared.
         error_original: of the original; after the second look, the largest among its runs.
         error_kernelopt: of the mapped model.
@@ -124,6 +124,7 @@ def compare_outcomes(
     reference: Outcome,
     unit: float,
     spread: Callable[[], dict[str, float]],
+    compiled: Outcome | None = None,
 ) -> list[Comparison]:
     """Compares every tensor of two outcomes.
 
@@ -133,6 +134,8 @@ def compare_outcomes(
         unit: of :func:`rounding_unit`.
         spread: the original's largest error by quantity when its inputs and parameters change by
             ``unit``; asked for only where something is out of bounds.
+        compiled: what ``torch.compile`` makes of the original; the original's error is then the
+            larger of the two.
     """
     rows = list(_compare_others(case, path, ours.others, original.others))
     mine, theirs, exact = ours.everything(), original.everything(), reference.everything()
@@ -156,6 +159,10 @@ def compare_outcomes(
         best = expected if best is None or best.shape != expected.shape else best
         errors = largest_errors(got, expected, best)
         row.error_kernelopt, row.error_original, row.scale = errors
+        other = compiled.everything().get(name) if compiled else None
+        if other is not None and other.shape == expected.shape:
+            error = largest_errors(other, expected, best)[0]
+            row.error_original = max(row.error_original, error if math.isfinite(error) else 0.0)
         measured.append(row)
     _judge(measured, theirs, unit, spread)
     return rows + measured

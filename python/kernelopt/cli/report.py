@@ -9,7 +9,6 @@ from .render import Output, duration
 
 _SHOWN_FAILURES = 10
 _SHOWN_NAMES = 3
-_LABELS = {"kernelopt": "kernelopt", "compile": "torch.compile, kernelopt"}
 
 
 def show_result(output: Output, result: dict[str, Any], verbose: bool) -> None:
@@ -78,7 +77,7 @@ def _show_checks(output: Output, result: dict[str, Any], verbose: bool) -> None:
         ok = "ok" if all(row["ok"] for row in members) else "DIFFERS"
         gradients = [row for row in members if row["quantity"].startswith("gradient")]
         others = [row for row in members if not row["quantity"].startswith("gradient")]
-        where = case if path == "kernelopt" else f"{case} ({_LABELS[path]})"
+        where = case if path == "kernelopt" else f"{case} ({path})"
         rows.append([where, ok, *_worst(others), *_worst(gradients)])
         if verbose:
             rows += [[f"  {row['quantity']}", "", *_worst([row]), "", "", ""] for row in others]
@@ -107,7 +106,7 @@ def _show_failures(output: Output, rows: list[dict[str, Any]]) -> None:
                 f"error {row['error_kernelopt']:.3g}, allowed {row['bound']:.3g}, "
                 f"largest value {row['scale']:.3g}"
             )
-        text = f"{_LABELS[row['path']]}: {row['quantity']}: {detail}"
+        text = f"{row['path']}: {row['quantity']}: {detail}"
         failures.setdefault(text, []).append(row["case"])
     for text, cases in list(failures.items())[:_SHOWN_FAILURES]:
         output.line(f"  DIFFERS: {text} ({', '.join(cases)})")

@@ -13,7 +13,7 @@ from torch import nn
 
 from ..mapping import optimize, report
 from ..mapping.backend import register
-from .check import Checker, CheckReport
+from .check import COMPILED, COMPILED_KERNELOPT, Checker, CheckReport
 from .evaluate import default_dtype
 from .problem import Problem, load, one_line, own_code
 from .reference import Reference, release
@@ -56,16 +56,16 @@ class _Solver:
         except Exception as error:
             return {**result, "status": "differs", "message": f"optimize raised {one_line(error)}"}
         same_keys = original.state_dict().keys() == mapped.state_dict().keys()
-        candidates: dict[str, Any] = {"kernelopt": mapped}
+        models = {"original": original, "kernelopt": mapped}
         if self.options.compile:
             register()  # a source tree has no entry point that would
-            candidates["compile"] = self._fresh_model()
-            candidates["compile"].compile(backend="kernelopt")
+            models[COMPILED], models[COMPILED_KERNELOPT] = self._fresh_model(), self._fresh_model()
+            models[COMPILED].compile()
+            models[COMPILED_KERNELOPT].compile(backend="kernelopt")
         reference = Reference(self.problem.duplicate, self.device, self.dtype)
         checker = Checker(
             self.problem,
-            original,
-            candidates,
+            models,
             reference,
             self.device,
             self.dtype,
@@ -73,9 +73,7 @@ class _Solver:
             split_products=_splits_products(),
         )
         checked = checker.run(self.options.seeds, self.options.check_seconds)
-        mapping = report(
-            mapped
-        ).to_dict()  # complete only now: graphs are traced by the first calls
+        mapping = report(mapped).to_dict()  # complete now that graphs were traced by calls
         replaced = mapping["replaced"] + mapping["fused"]
         if not same_keys:
             result.update(status="differs", message="the mapped model's state_dict keys differ")
@@ -94,20 +92,12 @@ class _Solver:
             comparisons=[asdict(row) for row in checked.comparisons],
             skipped=[{"case": case, "reason": reason} for case, reason in checked.skipped],
         )
-        result["times"] = self._times(original, candidates, checker, checked)
+        result["times"] = self._times(models, checker, checked)
         return result
 
     def _times(
-        self,
-        original: nn.Module,
-        candidates: dict[str, Any],
-        checker: Checker,
-        checked: CheckReport,
+        self, models: dict[str, nn.Module], checker: Checker, checked: CheckReport
     ) -> list[dict[str, Any]]:
-        models: dict[str, Any] = {"original": original, "kernelopt": candidates["kernelopt"]}
-        if self.options.compile:
-            models["torch.compile"] = torch.compile(original)
-            models["torch.compile, kernelopt"] = candidates["compile"]
         args, kwargs = checker.inputs(0)
         passes: dict[str, Callable[..., Callable[[], Any]]] = {"forward": forward_step}
         if not checked.backward_skipped:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -91,3 +95,38 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         )
         for exception in row["exceptions"]:
             terminalreporter.line(f"    {exception}")
+
+
+def _load_aot_inductor(program: torch.export.ExportedProgram, folder: Path) -> Callable[..., Any]:
+    """An exported program through AOTInductor: compiled to a package and loaded from it."""
+    with torch._inductor.config.patch("aot_inductor.compile_wrapper_opt_level", "O0"):
+        package = torch._inductor.aoti_compile_and_package(
+            program, package_path=str(folder / "model.pt2")
+        )
+    return torch._inductor.aoti_load_package(package)
+
+
+_PLAIN_PACKAGE = """
+import sys, torch
+class Plain(torch.nn.Module):
+    def forward(self, x):
+        return torch.relu(x) + 1
+program = torch.export.export(Plain(), (torch.ones(4),))
+package = torch._inductor.aoti_compile_and_package(program, package_path=sys.argv[1])
+print(torch._inductor.aoti_load_package(package)(torch.ones(4)).sum().item())
+"""
+
+
+@pytest.fixture(scope="session")
+def aot_inductor(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """AOTInductor, where torch's own can load a package that holds none of our ops: on some
+    installations that crashes the process."""
+    package = tmp_path_factory.mktemp("plain") / "model.pt2"
+    command = [sys.executable, "-c", _PLAIN_PACKAGE, str(package)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.stdout.strip() != "8.0":
+        pytest.skip(
+            "torch's AOTInductor cannot load a package without kernelopt's ops here: "
+            f"exit status {result.returncode}"
+        )
+    return _load_aot_inductor

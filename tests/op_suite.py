@@ -244,26 +244,27 @@ class OpSuite:
         assert fixed.count == 1
         assert automatic.count <= 2
 
-    def test_export_and_aot_inductor(self, device: str, tmp_path: Any) -> None:
-        example = self.examples[-1]
-        tensors, of_present = self.present(example, device, torch.float32)
-        function = of_present(self.ours(example))
+    def exported(self, device: str) -> tuple[torch.export.ExportedProgram, list, torch.Tensor]:
+        """The last example as an exported program, with its tensors and its result."""
+        tensors, of_present = self.present(self.examples[-1], device, torch.float32)
+        function = of_present(self.ours(self.examples[-1]))
 
         class Wrapper(torch.nn.Module):
             def forward(self, *given: torch.Tensor) -> torch.Tensor:
                 return function(*given)
 
-        program = torch.export.export(Wrapper(), tuple(tensors))
-        expected = function(*tensors)
+        return torch.export.export(Wrapper(), tuple(tensors)), tensors, function(*tensors)
+
+    def test_export(self, device: str) -> None:
+        program, tensors, expected = self.exported(device)
         torch.testing.assert_close(program.module()(*tensors), expected)
         decomposed = program.run_decompositions(kernelopt.decompositions())
         assert "kernelopt" not in decomposed.graph_module.code
         torch.testing.assert_close(decomposed.module()(*tensors), expected, rtol=1e-3, atol=1e-3)
-        with torch._inductor.config.patch("aot_inductor.compile_wrapper_opt_level", "O0"):
-            package = torch._inductor.aoti_compile_and_package(
-                program, package_path=str(tmp_path / "model.pt2")
-            )
-        loaded = torch._inductor.aoti_load_package(package)
+
+    def test_aot_inductor(self, device: str, aot_inductor: Any, tmp_path: Any) -> None:
+        program, tensors, expected = self.exported(device)
+        loaded = aot_inductor(program, tmp_path)
         torch.testing.assert_close(loaded(*tensors), expected)
 
     @pytest.mark.gpu

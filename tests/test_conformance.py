@@ -11,7 +11,7 @@ import torch
 
 from conformance.check import check, check_delegated
 from conformance.ops import OPS, Case
-from conformance.samples import ENTRIES, op_info, samples
+from conformance.samples import ENTRIES, op_info, reference_samples, samples
 from conformance.variants import VARIANTS, vary
 from kernelopt import Precision
 
@@ -77,6 +77,28 @@ def cases_of(entry: str, dtype: str, variant: str, device: str) -> list[Case]:
 def test_samples(request, entry: str, device: str, dtype: str, variant: str) -> None:
     cases = cases_of(entry, dtype, variant, device)
     _record(request, device, entry, dtype, _check_all(cases, check))
+
+
+@pytest.mark.parametrize(("device", "dtype"), RUNS)
+def test_reference_inputs_of_add(request, device: str, dtype: str) -> None:
+    torch_dtype, precision = FLOATING[dtype]
+    cases, delegated = [], []
+    for sample in reference_samples("add", torch_dtype):
+        operands = [
+            _with_strides_on(operand, device) if isinstance(operand, torch.Tensor) else operand
+            for operand in sample.tensors
+        ]
+        numbers = not all(isinstance(operand, torch.Tensor) for operand in operands)
+        moved = replace(sample.with_tensors(*operands), precision=precision)
+        (delegated if numbers else cases).append(moved)
+    count = _check_all(cases, check) + _check_all(delegated, check_delegated)
+    _record(request, device, "add", dtype, count)
+
+
+def _with_strides_on(tensor: torch.Tensor, device: str) -> torch.Tensor:
+    """A tensor's copy on a device, gaps and offset included."""
+    storage = torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage()).to(device)
+    return storage.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
 
 @pytest.mark.parametrize("dtype", DELEGATED, ids=str)

@@ -70,7 +70,10 @@ class Case:
 
     def __str__(self) -> str:
         shapes = ", ".join(
-            "None" if t is None else f"{tuple(t.shape)} strides {t.stride()}" for t in self.tensors
+            f"{tuple(value.shape)} strides {value.stride()}"
+            if isinstance(value, torch.Tensor)
+            else str(value)
+            for value in self.tensors
         )
         return f"{self.op.name}({shapes}, {self.options}) [{self.label}]"
 

@@ -53,6 +53,18 @@ def samples(entry: str, dtype: torch.dtype) -> list[Case]:
     ]
 
 
+def reference_samples(name: str, dtype: torch.dtype) -> list[Case]:
+    """OpInfo's larger set, of element-wise functions: more shapes, broadcasting, strides, values,
+    and operands that are numbers."""
+    torch.manual_seed(0)
+    return [
+        Case(OPS[name], (sample.input, *sample.args), dict(sample.kwargs), f"reference {number}")
+        for number, sample in enumerate(
+            op_info(name).reference_inputs("cpu", dtype, requires_grad=False)
+        )
+    ]
+
+
 def _function_samples(name: str, dtype: torch.dtype) -> Iterator[tuple[tuple, dict]]:
     for sample in op_info(name).sample_inputs("cpu", dtype, requires_grad=False):
         tensors, options = (sample.input, *sample.args), dict(sample.kwargs)

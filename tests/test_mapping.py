@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import kernelopt
+from mapping_support import Apply, assert_same, check, ops, run
 
 MODELS = (
     *("elementwise_add", "gelu_tanh", "conv1d", "conv_transpose1d", "conv_transpose1d_dilated"),
@@ -24,56 +25,6 @@ MODELS = (
 def seed(name: str):
     __import__(f"kernelopt.models.{name}")
     return sys.modules[f"kernelopt.models.{name}"]
-
-
-def run(model: nn.Module, inputs) -> list[torch.Tensor]:
-    """The outputs, and the gradients of every input and parameter."""
-    leaves = [x.detach().clone().requires_grad_() for x in inputs]
-    output = model(*leaves)
-    outputs = [output] if isinstance(output, torch.Tensor) else list(output)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    total = sum((o * torch.linspace(-1, 1, o.numel()).to(o).view(o.shape)).sum() for o in outputs)
-    return [*outputs, *torch.autograd.grad(total, [*leaves, *parameters])]
-
-
-def assert_same(actual, expected) -> None:
-    for mine, reference in zip(actual, expected, strict=True):
-        torch.testing.assert_close(mine, reference, rtol=1e-9, atol=1e-9)
-
-
-def check(model: nn.Module, *inputs: torch.Tensor, **options) -> kernelopt.mapping.Report:
-    """Optimizes a model and compares values and gradients with the original's, in fp64."""
-    device = inputs[0].device
-    model = model.to(device, torch.float64)
-    inputs = tuple(x.double() for x in inputs)
-    original = copy.deepcopy(model)
-    optimized = kernelopt.optimize(model, **options)
-    assert optimized is model
-    assert list(model.state_dict()) == list(original.state_dict())
-    for training in (True, False):
-        model.train(training)
-        original.train(training)
-        assert_same(run(model, inputs), run(original, inputs))
-    with torch.no_grad():
-        torch.testing.assert_close(model(*inputs), original(*inputs), rtol=1e-9, atol=1e-9)
-    return kernelopt.report(model)
-
-
-def ops(entries) -> list[str]:
-    return [entry.op for entry in entries]
-
-
-class Apply(nn.Module):
-    """A model whose forward is the given function of itself and its inputs."""
-
-    def __init__(self, function, **modules: nn.Module):
-        super().__init__()
-        self.function = function
-        for name, module in modules.items():
-            setattr(self, name, module)
-
-    def forward(self, *inputs):
-        return self.function(self, *inputs)
 
 
 # The seed architectures
@@ -120,7 +71,20 @@ def gelu_erf(x):
     return x * 0.5 * (1.0 + torch.erf(x / math.sqrt(2.0)))
 
 
-SPELLINGS = (gelu_mingpt, gelu_products, gelu_methods, gelu_divided, gelu_sigmoid, gelu_erf)
+def gelu_tensor_constant(x):
+    factor = torch.sqrt(torch.tensor(2 / math.pi, dtype=torch.float64))
+    return 0.5 * x * (1 + torch.tanh(factor * (x + 0.044715 * torch.pow(x, 3))))
+
+
+SPELLINGS = (
+    gelu_tensor_constant,
+    gelu_mingpt,
+    gelu_products,
+    gelu_methods,
+    gelu_divided,
+    gelu_sigmoid,
+    gelu_erf,
+)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -345,6 +309,16 @@ def test_weight_norm(old, device):
     assert_same(run(model, [x]), expected)
     assert list(model.state_dict()) == keys
     assert "conv1d" in ops(kernelopt.report(model).fused)
+
+
+def test_parametrized_after_optimize(device):
+    model = kernelopt.optimize(nn.Sequential(nn.Conv1d(3, 4, 3), nn.ReLU())).to(device)
+    nn.utils.parametrizations.weight_norm(model[0])
+    x = torch.randn(2, 3, 9, device=device)
+    torch.testing.assert_close(model(x), F.conv1d(x, model[0].weight, model[0].bias).relu())
+    kernelopt.restore(model)
+    assert nn.utils.parametrize.is_parametrized(model[0])
+    torch.testing.assert_close(model(x), F.conv1d(x, model[0].weight, model[0].bias).relu())
 
 
 def test_unserved_dtype_is_kept():

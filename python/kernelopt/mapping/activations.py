@@ -39,6 +39,7 @@ class Activation:
         base: the node it is applied to.
         output: the node that is its result.
         nodes: the nodes that compute it, ``output`` among them, ``base`` not.
+        constants: the nodes that compute numbers for it, such as torch.sqrt(torch.tensor(2 / pi)).
         written_out: whether it is spelled with elementary operations.
     """
 
@@ -47,6 +48,7 @@ class Activation:
     output: fx.Node
     nodes: frozenset[fx.Node]
     written_out: bool
+    constants: frozenset[fx.Node] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,10 @@ _FUNCTIONS: dict[Any, str] = {
     "neg": "neg",
     torch.square: "square",
     "square": "square",
+    torch.sqrt: "sqrt",
+    "sqrt": "sqrt",
 }
-_ARITHMETIC = frozenset(("add", "sub", "mul", "div", "pow", "neg", "square"))
+_ARITHMETIC = frozenset(("add", "sub", "mul", "div", "pow", "neg", "square", "sqrt"))
 
 
 def _function(node: Any) -> str | None:
@@ -180,7 +184,8 @@ def _written_out(middle: fx.Node) -> Iterator[Activation]:
                 nodes = frozenset({middle} | inside.nodes | outside.nodes)
                 private = all(set(node.users) <= nodes for node in nodes if node is not output)
                 if private and all(_alike(node, base) for node in nodes):
-                    yield Activation(form.name, base, output, nodes, True)
+                    constants = frozenset(inside.constants | outside.constants)
+                    yield Activation(form.name, base, output, nodes, True, constants)
                     return
 
 
@@ -208,6 +213,7 @@ class _Reader:
     def __init__(self, variables: dict[fx.Node, tuple[int, int]]):
         self.variables = variables
         self.nodes: set[fx.Node] = set()
+        self.constants: set[fx.Node] = set()
 
     def read(self, value: Any, depth: int = 0) -> Polynomial | None:
         """The polynomial of a node or number; None where it is none."""
@@ -215,14 +221,29 @@ class _Reader:
             return {(0, 0): float(value)}
         if isinstance(value, fx.Node) and value in self.variables:
             return {self.variables[value]: 1.0}
+        number = _number(value)
+        if number is not None:
+            self.constants.add(value)
+            return {(0, 0): number}
         function = _function(value)
         if function not in _ARITHMETIC or depth > _MAX_STEPS:
             return None
-        self.nodes.add(value)
         operands = [self.read(arg, depth + 1) for arg in value.args]
         if any(operand is None for operand in operands):
             return None
-        return _combine(function, operands)  # type: ignore[arg-type]
+        result = _combine(function, operands)  # type: ignore[arg-type]
+        (self.constants if result is not None and set(result) == {(0, 0)} else self.nodes).add(
+            value
+        )
+        return result
+
+
+def _number(node: Any) -> float | None:
+    """The number in a node that is torch.tensor(number), as the tensor's dtype has it."""
+    value = value_of(node)
+    if value is None or node.target is not torch.tensor or not isinstance(node.args[0], float):
+        return None
+    return torch.tensor(node.args[0], dtype=value.dtype, device="cpu").item()
 
 
 def _combine(function: str, operands: list[Polynomial]) -> Polynomial | None:
@@ -231,6 +252,9 @@ def _combine(function: str, operands: list[Polynomial]) -> Polynomial | None:
         return {key: -value for key, value in first.items()}
     if function == "square":
         return _product(first, first)
+    if function == "sqrt":
+        constant = set(first) == {(0, 0)} and first[0, 0] >= 0
+        return {(0, 0): math.sqrt(first[0, 0])} if constant else None
     if len(operands) != 2:
         return None
     if function == "add":

@@ -95,19 +95,17 @@ def independent(nodes: Iterable[fx.Node]) -> bool:
     return True
 
 
-def erase_unused(graph: fx.Graph, function: Any) -> None:
-    """Removes the calls of a function without effects whose results nothing uses."""
-    for node in graph.find_nodes(op="call_function", target=function):
-        if not node.users:
-            graph.erase_node(node)
+def erase_unused(nodes: Iterable[fx.Node]) -> set[fx.Node]:
+    """Removes those of some nodes without effects that nothing uses, and returns the others."""
+    remaining = set(nodes)
+    while unused := [node for node in remaining if not node.users]:
+        for node in unused:
+            node.graph.erase_node(node)
+            remaining.remove(node)
+    return remaining
 
 
 def erase(nodes: Iterable[fx.Node]) -> None:
     """Removes nodes that nothing outside of them uses any more."""
-    remaining = list(nodes)
-    while remaining:
-        unused = [node for node in remaining if not node.users]
-        assert unused, "a node is still in use"
-        for node in unused:
-            node.graph.erase_node(node)
-            remaining.remove(node)
+    remaining = erase_unused(nodes)
+    assert not remaining, "a node is still in use"

@@ -51,7 +51,7 @@ class _Rewriter:
 
     def run(self) -> list[Entry]:
         # Dynamo leaves attributes that Python read, x.is_cpu say, as uses of x.
-        erase_unused(self.graph, getattr)
+        erase_unused(self.graph.find_nodes(op="call_function", target=getattr))
         self._replace_convolutions()
         for activation in find_activations(self.graph):
             # What it is applied to may itself have been an activation.
@@ -157,6 +157,7 @@ class _Rewriter:
         activation.output.replace_all_uses_with(node)
         self.substitutes[activation.output] = node
         erase(activation.nodes)
+        erase_unused(activation.constants)
 
     # A depthwise convolution and the 1x1 convolution after it
 

@@ -312,9 +312,10 @@ def test_weight_norm(old, device):
 
 
 def test_parametrized_after_optimize(device):
-    model = kernelopt.optimize(nn.Sequential(nn.Conv1d(3, 4, 3), nn.ReLU())).to(device)
+    model = kernelopt.optimize(nn.Sequential(nn.Conv1d(3, 4, 3), nn.ReLU()))
+    model = model.to(device, torch.float64)
     nn.utils.parametrizations.weight_norm(model[0])
-    x = torch.randn(2, 3, 9, device=device)
+    x = torch.randn(2, 3, 9, device=device, dtype=torch.float64)
     torch.testing.assert_close(model(x), F.conv1d(x, model[0].weight, model[0].bias).relu())
     kernelopt.restore(model)
     assert nn.utils.parametrize.is_parametrized(model[0])

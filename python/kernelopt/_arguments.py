@@ -10,6 +10,26 @@ import torch.nn.functional as F
 
 from ._enums import Activation
 
+FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+def served(*tensors: torch.Tensor | None) -> bool:
+    """Whether kernelopt's ops take these tensors; other tensors go to torch's function."""
+    for tensor in tensors:
+        if tensor is None:
+            continue
+        if not (
+            tensor.dtype in FLOATING
+            and (tensor.is_cuda or tensor.is_cpu or tensor.is_meta)
+            and tensor.layout == torch.strided
+            and not tensor.is_nested
+        ):
+            return False
+        # Tensors made of tensors, such as DTensor, know torch's operators alone.
+        if type(tensor) is not torch.Tensor and hasattr(type(tensor), "__tensor_flatten__"):
+            return False
+    return True
+
 
 def check_tensor(function: str, name: str, value: object) -> None:
     """Raises TypeError, as torch's functions do, where an argument is not a tensor."""

@@ -9,22 +9,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from .._arguments import FLOATING
 from .._enums import Activation, Precision
 from .._registration import OpSpec, register
-
-FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-
-
-def served(*tensors: torch.Tensor | None) -> bool:
-    """Whether kernelopt's ops take these tensors; other tensors go to torch's function."""
-    for tensor in tensors:
-        if tensor is not None and not (
-            tensor.dtype in FLOATING
-            and (tensor.is_cuda or tensor.is_cpu or tensor.is_meta)
-            and tensor.layout == torch.strided
-        ):
-            return False
-    return True
 
 
 def current_precision() -> int:

@@ -15,6 +15,7 @@ from .._arguments import (
     int_list,
     int_value,
     resolve_padding,
+    served,
 )
 from .._enums import Activation
 from .._registration import call
@@ -29,7 +30,6 @@ from ._convolution import (
     empty_gradients,
     empty_in_format_of,
     register_convolution,
-    served,
 )
 
 

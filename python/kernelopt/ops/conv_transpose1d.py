@@ -14,6 +14,7 @@ from .._arguments import (
     check_tensor,
     int_list,
     int_value,
+    served,
 )
 from .._enums import Activation, Precision
 from .._registration import call
@@ -31,7 +32,6 @@ from ._convolution import (
     empty_gradients,
     empty_in_format_of,
     register_convolution,
-    served,
 )
 
 

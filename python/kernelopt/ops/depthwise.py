@@ -14,6 +14,7 @@ from .._arguments import (
     check_tensor,
     int_list,
     resolve_padding,
+    served,
 )
 from .._enums import Activation
 from .._registration import call
@@ -28,7 +29,6 @@ from ._convolution import (
     empty_gradients,
     empty_in_format_of,
     register_convolution,
-    served,
 )
 
 

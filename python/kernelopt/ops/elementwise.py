@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from .._arguments import check_tensor
+from .._arguments import check_tensor, served
 from .._enums import Approximate
 from .._registration import OpSpec, call, register
 
 Number = int | float | complex
-
-_FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def _empty_elementwise(*operands: torch.Tensor) -> torch.Tensor:
@@ -103,17 +101,15 @@ def add(input: torch.Tensor, other: torch.Tensor | Number, *, alpha: Number = 1)
         RuntimeError: the shapes do not broadcast, or the devices differ.
         TypeError: an operand is neither a tensor nor a number.
     """
-    served = (
+    plain = (
         type(alpha) in (int, float)
         and isinstance(input, torch.Tensor)
         and isinstance(other, torch.Tensor)
         and input.dtype == other.dtype
-        and input.dtype in _FLOATING
         and input.device == other.device
-        and input.device.type in ("cuda", "cpu", "meta")
-        and input.layout == other.layout == torch.strided
+        and served(input, other)
     )
-    if not served:
+    if not plain:
         return torch.add(input, other, alpha=alpha)  # type: ignore[arg-type]
     return call(torch.ops.kernelopt.add.default, input, other, float(alpha))  # type: ignore[arg-type]
 
@@ -188,11 +184,6 @@ def gelu(input: torch.Tensor, *, approximate: str = "none") -> torch.Tensor:
         raise RuntimeError(
             f"kernelopt.gelu(): expected approximate to be 'none' or 'tanh', got {approximate!r}"
         )
-    served = (
-        input.dtype in _FLOATING
-        and input.device.type in ("cuda", "cpu", "meta")
-        and input.layout == torch.strided
-    )
-    if not served:
+    if not served(input):
         return torch.nn.functional.gelu(input, approximate=approximate)
     return call(torch.ops.kernelopt.gelu.default, input, int(_APPROXIMATE_NAMES[approximate]))

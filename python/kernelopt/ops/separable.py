@@ -15,6 +15,7 @@ from .._arguments import (
     check_tensor,
     int_list,
     resolve_padding,
+    served,
 )
 from .._enums import Activation
 from .._registration import call
@@ -31,7 +32,6 @@ from ._convolution import (
     empty_in_format_of,
     in_format_of,
     register_convolution,
-    served,
 )
 from .depthwise import depthwise_shape
 

@@ -1,0 +1,51 @@
+"""Tensors that torch's functions take and kernelopt's ops do not: they go to torch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import kernelopt
+
+
+@pytest.fixture
+def mesh():
+    """A mesh of one CPU."""
+    from torch.distributed.device_mesh import init_device_mesh
+
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+def test_distributed_tensors(mesh):
+    from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+
+    x = distribute_tensor(torch.randn(2, 4, 9, 8), mesh, [Shard(0)])
+    weight = distribute_tensor(torch.randn(6, 4, 1, 1), mesh, [Replicate()])
+    for output, expected in (
+        (kernelopt.gelu(x), F.gelu(x)),
+        (kernelopt.add(x, x), x + x),
+        (kernelopt.pointwise_conv2d(x, weight, activation="relu"), F.relu(F.conv2d(x, weight))),
+    ):
+        assert isinstance(output, DTensor)
+        torch.testing.assert_close(output.to_local(), expected.to_local())
+
+
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+def test_nested_tensors(layout):
+    parts = [torch.randn(2, 3), torch.randn(4, 3)]
+    nested = torch.nested.nested_tensor(parts, layout=layout)
+    for output, part in zip(kernelopt.gelu(nested).unbind(), parts, strict=True):
+        torch.testing.assert_close(output, F.gelu(part))
+
+
+def test_subclasses_are_kept():
+    class Image(torch.Tensor):
+        pass
+
+    x, weight = torch.randn(2, 4, 9).as_subclass(Image), torch.randn(6, 4, 3)
+    for output in (kernelopt.conv1d(x, weight), kernelopt.gelu(x), kernelopt.add(x, x)):
+        assert type(output) is Image

@@ -63,13 +63,14 @@ struct MatrixOperand {
     Lanes lanes;
     const ChannelMatrix& matrix;
     const T* pointer;
-    int64_t rows;  // of the operand from the tile's first on
+    int rows;  // of the tile that the operand has
     // Kept as read: a conversion would wait for the load before the product it runs beside.
     T values[Lanes::kItems];
 
     __device__ __forceinline__ Loader(const MatrixOperand& operand, int64_t first_row, int64_t size,
                                       Shared&)
-        : matrix(operand.matrix), rows(size - first_row) {
+        : matrix(operand.matrix),
+          rows(size - first_row < kRows ? static_cast<int>(size - first_row) : kRows) {
       const int64_t row = first_row + lanes.row(0);
       pointer = operand.data + (kAlongK ? row * matrix.across : matrix.along(row));
     }

@@ -107,6 +107,7 @@ class GraphLayer:
         self.strict = strict
         self.backend = GraphBackend(selected)
         self.compiled: Callable[..., Any] | None = None
+        self.breaks = 0
         report.graph = "waits for the first call"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -123,6 +124,7 @@ class GraphLayer:
         try:
             if self.compiled is None:
                 self.compiled = _compile(self.model, backend)
+                self.breaks = _graph_breaks()
             result = self.compiled(*args, **kwargs)
         except Exception as error:
             if self.strict or backend.ran or not _is_dynamos(error):
@@ -146,11 +148,19 @@ class GraphLayer:
         if any(finding.action != "kept" for finding in findings):
             self.report.graph = f"rewritten ({self.backend.graphs} graphs)"
         elif first:
-            self._leave("off: nothing to rewrite")
+            where = " in what Dynamo captured" if _graph_breaks() > self.breaks else ""
+            self._leave(f"off: nothing to rewrite{where}")
 
     def _leave(self, state: str) -> None:
         self.report.graph = state
         self.model._compiled_call_impl = None
+
+
+def _graph_breaks() -> int:
+    """How many graph breaks Dynamo has counted so far, in all."""
+    from torch._dynamo.utils import counters
+
+    return sum(counters["graph_break"].values())
 
 
 def _is_dynamos(error: Exception) -> bool:

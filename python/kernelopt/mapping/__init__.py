@@ -6,6 +6,6 @@ and ``backend`` is the ``torch.compile`` backend. ``rewrite`` is what the last t
 """
 
 from .model import optimize, report, restore
-from .report import Entry, Report
+from .reporting import Entry, Report
 
 __all__ = ["Entry", "Report", "optimize", "report", "restore"]

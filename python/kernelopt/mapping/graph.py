@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from .. import _registration
-from .report import MODEL_NAME, Entry, Report
+from .reporting import MODEL_NAME, Entry, Report
 
 _ROOT = "L['model']"  # the path of the model in the function that Dynamo traces
 UNKNOWN = "*"

@@ -11,7 +11,7 @@ from torch import nn
 
 from .graph import GraphLayer
 from .modules import Sequential, plan_modules
-from .report import Report
+from .reporting import Report
 
 Model = TypeVar("Model", bound=nn.Module)
 Selection = str | Sequence[str] | Callable[[str, nn.Module], bool]

@@ -27,7 +27,7 @@ from .registry import (
     separable_arguments,
     tensor_reason,
 )
-from .report import MODEL_NAME, Action, Entry
+from .reporting import MODEL_NAME, Action, Entry
 
 # The replacement that each convolution module of kernelopt stands for.
 _REPLACEMENT_OF: dict[type[nn.Module], Replacement] = {

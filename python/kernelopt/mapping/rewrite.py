@@ -34,7 +34,7 @@ from .registry import (
     separable_arguments,
     tensor_reason,
 )
-from .report import MODEL_NAME, Action, Entry
+from .reporting import MODEL_NAME, Action, Entry
 
 _CHECKPOINT = torch.ops.higher_order.tag_activation_checkpoint
 _EFFECTS = "something between its parts works in place or changes a mode"

@@ -55,7 +55,7 @@ def module_path(node: fx.Node) -> str:
 
 def may_have_effects(node: fx.Node) -> bool:
     """Whether a node may change a tensor, or a mode such as autocast; yes when in doubt."""
-    if node.op in ("placeholder", "get_attr", "output"):
+    if not node.op.startswith("call_"):
         return False
     if "out" in node.kwargs or node.kwargs.get("inplace"):
         return True

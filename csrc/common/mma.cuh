@@ -64,15 +64,20 @@ __device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const uint4& a, uint
   }
 }
 
-/// Two fp32 values as packed bf16 high parts and low parts: value = high + low to 2^-16 of it. The
-/// high part is cut, not rounded, so that no finite value becomes Inf.
+/// Two fp32 values as packed bf16 high parts and low parts: value = high + low to 2^-17 of it. The
+/// high part is rounded from the value limited to bf16's range, so that no finite value becomes
+/// Inf; of Inf it is the largest bf16, and the low part Inf.
 struct SplitPair {
   uint32_t high;
   uint32_t low;
 };
 __device__ __forceinline__ SplitPair split_bf16(float first, float second) {
+  constexpr float kLargest = 3.3895313892515355e38f;
   SplitPair pair;
-  asm("cvt.rz.bf16x2.f32 %0, %1, %2;" : "=r"(pair.high) : "f"(second), "f"(first));
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;"
+      : "=r"(pair.high)
+      : "f"(fminf(fmaxf(second, -kLargest), kLargest)),
+        "f"(fminf(fmaxf(first, -kLargest), kLargest)));
   const float first_low = first - __uint_as_float(pair.high << 16);
   const float second_low = second - __uint_as_float(pair.high & 0xffff0000u);
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair.low) : "f"(second_low), "f"(first_low));

@@ -8,85 +8,13 @@
 // split in two bf16 parts, three products), and serves every tap.
 #pragma once
 
-#include "common/mma.cuh"
 #include "conv1d/conv1d_mma_policy.h"
+#include "conv1d/correlation_params.h"
 
 namespace kernelopt {
 
-/// Sizes and strides are in elements; the position stride of the input is 1.
-template <typename T>
-struct CorrelationParams {
-  const T* input;              // [batch, groups * in_channels, input_length]
-  const T* weight;             // the caller's weight, for the exact recomputation of a NaN
-  const uint4* packed_weight;  // [group][m block][channel chunk][tap][m tile][part][lane]
-  const T* bias;               // [groups * out_channels] or null
-  T* output;                   // [batch, groups * out_channels, ...]
-  int64_t input_batch_stride, input_channel_stride;
-  int64_t output_batch_stride, output_channel_stride;
-  int64_t weight_group_stride, weight_out_stride, weight_in_stride, weight_tap_stride;
-  int batch, groups, in_channels, out_channels;  // channels of one group
-  int taps, input_length, positions;
-  int input_step, input_first, tap_step;
-  int64_t output_first, output_step;
-  Activation activation;
-  // How the launch cuts the work.
-  int m_blocks, n_tiles, channel_chunks, taps_per_step;
-  int window_pitch, packed_pitch;  // in 4-byte words, of one row of a window
-  bool resident_weights;
-};
-
-constexpr int kChunkChannels = 16;  // the k of one mma
-constexpr int kWarpN = 32;
-
-/// Weights to the order in which the lanes of a warp read them: one 16-byte A fragment a lane.
-template <typename T>
-__global__ void pack_correlation_weight_kernel(CorrelationParams<T> p, uint4* packed, int m_tiles,
-                                               int64_t fragments) {
-  constexpr int kParts = MmaTraits<T>::kParts;
-  const int64_t fragment = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (fragment >= fragments) {
-    return;
-  }
-  const int lane = static_cast<int>(fragment % 32);
-  int64_t rest = fragment / 32;
-  const int tile = static_cast<int>(rest % m_tiles);
-  rest /= m_tiles;
-  const int64_t slot = fragment / 32 * kParts * 32 + lane;
-  const int tap = static_cast<int>(rest % p.taps);
-  rest /= p.taps;
-  const int chunk = static_cast<int>(rest % p.channel_chunks);
-  rest /= p.channel_chunks;
-  const int m_block = static_cast<int>(rest % p.m_blocks);
-  const int group = static_cast<int>(rest / p.m_blocks);
-  alignas(16) uint32_t high[4], low[4];
-#pragma unroll
-  for (int word = 0; word < 4; ++word) {
-    const int row = (m_block * m_tiles + tile) * 16 + lane / 4 + word % 2 * 8;
-    const int column = chunk * kChunkChannels + lane % 4 * 2 + word / 2 * 8;
-    T values[2];
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const bool inside = row < p.out_channels && column + i < p.in_channels;
-      values[i] = inside ? p.weight[group * p.weight_group_stride + row * p.weight_out_stride +
-                                    (column + i) * p.weight_in_stride + tap * p.weight_tap_stride]
-                         : from_accumulate<T>(0.0f);
-    }
-    if constexpr (kParts == 2) {
-      const SplitPair pair = split_bf16(values[0], values[1]);
-      high[word] = pair.high;
-      low[word] = pair.low;
-    } else {
-      high[word] = *reinterpret_cast<const uint32_t*>(values);
-    }
-  }
-  packed[slot] = *reinterpret_cast<const uint4*>(high);
-  if constexpr (kParts == 2) {
-    packed[slot + 32] = *reinterpret_cast<const uint4*>(low);
-  }
-}
-
-/// One output in plain fp32: what the split cannot give where an operand is Inf (Inf * 0 between a
-/// high and a low part is NaN).
+/// One output in plain fp32: what the split cannot always give beside an Inf, for Inf times a part
+/// that is 0 is NaN.
 template <typename T>
 __device__ __noinline__ float correlate_exactly(const CorrelationParams<T>& p, int n, int group,
                                                 int o, int j) {

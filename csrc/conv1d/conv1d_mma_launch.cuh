@@ -4,8 +4,10 @@
 
 #include "common/device.h"
 #include "common/tensor.h"
+#include "conv1d/conv1d_mma_kernel.cuh"
 #include "conv1d/conv1d_mma_plan.h"
 #include "conv1d/conv1d_problem.h"
+#include "conv1d/correlation_weight_kernel.cuh"
 
 namespace kernelopt {
 

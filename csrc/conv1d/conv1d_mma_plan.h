@@ -2,7 +2,7 @@
 // memory. Includes no torch header.
 #pragma once
 
-#include "conv1d/conv1d_mma_kernel.cuh"
+#include "conv1d/correlation_params.h"
 
 #include <algorithm>
 #include <limits>

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from random import Random
 
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 import kernelopt
 from conformance.check import check, float32_precision, run
@@ -279,3 +281,53 @@ def test_default_float32_is_ten_times_as_accurate_as_tf32() -> None:
         error, tf32_error = ((result - reference).abs().max() for result in (ours, by_tf32))
         assert error <= tf32_error / 10, name
         check(replace(case, label="long sums"))
+
+
+def _large_calls(name: str, dtype: torch.dtype) -> list[Case]:
+    """Calls with enough products for the tensor cores, in sizes that fill no tile evenly."""
+    draw = Random(0).choice
+    cases = []
+    while len(cases) < 16:
+        groups, inputs, outputs = draw((1, 2, 3)), draw((8, 19, 33, 64)), draw((9, 40, 65, 130))
+        taps, length, batch = draw((1, 2, 3, 7)), draw((1021, 4097)), draw((1, 3))
+        stride, dilation, padding = draw((1, 2, 3)), draw((1, 2, 3)), draw((0, 1, 4))
+        if batch * groups * inputs * outputs * length * taps < 2**24 * stride:
+            continue
+        offset = draw((0, 1))
+        flat = torch.randn(batch * groups * inputs * length + offset, device="cuda", dtype=dtype)
+        x = flat[offset:].view(batch, groups * inputs, length)
+        shape = (inputs, outputs) if name == "conv_transpose1d" else (outputs, inputs)
+        weight = torch.randn(groups * shape[0], shape[1], taps, device="cuda", dtype=dtype)
+        bias = draw((None, torch.randn(groups * outputs, device="cuda", dtype=dtype)))
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        case = Case(OPS[name], (x, weight, bias), options, precision=kernelopt.Precision.DEFAULT)
+        cases.append(case.with_options(activation=draw((None, "gelu"))))
+    return cases
+
+
+@pytest.mark.parametrize("dtype", (torch.float32, torch.float16, torch.bfloat16))
+@pytest.mark.parametrize("name", ("conv1d", "conv_transpose1d"))
+def test_tensor_cores(name: str, dtype: torch.dtype) -> None:
+    cases = _large_calls(name, dtype)
+    for case in cases:
+        check(case)
+    with torch.no_grad(), profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        for case in cases:
+            with float32_precision(case.precision):
+                case.op.ours(*case.tensors, **case.options)
+    kernels = [event.key for event in profiler.key_averages()]
+    assert any("correlation_mma_kernel" in kernel for kernel in kernels), kernels
+
+
+def test_tensor_cores_keep_inf_and_nan() -> None:
+    """Inf meets parts of a split float32 that are 0; it must not become NaN."""
+    x = torch.randn(4, 64, 2000, device="cuda")
+    weight = torch.randn(64, 64, 3, device="cuda").bfloat16().float()
+    x[0, 3, 500], x[1, 2, 10], x[2, 7, 77] = torch.inf, torch.nan, -torch.inf
+    x[3, 5, 1234] = torch.finfo(torch.float32).max
+    weight[5, 6, 1] = torch.inf
+    reference = torch.nn.functional.conv1d(x.double(), weight.double())
+    output = kernelopt.conv1d(x, weight)
+    expected = reference.float()
+    assert torch.equal(output.isnan(), expected.isnan())
+    assert torch.equal(output.isinf(), expected.isinf())

@@ -10,11 +10,15 @@ namespace {
 bool tensor_cores_serve(const Conv1dProblem& problem, const Conv1dPhases& phases,
                         const Tensor& like) {
   const ScalarType dtype = like.scalar_type();
+  const int64_t taps = (problem.kernel_size - 1) / phases.tap_step + 1;  // of a phase, at most
   const bool precise = dtype == ScalarType::Double ||
                        (dtype == ScalarType::Float && problem.precision == Precision::kIeee);
-  return !precise && compute_capability(like.get_device_index()) >= 80 &&
-         problem.input_strides.length == 1 && fits_32_bits(problem) &&
-         problem.batch <= CorrelationLimits::kMaxBatch &&
+  const double products = static_cast<double>(problem.batch) * problem.groups *
+                          problem.out_channels * problem.in_channels * phases.count *
+                          phases.outputs * taps;
+  return !precise && products >= CorrelationLimits::kMinProducts &&
+         compute_capability(like.get_device_index()) >= 80 && problem.input_strides.length == 1 &&
+         fits_32_bits(problem) && problem.batch <= CorrelationLimits::kMaxBatch &&
          problem.in_channels >= CorrelationLimits::kMinChannels &&
          problem.out_channels >= CorrelationLimits::kMinChannels &&
          phases.count <= CorrelationLimits::kMaxPhases;

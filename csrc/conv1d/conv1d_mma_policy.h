@@ -32,6 +32,9 @@ using SmallCorrelation = CorrelationMmaPolicy<2, 2, 2, 2>;
 struct CorrelationLimits {
   // Channels of a group, below which most of a fragment would be zeros.
   static constexpr long kMinChannels = 8;
+  // Products of the whole problem, below which packing the weights, a launch of its own, costs more
+  // than the tensor cores gain.
+  static constexpr double kMinProducts = 1 << 24;
   // A phase is a launch.
   static constexpr long kMaxPhases = 16;
   static constexpr long kMaxBatch = 1 << 30;

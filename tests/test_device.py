@@ -305,8 +305,8 @@ def _large_calls(name: str, dtype: torch.dtype) -> list[Case]:
     return cases
 
 
-@pytest.mark.parametrize("dtype", (torch.float32, torch.float16, torch.bfloat16))
-@pytest.mark.parametrize("name", ("conv1d", "conv_transpose1d"))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["conv1d", "conv_transpose1d"])
 def test_tensor_cores(name: str, dtype: torch.dtype) -> None:
     cases = _large_calls(name, dtype)
     for case in cases:

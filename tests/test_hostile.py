@@ -243,7 +243,10 @@ def _raw_calls() -> Iterator[Any]:
                 if op not in ("add", "gelu", "add_backward"):
                     changes |= RAW_RANKED_TENSORS
             elif name in RAW_NUMBERS:
-                for number in RAW_NUMBERS[name]:
+                numbers = list(RAW_NUMBERS[name])
+                if name == "stride" and op.startswith("conv_transpose1d"):
+                    numbers += [2**59, 2**62]
+                for number in numbers:
                     changes[str(number)] = [*value[:-1], number]
                 changes |= {"no numbers": [], "a number more": [*value, 1], "a word": "x"}
             elif name == "groups":

@@ -46,6 +46,9 @@ Conv1dArguments check_conv1d(const char* op, const Tensor& input, const Tensor& 
 void check_conv1d_gradient(const char* op, const Tensor& grad_output, const Tensor& input,
                            const Conv1dArguments& arguments, const BoolList& output_mask);
 
+/// [N, C_out, L_out]
+std::vector<int64_t> conv1d_output_sizes(const Tensor& input, const Conv1dArguments& arguments);
+
 /// An uninitialized contiguous output [N, C_out, L_out].
 Tensor empty_conv1d_output(const char* op, const Tensor& input, const Conv1dArguments& arguments);
 

@@ -26,6 +26,10 @@ int64_t single_value(const char* op, const char* name, IntList values, int64_t m
   return values[0];
 }
 
+std::vector<int64_t> conv1d_output_sizes(const Tensor& input, const Conv1dArguments& arguments) {
+  return {input.size(0), arguments.out_channels, arguments.out_length};
+}
+
 Conv1dArguments check_conv1d(const char* op, const Tensor& input, const Tensor& weight,
                              const std::optional<Tensor>& bias, IntList stride, IntList padding,
                              IntList dilation, int64_t groups, int64_t activation,
@@ -46,6 +50,7 @@ Conv1dArguments check_conv1d(const char* op, const Tensor& input, const Tensor& 
   arguments.out_channels = channels == 0 ? 0 : weight.size(0);
   arguments.out_length = convolution_output_size(
       op, input.size(2), weight.size(2), arguments.stride, arguments.padding, arguments.dilation);
+  checked_bytes(op, conv1d_output_sizes(input, arguments), input.scalar_type());
   return arguments;
 }
 
@@ -53,15 +58,13 @@ void check_conv1d_gradient(const char* op, const Tensor& grad_output, const Tens
                            const Conv1dArguments& arguments, const BoolList& output_mask) {
   check_tensor(op, "grad_output", grad_output);
   check_matches(op, "grad_output", grad_output, "input", input);
-  check_sizes(op, "grad_output", grad_output,
-              std::vector<int64_t>{input.size(0), arguments.out_channels, arguments.out_length});
+  check_sizes(op, "grad_output", grad_output, conv1d_output_sizes(input, arguments));
   KERNELOPT_CHECK(output_mask.size() == 3, op, "expected output_mask to have 3 values, got ",
                   output_mask.size());
 }
 
 Tensor empty_conv1d_output(const char* op, const Tensor& input, const Conv1dArguments& arguments) {
-  const std::vector<int64_t> sizes{input.size(0), arguments.out_channels, arguments.out_length};
-  return empty_contiguous(op, sizes, input.scalar_type(), input);
+  return empty_contiguous(op, conv1d_output_sizes(input, arguments), input.scalar_type(), input);
 }
 
 Conv1dGradients zero_conv1d_gradients(const char* op, const Tensor& input, const Tensor& weight,

@@ -32,6 +32,7 @@ Conv1dArguments check_conv_transpose1d(const char* op, const Tensor& input, cons
   arguments.out_length =
       conv_transpose_output_size(op, input.size(2), weight.size(2), arguments.stride,
                                  arguments.padding, arguments.output_padding, arguments.dilation);
+  checked_bytes(op, conv1d_output_sizes(input, arguments), input.scalar_type());
   return arguments;
 }
 

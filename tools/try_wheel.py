@@ -78,7 +78,9 @@ def try_wheel(wheel: Path, python: Path, torch: str) -> str:
                 stderr=subprocess.STDOUT,
                 text=True,
             )
-            for line in result.stdout.splitlines():
+            # Of a step that went well, the last line tells enough.
+            lines = result.stdout.splitlines()
+            for line in lines if result.returncode else lines[-1:]:
                 print(f"    {line}", flush=True)
             if result.returncode != 0:
                 return f"{' '.join(step[1:3])} ended with status {result.returncode}"

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from conformance.check import check, check_delegated
+from conformance.check import check, check_delegated, random_grad, run
+from conformance.in_range import InRangeProducts
 from conformance.ops import OPS, Case
 from conformance.samples import ENTRIES, op_info, reference_samples, samples
 from conformance.variants import VARIANTS, vary
@@ -77,6 +78,16 @@ def cases_of(entry: str, dtype: str, variant: str, device: str) -> list[Case]:
         moved = replace(sample.map(lambda tensor: tensor.to(device)), precision=precision)
         cases += vary(moved, variant)
     return cases
+
+
+@pytest.mark.parametrize("entry", [name for name in ENTRIES if name not in ("add", "gelu")])
+def test_sums_of_in_range_products_are_convolutions(entry: str) -> None:
+    for case in samples(entry, torch.float64):
+        output = run(case, case.op.reference, None)["output"]
+        grad = random_grad(case, output)
+        expected = run(case, case.op.reference, grad)
+        with InRangeProducts():
+            torch.testing.assert_close(run(case, case.op.reference, grad), expected)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

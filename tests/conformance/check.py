@@ -14,6 +14,7 @@ from kernelopt.ops._convolution import is_channels_last
 from support import strict_float32
 from tolerance import check_close, elementwise_limit, max_norm_limit
 
+from .in_range import InRangeProducts
 from .ops import Case
 
 Results = dict[str, torch.Tensor]
@@ -98,7 +99,9 @@ def _storage(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return torch.equal(*(t.contiguous().reshape(-1).view(torch.uint8) for t in (a, b)))
+    # A copy, for a tensor of one element may count as contiguous with any strides.
+    copies = (t.clone(memory_format=torch.contiguous_format) for t in (a, b))
+    return torch.equal(*(copy.view(-1).view(torch.uint8) for copy in copies))
 
 
 def _check_format(case: Case, results: Results, grad_output: torch.Tensor) -> None:
@@ -136,9 +139,11 @@ def _check_values(case: Case, results: Results, grad_output: torch.Tensor) -> No
     home = "cpu" if max(grad_output.numel(), case.input.numel()) < 2**18 else grad_output.device
     precise = case.map(lambda tensor: tensor.detach().to(home, torch.float64).contiguous())
     grad = grad_output.to(home, torch.float64).contiguous()
-    reference = run(precise, case.op.reference, grad)
-    magnitude = run(precise.map(torch.Tensor.abs), case.op.magnitude, grad.abs())
-    by_torch = reference
+    by_torch = reference = run(precise, case.op.reference, grad)
+    assert results.keys() == reference.keys()
+    if not case.op.elementwise and not _all_finite(*precise.tensors, grad):
+        reference = _where_not_finite(precise, grad, by_torch, results)
+    magnitude = run(precise.map(_finite_size), case.op.magnitude, _finite_size(grad))
     # The limit depends on torch's own error but for float64 and float32 in default precision.
     narrow = dtype in (torch.float16, torch.bfloat16)
     strict = dtype == torch.float32 and case.precision == Precision.IEEE
@@ -148,7 +153,6 @@ def _check_values(case: Case, results: Results, grad_output: torch.Tensor) -> No
             by_torch = run(dense, case.op.reference, grad_output.contiguous())
     reference = {name: value.cpu() for name, value in reference.items()}
     magnitude = {name: value.cpu() for name, value in magnitude.items()}
-    assert results.keys() == reference.keys()
     for name, result in results.items():
         assert result.dtype == dtype, f"{case}: {name} has dtype {result.dtype}"
         if case.op.elementwise:
@@ -163,6 +167,35 @@ def _check_values(case: Case, results: Results, grad_output: torch.Tensor) -> No
             )
             limit *= _activation_factor(case, name, magnitude["output"])
         check_close(f"{case}: {name}", result, reference[name], limit)
+
+
+def _all_finite(*tensors: torch.Tensor | None) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in tensors if tensor is not None)
+
+
+def _finite_size(tensor: torch.Tensor) -> torch.Tensor:
+    """Absolute values, zero for NaN and Inf: what finite results are made of."""
+    return tensor.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).abs()
+
+
+def _where_not_finite(
+    precise: Case, grad: torch.Tensor, by_torch: Results, results: Results
+) -> Results:
+    """The reference of a convolution that some operand with NaN or Inf takes part in.
+
+    Such an element reaches the results of which it is a factor of an in-range product, and no
+    others, whatever the algorithm: NaN or Inf must be where the sums of the in-range products alone
+    have the same NaN or Inf, and every other result must be their finite value. There is one
+    exception. Where torch's own float64 result is NaN, because torch's algorithm also multiplies
+    its padding, NaN is right as well.
+    """
+    with InRangeProducts():
+        formula = run(precise, precise.op.reference, grad)
+    expected = {}
+    for name, value in formula.items():
+        as_torch = by_torch[name].isnan() & results[name].to(value.device).isnan()
+        expected[name] = torch.where(as_torch, by_torch[name], value)
+    return expected
 
 
 def _activation_factor(case: Case, name: str, magnitude: torch.Tensor) -> float:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses import FakeTensorMode
 
 import kernelopt
 from op_suite import OpSuite
-from support import DTYPES, LAYOUTS, pairwise
+from support import DTYPES, LAYOUTS, CountGraphs, pairwise
 
 SHAPES = [
     ((5, 7), (5, 7)),
@@ -106,6 +109,66 @@ def test_channels_last_is_kept(device):
     a = torch.randn(2, 3, 4, 5, device=device).to(memory_format=torch.channels_last)
     for output in (kernelopt.add(a, a.contiguous()), kernelopt.gelu(a)):
         assert output.is_contiguous(memory_format=torch.channels_last)
+
+
+def _channels_last(x):
+    return x.to(memory_format=torch.channels_last)
+
+
+FORMATS = {
+    "numbers": lambda ones: (ones(()), ones(())),
+    "contiguous": lambda ones: (ones(3, 4, 5), ones(4, 5)),
+    "broadcast": lambda ones: (ones(3, 1, 5), ones(4, 1)),
+    "broadcast, permuted": lambda ones: (ones(2, 5, 3).permute(2, 0, 1), ones(4, 3, 2, 1)),
+    "permuted": lambda ones: (ones(3, 4, 5).permute(2, 0, 1), ones(5, 3, 4)),
+    "expanded": lambda ones: (ones(4, 1).expand(4, 5), ones(5, 4).t()),
+    "channels_last": lambda ones: (_channels_last(ones(2, 3, 4, 5)), ones(3, 1, 1)),
+    "gaps": lambda ones: (ones(6, 8, 2)[::2, 1::2, 0], ones(8, 6)[::2, ::2].t()),
+    "empty": lambda ones: (ones(3, 0, 5), ones(0, 5)),
+    "empty, permuted": lambda ones: (ones(3, 0, 5).permute(2, 0, 1), ones(5, 3, 1)),
+    "empty, gaps": lambda ones: (ones(0).as_strided((0, 0), (2, 2)), ones(9, 0)[::9]),
+}
+"""Two operands of each layout, made by a function like torch.ones."""
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_format_is_torchs_and_foretold(device, name):
+    a, b = FORMATS[name](functools.partial(torch.ones, device=device))
+    for ours, theirs, tensors in (
+        (kernelopt.gelu, F.gelu, [a]),
+        (kernelopt.gelu, F.gelu, [b]),
+        (kernelopt.add, torch.add, [a, b]),
+        (kernelopt.add, torch.add, [b, a]),
+    ):
+        output = ours(*tensors)
+        if output.numel():
+            assert output.stride() == theirs(*tensors).stride()
+        mode = FakeTensorMode()
+        with mode:
+            foretold = ours(*map(mode.from_tensor, tensors))
+        assert (foretold.shape, foretold.stride()) == (output.shape, output.stride())
+
+
+@pytest.mark.parametrize(
+    "arrange",
+    [torch.clone, _channels_last, lambda x: x.permute(3, 1, 0, 2), lambda x: x[:, :, ::2]],
+    ids=["contiguous", "channels_last", "permuted", "gaps"],
+)
+def test_one_graph_serves_all_sizes_of_a_format(arrange):
+    backend = CountGraphs()
+    compiled = torch.compile(
+        lambda x, y: kernelopt.add(kernelopt.gelu(x), y),
+        backend=backend,
+        dynamic=True,
+        fullgraph=True,
+    )
+    for sizes in ((2, 3, 8, 5), (7, 3, 12, 4), (3, 8, 10, 33)):
+        x, y = arrange(torch.randn(sizes)), torch.randn(1)
+        output = compiled(x, y)
+        expected = F.gelu(x) + y
+        torch.testing.assert_close(output, expected)
+        assert output.stride() == expected.stride()
+    assert backend.count == 1
 
 
 def test_special_values(device):

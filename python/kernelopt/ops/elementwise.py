@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from .._arguments import check_tensor, served
@@ -9,15 +11,56 @@ from .._enums import Approximate
 from .._registration import OpSpec, call, register
 
 Number = int | float | complex
+Size = int | torch.SymInt
+
+
+def _order(a: tuple[Size, Size], b: tuple[Size, Size]) -> int:
+    """Whether dimension a should be further inside than b, judged by one operand's (stride, size)
+    of each: 1 yes, -1 no, 0 undecided (a broadcast dimension says nothing)."""
+    from torch.fx.experimental.symbolic_shapes import guard_or_false
+
+    if any(guard_or_false(stride == 0) or guard_or_false(size == 1) for stride, size in (a, b)):
+        return 0
+    for x, y in zip(a, b, strict=True):
+        if guard_or_false(x < y):
+            return 1
+        if not guard_or_false(x == y):
+            return -1 if guard_or_false(x > y) else 0
+    return 0
+
+
+def _output_strides(shape: Sequence[Size], operands: Sequence[torch.Tensor]) -> list[Size]:
+    """Strides of an output of ``operands`` expanded to ``shape``: dimensions in the order of the
+    operands' strides, the first operand that can tell deciding, and no gaps.
+
+    The rule of ``elementwise_output_strides`` in ``csrc/elementwise/iteration.cpp``. What cannot be
+    told of a size that is unknown while tracing counts as undecided.
+    """
+    layouts = [list(zip(operand.stride(), shape, strict=True)) for operand in operands]
+    order = list(reversed(range(len(shape))))
+    # An insertion sort, for the comparison is not transitive.
+    for first in range(1, len(order)):
+        position = first
+        for j in reversed(range(first)):
+            verdicts = (_order(layout[order[position]], layout[order[j]]) for layout in layouts)
+            verdict = next((v for v in verdicts if v), 0)
+            if verdict < 0:
+                break
+            if verdict > 0:
+                order[position], order[j] = order[j], order[position]
+                position = j
+    strides: list[Size] = [0] * len(shape)
+    stride: Size = 1
+    for dim in order:
+        strides[dim] = stride
+        stride = stride * torch.sym_max(shape[dim], 1)
+    return strides
 
 
 def _empty_elementwise(*operands: torch.Tensor) -> torch.Tensor:
-    """An empty tensor of the operands' broadcast shape, in torch's output format."""
-    from torch._prims_common import compute_elementwise_output_strides
-
+    """An empty tensor of the operands' broadcast shape, in the kernels' output format."""
     shape = torch.broadcast_shapes(*(operand.shape for operand in operands))
-    expanded = [operand.expand(shape) for operand in operands]
-    strides = compute_elementwise_output_strides(*expanded)
+    strides = _output_strides(shape, [operand.expand(shape) for operand in operands])
     return torch.empty_strided(shape, strides, dtype=operands[0].dtype, device=operands[0].device)
 
 

@@ -134,6 +134,29 @@ def test_evaluate_leaves_model_and_inputs_as_they_were():
     }
 
 
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.LSTM(3, 4, num_layers=2, dropout=0.5)
+        self.second = nn.GRU(4, 4)
+
+    def forward(self, x):
+        return self.second(self.first(x)[0])[0]
+
+
+def test_recurrent_layers_leave_train_mode_only_if_they_drop_out():
+    model = Recurrent()
+    mapped = copy.deepcopy(model)
+    judge = checker(model, mapped, lambda: [torch.randn(5, 2, 3)])
+    report = judge.run(1, 100)
+    assert report.ok
+    assert (report.mode, report.backward_skipped) == ("eval", "")
+    for settled in (model, mapped):
+        assert not settled.training
+        assert not settled.first.training
+        assert settled.second.training
+
+
 # The reference
 
 

@@ -36,6 +36,20 @@ def _if_floating(
     return change(tensor) if tensor.is_floating_point() else tensor
 
 
+def _leave_train_mode(model: nn.Module) -> None:
+    """Puts a model in eval mode, all but the recurrent layers in train mode that do not drop out:
+    the mode makes no difference to their results, and cuDNN differentiates them in train mode
+    only."""
+    recurrent = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.RNNBase) and module.training and not module.dropout
+    ]
+    model.eval()
+    for module in recurrent:
+        module.train()
+
+
 @dataclass
 class CheckReport:
     """What was checked and how it came out.
@@ -119,7 +133,7 @@ class Checker:
             return
         if any(module.training for module in self.original.modules()):
             for model in self.models.values():
-                model.eval()
+                _leave_train_mode(model)
             self.report.mode = "eval"
             self.report.mode_reason = "in train mode the forward pass draws random numbers"
         if self._is_random(args, kwargs):

@@ -103,10 +103,10 @@ def extension() -> Extension:
         "-O3",
         "-std=c++17",
         f"-DTORCH_TARGET_VERSION={TORCH_TARGET}",
-        f"-DKERNELOPT_CUDA_VERSION={version}",
-        f"-DKERNELOPT_CUDA_ARCHS={archs}",
         *(["-DUSE_CUDA"] if home else []),
     ]
+    # Not for nvcc, which takes the commas of a -D to separate macros.
+    build_info = [f"-DKERNELOPT_CUDA_VERSION={version}", f"-DKERNELOPT_CUDA_ARCHS={archs}"]
     host = [
         "-fvisibility=hidden",
         "-fvisibility-inlines-hidden",
@@ -123,7 +123,7 @@ def extension() -> Extension:
             "kernelopt._C",
             sources(".cpp"),
             include_dirs=[str(ROOT / "csrc")],
-            extra_compile_args={"cxx": [*common, "-Wall", *host]},
+            extra_compile_args={"cxx": [*common, *build_info, "-Wall", *host]},
             extra_link_args=link,
             py_limited_api=True,
         )
@@ -142,7 +142,7 @@ def extension() -> Extension:
         sources(".cpp", ".cu"),
         include_dirs=[str(ROOT / "csrc")],
         extra_compile_args={
-            "cxx": [*common, "-Wall", *host],
+            "cxx": [*common, *build_info, "-Wall", *host],
             "nvcc": [
                 *common,
                 "-Xcompiler=" + ",".join(["-Wall", *host]),

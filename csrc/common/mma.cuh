@@ -4,6 +4,14 @@
 
 #include "common/cuda.cuh"
 
+// Kernels out of these blocks are empty in code for older architectures, where nothing launches
+// them: hosts ask compute_capability() first.
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+#define KERNELOPT_HAS_MMA 1
+#else
+#define KERNELOPT_HAS_MMA 0
+#endif
+
 namespace kernelopt {
 
 __device__ __forceinline__ uint32_t shared_address(const void* pointer) {

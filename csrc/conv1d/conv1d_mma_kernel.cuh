@@ -158,6 +158,7 @@ __device__ __forceinline__ void store_row(const CorrelationParams<T>& p, const f
 template <typename T, typename Policy, bool kUnitStep>
 __global__ void __launch_bounds__(Policy::kThreads, Policy::kBlocksPerMultiprocessor)
     correlation_mma_kernel(const __grid_constant__ CorrelationParams<T> p) {
+#if KERNELOPT_HAS_MMA
   constexpr int kParts = MmaTraits<T>::kParts;
   constexpr int kWarpsN = Policy::kWarpsN, kTilesM = Policy::kTilesM;
   constexpr int kWarps = Policy::kWarpsM * kWarpsN;
@@ -356,6 +357,7 @@ __global__ void __launch_bounds__(Policy::kThreads, Policy::kBlocksPerMultiproce
     }
   }
   copy_async_wait<0>();
+#endif
 }
 
 }  // namespace kernelopt

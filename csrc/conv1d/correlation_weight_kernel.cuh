@@ -10,6 +10,7 @@ namespace kernelopt {
 template <typename T>
 __global__ void pack_correlation_weight_kernel(CorrelationParams<T> p, uint4* packed, int m_tiles,
                                                int64_t fragments) {
+#if KERNELOPT_HAS_MMA
   constexpr int kParts = MmaTraits<T>::kParts;
   const int64_t fragment = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (fragment >= fragments) {
@@ -51,6 +52,7 @@ __global__ void pack_correlation_weight_kernel(CorrelationParams<T> p, uint4* pa
   if constexpr (kParts == 2) {
     packed[slot + 32] = *reinterpret_cast<const uint4*>(low);
   }
+#endif
 }
 
 }  // namespace kernelopt

@@ -20,7 +20,8 @@ RUN pip install --no-cache-dir "$TORCH" numpy "setuptools>=77" wheel ninja audit
 WORKDIR /src
 COPY . .
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/dist . \
- && auditwheel repair --plat manylinux_2_28_x86_64 --exclude "libtorch*" --wheel-dir /dist /tmp/dist/*.whl \
+ && auditwheel repair --plat manylinux_2_28_x86_64 --only-plat --exclude "libtorch*" \
+      --wheel-dir /dist /tmp/dist/*.whl \
  && python tools/check_wheel.py /dist/*.whl
 
 FROM python:${PYTHON}-slim AS test
@@ -32,10 +33,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -r
 COPY --from=build /dist /dist
 RUN pip install --no-cache-dir "$TORCH" && pip install --no-cache-dir "$(echo /dist/*.whl)[test]"
 WORKDIR /src
-COPY pyproject.toml ./
-COPY tests tests
-COPY tools tools
-COPY examples examples
+COPY . .
 RUN python -m kernelopt selftest && OMP_NUM_THREADS=1 python -m pytest -n 2
 
 FROM scratch

@@ -31,9 +31,11 @@ ALLOWED_LIBRARIES = {
     "ld-linux-aarch64.so.1",
 }
 PYTHON_SYMBOL = re.compile(r"^_?Py[A-Z_]")
-# Absolute names of source files and of folders where builds take place.
+# Absolute names of source files and of folders where builds take place, this checkout among them.
+CHECKOUT = re.escape(os.fsencode(Path(__file__).resolve().parents[1]))
 BUILD_PATH = re.compile(
-    rb"/(?:home|root|tmp|work|project|opt|build|usr/local)/[\w.+/-]+|/[\w.+/-]+/site-packages"
+    rb"(?:/home|/root|/tmp|/opt|/usr/local|" + CHECKOUT + rb")/[\w.+/-]+"
+    rb"|/[\w.+/-]+/site-packages"
 )
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import kernelopt
-from kernelopt.cli import compare, main, reference, selftest
+from kernelopt.cli import compare, info, main, reference, selftest
 from kernelopt.cli.check import Checker
 from kernelopt.cli.evaluate import evaluate
 from kernelopt.cli.problem import Problem
@@ -297,6 +297,17 @@ def test_info(capsys):
     paths = {entry["op"]: entry["cpu"] for entry in facts["ops"]}
     assert "ATen" in paths["conv1d"]
     assert "ATen" not in paths["gelu"]
+
+
+@pytest.mark.parametrize(
+    ("capability", "path"), [("7.5", "on CUDA cores"), ("8.0", "on tensor cores"), ("12.0", "2^24")]
+)
+def test_info_tells_tensor_cores(capability, path):
+    gpu = {"device": "cuda:0", "compute_capability": capability, "unavailable_reason": ""}
+    paths = {entry["op"]: entry["cuda:0"] for entry in info._paths([gpu])}
+    assert path in paths["conv1d"]
+    assert path in paths["conv_transpose1d_backward"]
+    assert paths["gelu"] == "kernelopt's kernels"
 
 
 def test_selftest(device, capsys):

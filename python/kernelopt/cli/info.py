@@ -9,6 +9,8 @@ from typing import Any
 
 # Ops whose CPU implementation is kernelopt's own C++; the others call ATen's operator from C++.
 _OWN_CPU_OPS = ("add", "gelu")
+# Ops with tensor-core kernels.
+_TENSOR_CORE_OPS = ("conv1d", "conv_transpose1d")
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -54,9 +56,20 @@ def _paths(gpus: list[dict[str, Any]]) -> list[dict[str, str]]:
         }
         for gpu in gpus:
             reason = gpu["unavailable_reason"]
-            entry[gpu["device"]] = f"ATen, because {reason}" if reason else "kernelopt's kernels"
+            entry[gpu["device"]] = f"ATen, because {reason}" if reason else _kernels(op, gpu)
         entries.append(entry)
     return entries
+
+
+def _kernels(op: str, gpu: dict[str, Any]) -> str:
+    if op.removesuffix("_backward") not in _TENSOR_CORE_OPS:
+        return "kernelopt's kernels"
+    if int(gpu["compute_capability"].split(".")[0]) < 8:
+        return "kernelopt's kernels, on CUDA cores (tensor cores from compute capability 8.0)"
+    return (
+        "kernelopt's kernels, on tensor cores for float16, bfloat16 and default-precision float32 "
+        "with at least 2^24 products, else on CUDA cores"
+    )
 
 
 def collect() -> dict[str, Any]:

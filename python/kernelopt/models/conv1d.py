@@ -41,11 +41,11 @@ class Model(nn.Module):
 class ModelNew(nn.Module):
     """The same convolution on :class:`kernelopt.nn.Conv1d`.
 
-    The convolution reads the input where it lies, as a matrix product whose rows are gathered on
-    the fly: no unfolded copy is written to memory. Padding, bias and an activation are part of the
-    same kernel, so the output is written once and never read again. Float32 has at most a tenth of
-    the error of TF32, torch's default on a GPU. The backward pass sums in a fixed order and gives
-    the same bits in every run.
+    Large convolutions run on tensor cores. A window of the input is fetched once and serves all
+    taps, so no unfolded copy is written to memory. Float32 is split in two bfloat16 parts, whose
+    three products have at most a tenth of the error of TF32, torch's default on a GPU. Bias and an
+    activation are part of the same kernel, so the output is written once and never read again. The
+    backward pass sums in a fixed order and gives the same bits in every run.
     """
 
     def __init__(

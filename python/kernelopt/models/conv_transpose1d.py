@@ -41,11 +41,11 @@ class Model(nn.Module):
 class ModelNew(nn.Module):
     """The same convolution on :class:`kernelopt.nn.ConvTranspose1d`.
 
-    An output element is the sum of the few taps whose position its phase (its index modulo the
-    stride) reaches, gathered from the input. So no zeros are inserted between the inputs, and
-    nothing is scattered with atomics. Bias and an activation are part of the same kernel. Float32
-    has at most a tenth of the error of TF32, torch's default on a GPU, and the backward pass gives
-    the same bits in every run.
+    The outputs of each residue of the stride are one ordinary correlation with the taps that reach
+    them. So no zeros are inserted between the inputs, and nothing is scattered with atomics. Large
+    ones run on tensor cores, which fetch a window of the input once for all taps of the residue.
+    Float32 is split in two bfloat16 parts, whose three products have at most a tenth of the error
+    of TF32, torch's default on a GPU. The backward pass gives the same bits in every run.
     """
 
     def __init__(

@@ -327,6 +327,9 @@ def test_tensor_cores_keep_inf_and_nan() -> None:
     x[3, 5, 1234] = torch.finfo(torch.float32).max  # rounded to bfloat16 it would be Inf
     weight[:, 5] /= 64  # so that no product with it overflows
     weight[5, 6, 1] = torch.inf
+    # The product is just below the largest float32, that of the rounded high parts above it.
+    edge = 2.0**64 * (1 - 2.0**-12)
+    x[3, :, 1998], weight[9, :, 2], weight[9, 8, 2], x[3, 8, 1998] = 0, 0, edge, edge
     reference = torch.nn.functional.conv1d(x.double(), weight.double())
     output = kernelopt.conv1d(x, weight)
     expected = reference.float()

@@ -31,8 +31,9 @@ Conv1dGradients conv1d_backward_cuda(const char* op, const Tensor& grad_output, 
 
 /// The ways conv1d_forward_cuda computes a problem that is not empty; it chooses. On tensor cores
 /// (sm_80 and later): fp16, bf16, and fp32 in default precision as three products of bf16 parts;
-/// returns false, having done nothing, where it does not serve the problem. The other two serve
-/// every problem on CUDA cores, fp32 in IEEE precision.
+/// false where some phase is not served, and then outputs of others may have been written. On CUDA
+/// cores fp32 is computed in IEEE precision; the direct kernel serves every problem, the GEMM those
+/// within 32-bit positions.
 bool launch_conv1d_mma(const char* op, const Conv1dProblem& problem, const Conv1dPhases& phases,
                        const Tensor& like);
 void launch_conv1d_implicit_gemm(const char* op, const Conv1dProblem& problem,

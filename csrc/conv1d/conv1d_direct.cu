@@ -11,8 +11,8 @@ void launch_conv1d_direct(const char* op, const Conv1dProblem& problem, const Co
                           const Tensor& like) {
   constexpr int kThreads = Conv1dDirectPolicy::kThreads;
   constexpr int kItems = Conv1dDirectPolicy::kItems;
-  int lanes_log2 =
-      0;  // as many lanes as a short row has use for, the rest of a block for more rows
+  // As many lanes as a short row has use for, the rest of a block for more rows.
+  int lanes_log2 = 0;
   while ((1 << lanes_log2) < kThreads && (int64_t{kItems} << lanes_log2) < phases.outputs) {
     ++lanes_log2;
   }

@@ -13,8 +13,9 @@
 
 namespace kernelopt {
 
-/// One output in plain fp32: what the split cannot always give beside an Inf, for Inf times a part
-/// that is 0 is NaN.
+/// One output in plain fp32, for those that the split made NaN or Inf: Inf times a part that is 0
+/// is NaN, and the product of two rounded high parts can overflow where that of the values does
+/// not.
 template <typename T>
 __device__ __noinline__ float correlate_exactly(const CorrelationParams<T>& p, int n, int group,
                                                 int o, int j) {
@@ -123,7 +124,7 @@ __device__ __forceinline__ void store_row(const CorrelationParams<T>& p, const f
                          : 0.0f;
   const auto finish = [&](float z, int j) {
     if constexpr (MmaTraits<T>::kParts == 2) {
-      if (z != z) {
+      if (!isfinite(z)) {
         z = correlate_exactly(p, n, group, o, j0 + j);
       }
     }

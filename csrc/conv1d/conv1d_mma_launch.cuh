@@ -79,28 +79,29 @@ template <typename T>
 bool launch_phase(const char* op, const CorrelationParams<T>& p, const Tensor& like,
                   cudaStream_t stream) {
   const int64_t wanted = multiprocessor_count(like.get_device_index());
-  const auto fills = [&](int64_t block_m, int64_t block_n) {
-    const int64_t m_blocks = (p.out_channels + block_m - 1) / block_m;
-    const int64_t n_tiles = (p.positions + block_n - 1) / block_n;
-    return m_blocks * n_tiles * p.batch * p.groups >= wanted;
+  // Worth it: channels for more than half of the block's, and blocks for every multiprocessor.
+  const auto suits = [&](auto policy) {
+    using Policy = decltype(policy);
+    const int64_t m_blocks = (p.out_channels + Policy::kBlockM - 1) / Policy::kBlockM;
+    const int64_t n_tiles = (p.positions + Policy::kBlockN - 1) / Policy::kBlockN;
+    return 2 * p.out_channels > Policy::kBlockM &&
+           m_blocks * n_tiles * p.batch * p.groups >= wanted;
   };
-  if (p.out_channels > 64 && fills(128, 256) &&
-      (launch_correlation<T, WideCorrelation>(op, p, like, stream) ||
-       launch_correlation<T, SquareCorrelation>(op, p, like, stream))) {
+  if (suits(WideCorrelation{}) && (launch_correlation<T, WideCorrelation>(op, p, like, stream) ||
+                                   launch_correlation<T, SquareCorrelation>(op, p, like, stream))) {
     return true;
   }
-  if (p.out_channels > 32 && fills(64, 256) &&
-      launch_correlation<T, TallCorrelation>(op, p, like, stream)) {
+  if (suits(TallCorrelation{}) && launch_correlation<T, TallCorrelation>(op, p, like, stream)) {
     return true;
   }
-  if (p.out_channels <= 32 && fills(32, 256) &&
+  if (p.out_channels <= FlatCorrelation::kBlockM && suits(FlatCorrelation{}) &&
       launch_correlation<T, FlatCorrelation>(op, p, like, stream)) {
     return true;
   }
   return launch_correlation<T, SmallCorrelation>(op, p, like, stream);
 }
 
-/// All phases of a problem; false, with nothing launched, where the first does not fit.
+/// All phases of a problem; false where one does not fit.
 template <typename T>
 bool launch_conv1d_mma_as(const char* op, const Conv1dProblem& problem, const Conv1dPhases& phases,
                           const Tensor& like) {

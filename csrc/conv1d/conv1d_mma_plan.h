@@ -18,6 +18,9 @@ struct CorrelationMmaPlan {
   unsigned grid_x = 0, grid_y = 0;
 };
 
+/// The most memory for packed weights; its 16-byte vectors are counted in 32 bits.
+constexpr int64_t kMaxPackedBytes = int64_t{1} << 30;
+
 /// Fills in the launch part of `p` for a policy, given the device's shared memory a block.
 template <typename T, typename Policy>
 CorrelationMmaPlan plan_correlation_mma(CorrelationParams<T>& p, int max_shared_bytes,
@@ -36,6 +39,10 @@ CorrelationMmaPlan plan_correlation_mma(CorrelationParams<T>& p, int max_shared_
   const int64_t reach = int64_t{p.n_tiles} * Policy::kBlockN * p.input_step +
                         int64_t{p.taps} * p.tap_step + std::abs(int64_t{p.input_first});
   const int64_t grid_y = int64_t{p.groups} * p.m_blocks;
+  plan.packed_bytes = grid_y * p.channel_chunks * p.taps * kTapBytes;
+  if (plan.packed_bytes > kMaxPackedBytes) {
+    return plan;
+  }
   if (reach > std::numeric_limits<int32_t>::max() || grid_y > 65535) {
     return plan;
   }
@@ -61,7 +68,6 @@ CorrelationMmaPlan plan_correlation_mma(CorrelationParams<T>& p, int max_shared_
     p.resident_weights = keep;
     plan.fits = true;
     plan.shared_bytes = static_cast<int>(bytes) + kSlabBytes;
-    plan.packed_bytes = grid_y * p.channel_chunks * p.taps * kTapBytes;
     const int64_t tiles = int64_t{p.batch} * p.n_tiles;
     const int64_t resident_blocks = int64_t{multiprocessors} * Policy::kBlocksPerMultiprocessor;
     plan.grid_x = static_cast<unsigned>(

@@ -1,5 +1,5 @@
-// Tuning of the one-dimensional convolution kernels, and which of them serves a problem. Includes
-// no torch header.
+// Tuning of the one-dimensional convolution kernels on CUDA cores, and which of them serves a
+// problem that the tensor cores (conv1d_mma.cu) do not. Includes no torch header.
 #pragma once
 
 #include "conv1d/weight_gradient_problem.h"

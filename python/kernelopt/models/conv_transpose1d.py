@@ -42,8 +42,8 @@ class ModelNew(nn.Module):
     """The same convolution on :class:`kernelopt.nn.ConvTranspose1d`.
 
     The outputs of each residue of the stride are one ordinary correlation with the taps that reach
-    them. So no zeros are inserted between the inputs, and nothing is scattered with atomics. Large
-    ones run on tensor cores, which fetch a window of the input once for all taps of the residue.
+    them: no zeros are inserted between the inputs, nothing is scattered with atomics. Large ones
+    run on tensor cores, which fetch a window of the input once for all taps of the residue.
     Float32 is split in two bfloat16 parts, whose three products have at most a tenth of the error
     of TF32, torch's default on a GPU. The backward pass gives the same bits in every run.
     """

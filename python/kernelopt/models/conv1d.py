@@ -42,10 +42,10 @@ class ModelNew(nn.Module):
     """The same convolution on :class:`kernelopt.nn.Conv1d`.
 
     Large convolutions run on tensor cores, where a window of the input is fetched once and serves
-    all taps, so no unfolded copy is written to memory. Float32 is split in two bfloat16 parts, whose
-    three products have at most a tenth of the error of TF32, torch's default on a GPU. Bias and an
-    activation are part of the same kernel, so the output is written once and never read again. The
-    backward pass sums in a fixed order and gives the same bits in every run.
+    all taps, so no unfolded copy is written to memory. Float32 is split in two bfloat16 parts,
+    whose three products have at most a tenth of the error of TF32, torch's default on a GPU. Bias
+    and an activation are part of the same kernel, so the output is written once and never read
+    again. The backward pass sums in a fixed order and gives the same bits in every run.
     """
 
     def __init__(

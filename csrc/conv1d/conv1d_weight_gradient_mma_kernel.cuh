@@ -3,12 +3,12 @@
 //       steady[n, r, i] * shifted[n, c, i * stride - padding + t * dilation]
 // A GEMM with M = shifted channels at each tap, N = steady channels, K = positions. A block owns a
 // tile of both channels, kTaps taps and one share, and walks over kGradientPositions positions at a
-// time. The rows of the next step but one are on their way into registers while the next step's are
-// packed into shared memory (fp32 split in two bf16 parts, three products) and this step's are
-// multiplied; one window of `shifted` serves every tap. Half of the warps pack first, half multiply
-// first, so that both kinds of work overlap.
+// time. Four of its warps fetch rows into registers and pack them into a ring of stages in shared
+// memory (fp32 split in two bf16 parts, three products); the others multiply. One window of
+// `shifted` serves every tap.
 #pragma once
 
+#include "common/arrival_barrier.cuh"
 #include "conv1d/weight_gradient_loads.cuh"
 
 namespace kernelopt {
@@ -112,12 +112,20 @@ __global__ void __launch_bounds__(Policy::kThreads, 1)
 #if KERNELOPT_HAS_MMA
   using Fragments = WeightGradientFragments<T, Policy>;
   constexpr int kParts = MmaTraits<T>::kParts;
-  constexpr int kWarps = Policy::kThreads / 32;
-  constexpr int kSteadyRows = Policy::kBlockSteady / kWarps;  // a warp fetches
+  constexpr int kSteadyRows = Policy::kBlockSteady / kGradientLoadingWarps;  // a warp loads
   constexpr int kSteadyWords = Policy::kBlockSteady * 32;
 
-  extern __shared__ __align__(128) uint32_t shared[];
+  extern __shared__ __align__(128) uint32_t stages[];
+  __shared__ ArrivalBarrier full[WeightGradientLimits::kMaxStages];
+  __shared__ ArrivalBarrier empty[WeightGradientLimits::kMaxStages];
   const int stage_words = kSteadyWords + Policy::kBlockShifted * p.window_pitch;
+  if (threadIdx.x == 0) {
+    for (int stage = 0; stage < p.stages; ++stage) {
+      full[stage].init(kGradientLoadingWarps);
+      empty[stage].init(Policy::kMultiplyingWarps);
+    }
+  }
+  __syncthreads();
 
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   uint32_t block = blockIdx.x;
@@ -132,45 +140,76 @@ __global__ void __launch_bounds__(Policy::kThreads, 1)
   const int64_t begin = share * p.steps_per_share;
   const int steps =
       static_cast<int>(begin + p.steps_per_share < p.steps ? p.steps_per_share : p.steps - begin);
-
-  const int steady_row = steady_first + warp * kSteadyRows;
-  const T* const steady =
-      p.steady +
-      (static_cast<int64_t>(group) * p.steady_channels + steady_row) * p.steady_channel_stride;
-  const T* const shifted =
-      p.shifted +
-      (static_cast<int64_t>(group) * p.shifted_channels + shifted_first) * p.shifted_channel_stride;
-  const int window_first = tap_first * p.dilation - p.padding;
-
-  // The next step to fetch.
-  int n = static_cast<int>(begin / p.row_steps);
-  int row_step = static_cast<int>(begin % p.row_steps);
-  RowLoads<T, kSteadyRows> steady_loads;
-  WindowLoads window_loads(p);
-  const auto fetch = [&] {
-    const int i = row_step * kGradientPositions<T>;
-    steady_loads.fetch(steady + n * p.steady_batch_stride + i, p.steady_channel_stride,
-                       p.steady_channels - steady_row, i, p.steady_length, p.steady_leads);
-    window_loads.fetch(p, shifted + n * p.shifted_batch_stride, p.shifted_channels - shifted_first,
-                       i * p.stride + window_first);
-    if (++row_step == p.row_steps) {
-      row_step = 0;
-      ++n;
+  int stage = 0;
+  uint32_t round = 0;  // of the ring
+  const auto advance = [&] {
+    if (++stage == p.stages) {
+      stage = 0;
+      ++round;
     }
   };
-  const auto store = [&](int stage) {
-    uint32_t* const tile = shared + stage * stage_words;
-    const auto put = [&](int row, int word, const SplitPair& pair) {
-      const int r = warp * kSteadyRows + row;
-      tile[steady_chunk(r, word / 4) + word % 4] = pair.high;
-      if constexpr (kParts == 2) {
-        tile[steady_chunk(r, word / 4 + 4) + word % 4] = pair.low;
-      }
+
+  if (warp >= Policy::kMultiplyingWarps) {
+    const int steady_row = steady_first + loading_warp() * kSteadyRows;
+    const int steady_count = p.steady_channels - steady_row;
+    const int shifted_count = p.shifted_channels - shifted_first;
+    const T* const steady =
+        p.steady +
+        (static_cast<int64_t>(group) * p.steady_channels + steady_row) * p.steady_channel_stride;
+    const T* const shifted =
+        p.shifted + (static_cast<int64_t>(group) * p.shifted_channels + shifted_first) *
+                        p.shifted_channel_stride;
+    int n = static_cast<int>(begin / p.row_steps);
+    int row_step = static_cast<int>(begin % p.row_steps);
+    RowLoads<T, kSteadyRows> steady_loads;
+    WindowLoads window_loads(p);
+    const auto fetch_steady = [&] {
+      const int i = row_step * kGradientPositions<T>;
+      steady_loads.fetch(steady + n * p.steady_batch_stride + i, p.steady_channel_stride,
+                         steady_count, i, p.steady_length, p.steady_leads);
     };
-    steady_loads.store(p.steady_channel_stride, p.steady_channels - steady_row, p.steady_leads,
-                       put);
-    window_loads.store(p, tile + kSteadyWords, p.shifted_channels - shifted_first);
-  };
+    const auto fetch_window = [&](int part) {
+      const int i = row_step * kGradientPositions<T>;
+      window_loads.fetch(p, shifted + n * p.shifted_batch_stride, shifted_count,
+                         i * p.stride + tap_first * p.dilation - p.padding, part);
+    };
+    fetch_steady();
+    fetch_window(0);
+    for (int step = 0; step < steps; ++step) {
+      uint32_t* const tile = stages + stage * stage_words;
+      if (round > 0) {
+        empty[stage].wait((round - 1) & 1);
+      }
+      const auto put = [&](int row, int word, const SplitPair& pair) {
+        const int r = loading_warp() * kSteadyRows + row;
+        tile[steady_chunk(r, word / 4) + word % 4] = pair.high;
+        if constexpr (kParts == 2) {
+          tile[steady_chunk(r, word / 4 + 4) + word % 4] = pair.low;
+        }
+      };
+      steady_loads.store(p.steady_channel_stride, steady_count, p.steady_leads, put);
+#pragma unroll 1
+      for (int part = 0; part + 1 < WindowLoads::kParts; ++part) {
+        window_loads.store(p, tile + kSteadyWords, shifted_count, part);
+        fetch_window(part + 1);
+      }
+      if (++row_step == p.row_steps) {
+        row_step = 0;
+        ++n;
+      }
+      const bool more = step + 1 < steps;
+      if (more) {
+        fetch_steady();
+      }
+      window_loads.store(p, tile + kSteadyWords, shifted_count, WindowLoads::kParts - 1);
+      full[stage].arrive_warp();
+      if (more) {
+        fetch_window(0);
+      }
+      advance();
+    }
+    return;
+  }
 
   const int warp_shifted = warp % Policy::kWarpsShifted;
   const int warp_steady = warp / Policy::kWarpsShifted % Policy::kWarpsSteady;
@@ -179,17 +218,25 @@ __global__ void __launch_bounds__(Policy::kThreads, 1)
   const int window_offset =
       kSteadyWords + (warp_shifted * Policy::kTilesShifted * 16 + lane / 4) * p.window_pitch +
       lane % 4;
-
+  float* const result = p.partial + (share * Policy::kWarpsK + warp_k) * p.numel;
   Fragments fragments;
   fragments.clear();
-  float* const result = p.partial + (share * Policy::kWarpsK + warp_k) * p.numel;
+  int until_flush = p.flush_steps;
   bool flushed = false;
-  const auto flush = [&] {
+  for (int step = 0; step < steps; ++step) {
+    full[stage].wait(round & 1);
+    const uint32_t* tile = stages + stage * stage_words;
+    fragments.multiply(p, shared_address(tile + steady_offset), tile + window_offset,
+                       warp_k * Fragments::kSteps);
+    empty[stage].arrive_warp();
+    advance();
+    if (--until_flush > 0 && step + 1 < steps) {
+      continue;
+    }
+    until_flush = p.flush_steps;
     // Read anew, so that the compiler does not keep all addresses below in registers meanwhile.
-    int quad_row, quad_column;
-    asm volatile("mov.u32 %0, %%laneid;" : "=r"(quad_row));
-    quad_column = quad_row % 4;
-    quad_row /= 4;
+    int flush_lane;
+    asm volatile("mov.u32 %0, %%laneid;" : "=r"(flush_lane));
 #pragma unroll
     for (int tap = 0; tap < Policy::kTaps; ++tap) {
 #pragma unroll
@@ -197,9 +244,9 @@ __global__ void __launch_bounds__(Policy::kThreads, 1)
 #pragma unroll
         for (int i = 0; i < Policy::kTilesSteady * 4; ++i) {
           const int c = shifted_first + (warp_shifted * Policy::kTilesShifted + tile) * 16 +
-                        quad_row + i / 2 % 2 * 8;
+                        flush_lane / 4 + i / 2 % 2 * 8;
           const int r = steady_first + (warp_steady * Policy::kTilesSteady + i / 4) * 8 +
-                        quad_column * 2 + i % 2;
+                        flush_lane % 4 * 2 + i % 2;
           const int t = tap_first + tap;
           if (c < p.shifted_channels && r < p.steady_channels && t < p.kernel_size) {
             const int64_t row = static_cast<int64_t>(group) * p.steady_channels + r;
@@ -210,39 +257,8 @@ __global__ void __launch_bounds__(Policy::kThreads, 1)
         }
       }
     }
+    fragments.clear();
     flushed = true;
-  };
-
-  fetch();
-  store(0);
-  if (steps > 1) {
-    fetch();
-  }
-  __syncthreads();
-  const bool pack_first = warp < kWarps / 2;
-  int until_flush = p.flush_steps;
-  for (int step = 0; step < steps; ++step) {
-#pragma unroll 1
-    for (int turn = 0; turn < 2; ++turn) {
-      if ((turn == 0) == pack_first) {
-        if (step + 1 < steps) {
-          store((step + 1) % 2);
-          if (step + 2 < steps) {
-            fetch();
-          }
-        }
-      } else {
-        const uint32_t* tile = shared + step % 2 * stage_words;
-        fragments.multiply(p, shared_address(tile + steady_offset), tile + window_offset,
-                           warp_k * Fragments::kSteps);
-      }
-    }
-    if (--until_flush == 0 || step + 1 == steps) {
-      until_flush = p.flush_steps;
-      flush();
-      fragments.clear();
-    }
-    __syncthreads();
   }
 #endif
 }

@@ -118,7 +118,11 @@ WeightGradientMmaPlan plan_weight_gradient_mma(WeightGradientMmaParams<T>& p, in
   plan.sliding = plan_window<T, Policy>(p, max_sliding_words);
   p.part_words = p.sequences * p.sequence_words;
   p.window_pitch = (parts * p.part_words + 3) / 8 * 8 + 4;
-  plan.shared_bytes = 2 * 4 * (Policy::kBlockSteady * 32 + Policy::kBlockShifted * p.window_pitch);
+  const int stage_bytes = 4 * (Policy::kBlockSteady * 32 + Policy::kBlockShifted * p.window_pitch);
+  constexpr int kBarrierBytes = 1024;  // and what the runtime keeps
+  p.stages =
+      std::min(WeightGradientLimits::kMaxStages, (max_shared_bytes - kBarrierBytes) / stage_bytes);
+  plan.shared_bytes = p.stages * stage_bytes;
   p.steady_tiles = (p.steady_channels - 1) / Policy::kBlockSteady + 1;
   p.shifted_tiles = (p.shifted_channels - 1) / Policy::kBlockShifted + 1;
   p.tap_chunks = (p.kernel_size - 1) / Policy::kTaps + 1;
@@ -129,7 +133,7 @@ WeightGradientMmaPlan plan_weight_gradient_mma(WeightGradientMmaParams<T>& p, in
   const double tiles =
       static_cast<double>(p.steady_tiles) * p.shifted_tiles * p.tap_chunks * p.groups;
   constexpr double kMaxBlocks = 1 << 30;
-  if (plan.shared_bytes > max_shared_bytes || tiles > kMaxBlocks) {
+  if (p.stages < 2 || tiles > kMaxBlocks) {
     return plan;
   }
   plan.shares = choose_gradient_shares(static_cast<int64_t>(tiles), p.steps, multiprocessors);

@@ -5,9 +5,13 @@
 
 namespace kernelopt {
 
+/// One a scheduler.
+constexpr int kGradientLoadingWarps = 4;
+
 /// A block owns kTaps taps of kBlockShifted shifted channels for kBlockSteady steady channels. Of
-/// its kWarpsShifted x kWarpsSteady x kWarpsK warps each owns all taps of 16 * kTilesShifted
-/// shifted channels for 8 * kTilesSteady steady ones; warps along K divide the positions of a step.
+/// its kWarpsShifted x kWarpsSteady x kWarpsK multiplying warps each owns all taps of
+/// 16 * kTilesShifted shifted channels for 8 * kTilesSteady steady ones; warps along K divide the
+/// positions of a step. kGradientLoadingWarps more fetch and pack.
 template <int kTaps_, int kTilesShifted_, int kTilesSteady_, int kWarpsShifted_, int kWarpsSteady_,
           int kWarpsK_>
 struct WeightGradientMmaPolicy {
@@ -19,8 +23,8 @@ struct WeightGradientMmaPolicy {
   static constexpr int kWarpsK = kWarpsK_;
   static constexpr int kBlockShifted = kWarpsShifted * kTilesShifted * 16;
   static constexpr int kBlockSteady = kWarpsSteady * kTilesSteady * 8;
-  static constexpr int kThreads = 256;
-  static_assert(kWarpsShifted * kWarpsSteady * kWarpsK * 32 == kThreads, "eight warps");
+  static constexpr int kMultiplyingWarps = kWarpsShifted * kWarpsSteady * kWarpsK;
+  static constexpr int kThreads = (kMultiplyingWarps + kGradientLoadingWarps) * 32;
 };
 
 using PointwiseGradient = WeightGradientMmaPolicy<1, 4, 4, 1, 4, 2>;
@@ -36,6 +40,8 @@ constexpr int kGradientPositions = sizeof(T) == 4 ? 32 : 64;
 struct WeightGradientLimits {
   // Channels of a group, below which most of a fragment would be zeros.
   static constexpr int kMinChannels = 8;
+  // Steps in shared memory at once.
+  static constexpr int kMaxStages = 3;
   static constexpr int64_t kMaxIndex = 1 << 30;
   static constexpr int kMaxTaps = 5;  // of any policy
   // Steps of a share, so that its sums are a small part of what it reads.

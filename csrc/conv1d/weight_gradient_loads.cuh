@@ -10,6 +10,11 @@
 
 namespace kernelopt {
 
+/// The loading warps are a block's last.
+__device__ __forceinline__ int loading_warp() {
+  return static_cast<int>((threadIdx.x - (blockDim.x - kGradientLoadingWarps * 32)) / 32);
+}
+
 /// 1 where an element is the second of an aligned pair.
 template <typename T>
 __device__ __forceinline__ int pair_lead(const T* element) {
@@ -86,7 +91,7 @@ struct RowLoads {
   ElementPair<T> pairs[kItems];
   T after;   // lane r: the last element of row r, which its last pair lacks where the row leads
   int lead;  // of the lane's first row
-  int second_only;
+  uint32_t second_only;
   bool edge;
 
   static __device__ __forceinline__ int lane() { return threadIdx.x % kLanes; }
@@ -130,7 +135,7 @@ struct RowLoads {
           pairs[item].load(row + first);
         } else {
           pairs[item].load_edge(row, first, length);
-          second_only |= (first == -1) << item;
+          second_only |= static_cast<uint32_t>(first == -1) << item;
         }
       }
       row += row_stride;
@@ -172,14 +177,15 @@ struct RowLoads {
   }
 };
 
-/// Who loads a window: a half warp a channel, and every 16th after it. The channels of a warp's
+/// Who loads a window: a half warp a channel, and every eighth after it. The channels of a warp's
 /// halves are 4 apart, which puts their words in different banks.
 template <int kChannels>
 struct WindowLanes {
-  static constexpr int kItems = kChannels / 16;
+  static constexpr int kApart = 2 * kGradientLoadingWarps;
+  static constexpr int kItems = kChannels / kApart;
+  static_assert(kApart == 8, "four warps of two halves");
   static __device__ __forceinline__ int channel() {
-    const int warp = threadIdx.x / 32, half = threadIdx.x / 16 % 2;
-    return warp % 4 + 4 * half + 8 * (warp / 4);
+    return loading_warp() + 4 * (threadIdx.x / 16 % 2);
   }
   static __device__ __forceinline__ int lane() { return threadIdx.x % 16; }
 };
@@ -189,6 +195,7 @@ struct WindowLanes {
 template <typename T, int kChannels>
 struct SlidingLoads {
   using Lanes = WindowLanes<kChannels>;
+  static constexpr int kParts = 1;
   static constexpr int kChunkWords = 15;
   static constexpr int kChunks = sizeof(T) == 4 ? 3 : 4;
   static constexpr int kMaxWords = kChunkWords * kChunks - 1;
@@ -202,7 +209,7 @@ struct SlidingLoads {
 
   /// @param row  the window's first channel at position 0
   __device__ __forceinline__ void fetch(const WeightGradientMmaParams<T>& p, const T* row,
-                                        int count, int position) {
+                                        int count, int position, int) {
     row += Lanes::channel() * p.shifted_channel_stride + position;
     lead = pair_lead(row);
     second_only = 0;
@@ -210,7 +217,7 @@ struct SlidingLoads {
     row += 2 * Lanes::lane() - lead;
     edge =
         position < 1 || position + 2 * p.sequence_words + 2 > p.shifted_length || count < kChannels;
-    const int64_t stride = 16 * p.shifted_channel_stride;
+    const int64_t stride = Lanes::kApart * p.shifted_channel_stride;
 #pragma unroll
     for (int chunk = 0; chunk < kChunks; ++chunk) {
       if (chunk * kChunkWords + Lanes::lane() <= p.sequence_words) {
@@ -227,7 +234,7 @@ struct SlidingLoads {
           second_only |= (at == -1) << chunk;
 #pragma unroll
           for (int item = 0; item < Lanes::kItems; ++item) {
-            if (Lanes::channel() + 16 * item < count) {
+            if (Lanes::channel() + Lanes::kApart * item < count) {
               if (whole) {
                 pairs[chunk][item].load(source);
               } else {
@@ -241,12 +248,8 @@ struct SlidingLoads {
     }
   }
 
-  __device__ __forceinline__ void store(const WeightGradientMmaParams<T>& p, uint32_t* window,
+  __device__ __forceinline__ void store(const WeightGradientMmaParams<T>& p, uint32_t* window, int,
                                         int) {
-    // Where a row begins inside a pair, its own pairs are those of the shifted sequence.
-    uint32_t* const row = window + Lanes::channel() * p.window_pitch + Lanes::lane();
-    uint32_t* const own_row = row + (lead != 0 ? p.sequence_words - 1 : 0);
-    uint32_t* const odd_row = row + (lead != 0 ? 0 : p.sequence_words);
     if (edge) {
 #pragma unroll
       for (int chunk = 0; chunk < kChunks; ++chunk) {
@@ -256,6 +259,10 @@ struct SlidingLoads {
         }
       }
     }
+    // Where a row begins inside a pair, its own pairs are those of the shifted sequence.
+    uint32_t* const row = window + Lanes::channel() * p.window_pitch + Lanes::lane();
+    uint32_t* const own_row = row + (lead != 0 ? p.sequence_words - 1 : 0);
+    uint32_t* const odd_row = row + (lead != 0 ? 0 : p.sequence_words);
     const bool both = p.sequences > 1, owner = Lanes::lane() < kChunkWords;
 #pragma unroll
     for (int chunk = 0; chunk < kChunks; ++chunk) {
@@ -267,7 +274,7 @@ struct SlidingLoads {
 #pragma unroll
         for (int item = 0; item < Lanes::kItems; ++item) {
           const SplitPair own = pairs[chunk][item].packed();
-          const int offset = 16 * item * p.window_pitch + chunk * kChunkWords;
+          const int offset = Lanes::kApart * item * p.window_pitch + chunk * kChunkWords;
           const auto put = [&](uint32_t part, int at) {
             const uint32_t next = __shfl_down_sync(0xffffffffu, part, 1);
             if (put_own) {
@@ -287,13 +294,18 @@ struct SlidingLoads {
   }
 };
 
-/// A window at any stride, or of taps far apart: every pair of every sequence by itself.
+/// A window at any stride, or of taps far apart: every pair of every sequence by itself, some of
+/// the channels at a time.
 template <typename T, int kChannels, int kTaps>
 struct GatheredLoads {
   using Lanes = WindowLanes<kChannels>;
   static constexpr int kChunks = kTaps * kGradientPositions<T> / 32;
+  static constexpr int kMaxRegisters = 64;
+  static constexpr int kFitting = kMaxRegisters / (2 * kChunks);
+  static constexpr int kItems = kFitting >= 8 ? 8 : kFitting >= 4 ? 4 : 2;  // a part
+  static constexpr int kParts = Lanes::kItems / kItems;
 
-  T elements[kChunks][Lanes::kItems][2];
+  T elements[kChunks][kItems][2];
   int offsets[kChunks];  // of the lane's words, from the window's position
 
   __device__ __forceinline__ explicit GatheredLoads(const WeightGradientMmaParams<T>& p) {
@@ -309,9 +321,10 @@ struct GatheredLoads {
   }
 
   __device__ __forceinline__ void fetch(const WeightGradientMmaParams<T>& p, const T* row,
-                                        int count, int position) {
-    row += Lanes::channel() * p.shifted_channel_stride;
-    const int64_t stride = 16 * p.shifted_channel_stride;
+                                        int count, int position, int part) {
+    const int channel = Lanes::channel() + part * kItems * Lanes::kApart;
+    row += channel * p.shifted_channel_stride;
+    const int64_t stride = Lanes::kApart * p.shifted_channel_stride;
 #pragma unroll
     for (int chunk = 0; chunk < kChunks; ++chunk) {
       if (chunk * 16 < p.sequences * p.sequence_words) {
@@ -320,8 +333,8 @@ struct GatheredLoads {
         const bool inside1 = inside(first + p.stride, p.shifted_length);
         const T* source = row + first;
 #pragma unroll
-        for (int item = 0; item < Lanes::kItems; ++item) {
-          const bool real = Lanes::channel() + 16 * item < count;
+        for (int item = 0; item < kItems; ++item) {
+          const bool real = channel + Lanes::kApart * item < count;
           elements[chunk][item][0] = real && inside0 ? source[0] : from_accumulate<T>(0.0f);
           elements[chunk][item][1] = real && inside1 ? source[p.stride] : from_accumulate<T>(0.0f);
           source += stride;
@@ -330,18 +343,19 @@ struct GatheredLoads {
     }
   }
 
-  __device__ __forceinline__ void store(const WeightGradientMmaParams<T>& p, uint32_t* window,
-                                        int) {
-    uint32_t* const row = window + Lanes::channel() * p.window_pitch + Lanes::lane();
+  __device__ __forceinline__ void store(const WeightGradientMmaParams<T>& p, uint32_t* window, int,
+                                        int part) {
+    const int channel = Lanes::channel() + part * kItems * Lanes::kApart;
+    uint32_t* const row = window + channel * p.window_pitch + Lanes::lane();
 #pragma unroll
     for (int chunk = 0; chunk < kChunks; ++chunk) {
       if (chunk * 16 + Lanes::lane() < p.sequences * p.sequence_words) {
 #pragma unroll
-        for (int item = 0; item < Lanes::kItems; ++item) {
+        for (int item = 0; item < kItems; ++item) {
           ElementPair<T> pair;
           pair.set(elements[chunk][item][0], elements[chunk][item][1]);
           const SplitPair packed = pair.packed();
-          uint32_t* cell = row + 16 * item * p.window_pitch + chunk * 16;
+          uint32_t* cell = row + Lanes::kApart * item * p.window_pitch + chunk * 16;
           cell[0] = packed.high;
           if constexpr (MmaTraits<T>::kParts == 2) {
             cell[p.part_words] = packed.low;
@@ -355,7 +369,8 @@ struct GatheredLoads {
 /// A window of one tap at stride 1: rows like those of the other operand.
 template <typename T, int kChannels>
 struct SingleTapLoads {
-  static constexpr int kRows = kChannels / 8;
+  static constexpr int kParts = 1;
+  static constexpr int kRows = kChannels / kGradientLoadingWarps;
   static constexpr int kMaxWords = kGradientPositions<T> / 2;
 
   RowLoads<T, kRows> rows;
@@ -363,15 +378,15 @@ struct SingleTapLoads {
   __device__ __forceinline__ explicit SingleTapLoads(const WeightGradientMmaParams<T>&) {}
 
   __device__ __forceinline__ void fetch(const WeightGradientMmaParams<T>& p, const T* first_row,
-                                        int count, int position) {
-    const int row = threadIdx.x / 32 * kRows;
+                                        int count, int position, int) {
+    const int row = loading_warp() * kRows;
     rows.fetch(first_row + row * p.shifted_channel_stride + position, p.shifted_channel_stride,
                count - row, position, p.shifted_length, p.shifted_leads);
   }
 
   __device__ __forceinline__ void store(const WeightGradientMmaParams<T>& p, uint32_t* window,
-                                        int count) {
-    const int first = threadIdx.x / 32 * kRows;
+                                        int count, int) {
+    const int first = loading_warp() * kRows;
     rows.store(p.shifted_channel_stride, count - first, p.shifted_leads,
                [&](int row, int word, const SplitPair& pair) {
                  uint32_t* cell = window + (first + row) * p.window_pitch + word;

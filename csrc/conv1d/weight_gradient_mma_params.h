@@ -30,6 +30,7 @@ struct WeightGradientMmaParams {
   int row_steps;  // of a batch entry
   int64_t steps, steps_per_share;
   int flush_steps;
+  int stages;
   bool steady_leads, shifted_leads;  // whether rows may start inside an aligned pair
 
   int sequences, sequence_words;

@@ -6,15 +6,14 @@
 namespace kernelopt {
 namespace {
 
-/// What the tensor cores are worth having for: 16-bit operands, or fp32 that need not be IEEE; rows
-/// that run along the length; channels that fill at least half of a fragment.
+/// What the tensor cores are worth having for: 16-bit operands, or fp32 that need not be IEEE;
+/// channels that fill at least half of a fragment.
 bool tensor_cores_serve(const Conv1dWeightGradientProblem& problem, const Tensor& gradient) {
   using Limits = WeightGradientLimits;
   const ScalarType dtype = gradient.scalar_type();
   const bool precise = dtype == ScalarType::Double ||
                        (dtype == ScalarType::Float && problem.precision == Precision::kIeee);
   return !precise && compute_capability(gradient.get_device_index()) >= 80 &&
-         problem.steady_strides.length == 1 && problem.shifted_strides.length == 1 &&
          fits_32_bits(problem) && problem.steady_channels >= Limits::kMinChannels &&
          problem.shifted_channels >= Limits::kMinChannels &&
          problem.steady_channels <= Limits::kMaxIndex && problem.groups <= Limits::kMaxIndex;

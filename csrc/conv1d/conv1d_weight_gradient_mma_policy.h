@@ -5,13 +5,9 @@
 
 namespace kernelopt {
 
-/// One a scheduler.
-constexpr int kGradientLoadingWarps = 4;
-
 /// A block owns kTaps taps of kBlockShifted shifted channels for kBlockSteady steady channels. Of
-/// its kWarpsShifted x kWarpsSteady x kWarpsK multiplying warps each owns all taps of
-/// 16 * kTilesShifted shifted channels for 8 * kTilesSteady steady ones; warps along K divide the
-/// positions of a step. kGradientLoadingWarps more fetch and pack.
+/// its kWarpsShifted x kWarpsSteady x kWarpsK warps each owns all taps of 16 * kTilesShifted
+/// shifted channels for 8 * kTilesSteady steady ones; warps along K divide the positions of a step.
 template <int kTaps_, int kTilesShifted_, int kTilesSteady_, int kWarpsShifted_, int kWarpsSteady_,
           int kWarpsK_>
 struct WeightGradientMmaPolicy {
@@ -23,8 +19,7 @@ struct WeightGradientMmaPolicy {
   static constexpr int kWarpsK = kWarpsK_;
   static constexpr int kBlockShifted = kWarpsShifted * kTilesShifted * 16;
   static constexpr int kBlockSteady = kWarpsSteady * kTilesSteady * 8;
-  static constexpr int kMultiplyingWarps = kWarpsShifted * kWarpsSteady * kWarpsK;
-  static constexpr int kThreads = (kMultiplyingWarps + kGradientLoadingWarps) * 32;
+  static constexpr int kThreads = kWarpsShifted * kWarpsSteady * kWarpsK * 32;
 };
 
 using PointwiseGradient = WeightGradientMmaPolicy<1, 4, 4, 1, 4, 2>;
@@ -33,17 +28,19 @@ using WideGradient = WeightGradientMmaPolicy<3, 1, 8, 4, 2, 1>;
 using NarrowGradient = WeightGradientMmaPolicy<3, 1, 4, 4, 1, 2>;
 using NarrowTallGradient = WeightGradientMmaPolicy<5, 1, 4, 4, 1, 2>;
 
-/// Positions of a step: with fp32's two parts a row of either operand has 128 bytes all the same.
+/// How both operands lie in memory: rows along the length, read at stride 1 or at another one, or
+/// channels side by side.
+enum class GradientLayout { kRows, kStridedRows, kChannels };
+
+/// Positions of a step: 128 bytes of a row.
 template <typename T>
 constexpr int kGradientPositions = sizeof(T) == 4 ? 32 : 64;
 
 struct WeightGradientLimits {
   // Channels of a group, below which most of a fragment would be zeros.
   static constexpr int kMinChannels = 8;
-  // Steps in shared memory at once.
-  static constexpr int kMaxStages = 3;
+  static constexpr int kMaxStages = 4;  // steps in shared memory or on their way
   static constexpr int64_t kMaxIndex = 1 << 30;
-  static constexpr int kMaxTaps = 5;  // of any policy
   // Steps of a share, so that its sums are a small part of what it reads.
   static constexpr int kMinStepsPerShare = 8;
   // What a share costs beside its steps, in steps: filling the pipeline and writing its sums.
@@ -55,11 +52,12 @@ struct WeightGradientLimits {
 
 /// Calls `function(Policy{})` with the tiles for a problem's channels and taps.
 template <typename Function>
-void with_weight_gradient_policy(const Conv1dWeightGradientProblem& problem, Function&& function) {
+void with_weight_gradient_policy(const Conv1dWeightGradientProblem& problem, GradientLayout layout,
+                                 Function&& function) {
   const auto padded_taps = [&](int64_t taps) {
     return (problem.kernel_size + taps - 1) / taps * taps;
   };
-  if (problem.kernel_size == 1) {
+  if (problem.kernel_size == 1 || layout == GradientLayout::kChannels) {
     function(PointwiseGradient{});
   } else if (problem.steady_channels > NarrowGradient::kBlockSteady) {
     function(WideGradient{});

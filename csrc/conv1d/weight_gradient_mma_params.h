@@ -6,23 +6,26 @@
 
 namespace kernelopt {
 
-/// A problem within 32-bit positions whose rows run along the length, and how it is cut.
-///
-/// A block's window of `shifted` lies in shared memory as sequences of pairs: word w of sequence q
-/// holds the elements at x + sequence_first[q] + 2 * stride * w and one stride further, where x
-/// is the position that the first tap of the block meets first. Tap t reads words from tap_word[t]
-/// on. For fp32 the low parts follow part_words after the high ones.
+/// How runs of one operand's memory are copied, rows along the length or the channels of a
+/// position: in pieces of 16 bytes where every run starts on a 16-byte boundary, else of 4. A run
+/// of a tile has `pieces` of them.
+struct GradientCopy {
+  int64_t batch_stride, channel_stride, length_stride;
+  int channels;  // of a group
+  int length;
+  bool wide;
+  int pieces;
+  uint32_t divide_by_pieces;  // index / pieces = the high word of index * this
+};
+
+/// A problem within 32-bit positions, and how it is cut.
 template <typename T>
 struct WeightGradientMmaParams {
   const T* steady;
   const T* shifted;
   float* partial;  // [shares * kWarpsK, numel]
-  int64_t steady_batch_stride, steady_channel_stride;
-  int64_t shifted_batch_stride, shifted_channel_stride;
+  GradientCopy steady_copy, shifted_copy;
   int64_t numel;
-  int batch;
-  int steady_channels, shifted_channels;  // of a group
-  int steady_length, shifted_length;
   int kernel_size, stride, padding, dilation;
 
   // The grid: steady tiles, shifted tiles, chunks of taps, groups, shares, from the fastest.
@@ -31,13 +34,8 @@ struct WeightGradientMmaParams {
   int64_t steps, steps_per_share;
   int flush_steps;
   int stages;
-  bool steady_leads, shifted_leads;  // whether rows may start inside an aligned pair
-
-  int sequences, sequence_words;
-  int part_words;
-  int window_pitch;  // words of a channel, 4 modulo 8: fragments are read without bank conflicts
-  int sequence_first[WeightGradientLimits::kMaxTaps];
-  int tap_word[WeightGradientLimits::kMaxTaps];
+  int window_pitch;   // words of a shifted channel's row, 4 modulo 8: no bank conflicts
+  int shifted_words;  // of a stage
 };
 
 }  // namespace kernelopt

@@ -81,21 +81,24 @@ void input_gradient(const char* op, const Tensor& grad_z, const Tensor& weight,
                std::nullopt, grad_input, current_stream(grad_input));
 }
 
-/// The weight gradient of contiguous images is that of a one-dimensional convolution over their
-/// pixels.
+/// The weight gradient is that of a one-dimensional convolution over the pixels of an image, or of
+/// all images where their channels are side by side.
 bool weight_gradient_as_1d(const char* op, const Tensor& grad_z, const Tensor& source,
-                           const Tensor& grad_weight, Precision precision) {
+                           const Tensor& grad_weight, bool channels_last, Precision precision) {
   const int64_t plane = source.size(2) * source.size(3);
   Conv1dWeightGradientProblem problem{};
   problem.steady = grad_z.const_data_ptr();
   problem.shifted = source.const_data_ptr();
-  problem.batch = source.size(0);
+  problem.batch = channels_last ? 1 : source.size(0);
   problem.groups = problem.kernel_size = problem.stride = problem.dilation = 1;
   problem.steady_channels = grad_weight.size(0);
   problem.shifted_channels = grad_weight.size(1);
-  problem.steady_length = problem.shifted_length = plane;
-  problem.steady_strides = {problem.steady_channels * plane, plane, 1};
-  problem.shifted_strides = {problem.shifted_channels * plane, plane, 1};
+  problem.steady_length = problem.shifted_length = channels_last ? source.size(0) * plane : plane;
+  const auto strides = [&](int64_t channels) {
+    return channels_last ? Strides1d{0, 1, channels} : Strides1d{channels * plane, plane, 1};
+  };
+  problem.steady_strides = strides(problem.steady_channels);
+  problem.shifted_strides = strides(problem.shifted_channels);
   problem.precision = precision;
   return launch_conv1d_weight_gradient_mma(op, problem, grad_weight);
 }
@@ -106,8 +109,8 @@ void weight_gradient(const char* op, const Tensor& grad_z, const Tensor& input,
   const int64_t channels = grad_weight.size(1), out_channels = grad_weight.size(0);
   const int64_t plane = input.size(2) * input.size(3);
   const Tensor source = in_format(op, input, channels_last);
-  if (!channels_last && grad_z.numel() > 0 &&
-      weight_gradient_as_1d(op, grad_z, source, grad_weight, precision)) {
+  if (grad_z.numel() > 0 &&
+      weight_gradient_as_1d(op, grad_z, source, grad_weight, channels_last, precision)) {
     return;
   }
   ChannelGemmParams params{};

@@ -136,6 +136,7 @@ Tensor weight_gradient(const char* op, const Tensor& grad_z, const Tensor& input
   problem.stride = arguments.stride;
   problem.padding = arguments.padding;
   problem.dilation = arguments.dilation;
+  problem.precision = arguments.precision;
   conv1d_weight_gradient_cuda(op, problem, gradient);
   return gradient;
 }

@@ -2,13 +2,15 @@
 
 Usage: ``python benchmarks/bench_import.py [--runs N] [--output FILE]``. Each run is a fresh process
 that imports torch, then times the import of kernelopt. The file, by default
-``results/import_time/torch-<version>.json`` beside this script, holds every run and the median.
+``results/import_time/torch-<version>.json`` beside this script, holds every run, the median, and
+the machine's load before. ``kernelopt bench --render`` shows it in docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -30,8 +32,14 @@ print(json.dumps({
 
 
 def measure_once() -> dict:
+    # With bytecode, as pip installs a package.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     output = subprocess.run(
-        [sys.executable, "-c", MEASUREMENT], check=True, capture_output=True, text=True
+        [sys.executable, "-c", MEASUREMENT],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment,
     ).stdout
     return json.loads(output.splitlines()[-1])
 
@@ -42,6 +50,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
 
+    load = os.getloadavg()[0]
     first = measure_once()  # not counted: it fills the file cache and writes the bytecode
     runs = [measure_once() for _ in range(options.runs)]
     result = {
@@ -49,6 +58,8 @@ def main() -> None:
         "torch": first["torch"],
         "python": platform.python_version(),
         "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "load": round(load, 2),
         **{
             name: {
                 "median": round(statistics.median(run[name] for run in runs), 2),

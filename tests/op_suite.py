@@ -163,13 +163,28 @@ class OpSuite:
         with torch.autocast(device, dtype=dtype):
             output = self.ours(example)(*tensors)
             expected = self.theirs(example)(*tensors)
+            leaves = [tensor if tensor is None else tensor.requires_grad_() for tensor in tensors]
+            differentiable = self.ours(example)(*leaves)
             results = gradients(self.ours(example), tensors, torch.ones_like(expected))
-        assert output.dtype == expected.dtype
+        assert output.dtype == differentiable.dtype == expected.dtype
         lowered = [tensor if tensor is None else tensor.to(expected.dtype) for tensor in tensors]
         assert_accurate(output, self.theirs(example), lowered, ieee=self.ieee)
         assert {result.dtype for result in results} == {torch.float32}
 
     # What torch asks of an op
+
+    @pytest.mark.parametrize("requires_grad", [False, True])
+    @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    def test_traced(self, device: str, requires_grad: bool) -> None:
+        """A trace has the op itself, whether or not its tensors require gradients."""
+        tensors, of_present = self.present(self.examples[0], device, torch.float32)
+        leaves = tuple(tensor.requires_grad_(requires_grad) for tensor in tensors)
+        ours = of_present(self.ours(self.examples[0]))
+        traced = torch.jit.trace(ours, leaves, check_trace=False)
+        kinds = [node.kind() for node in traced.graph.nodes()]
+        assert kinds.count(f"kernelopt::{self.op}") == 1
+        torch.testing.assert_close(traced(*leaves), ours(*leaves))
 
     def test_opcheck(self, device: str, example: Case) -> None:
         tensors = self.tensors(example, device, torch.float32)

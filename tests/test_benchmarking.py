@@ -364,6 +364,29 @@ def test_figures_of_other_sources_must_be_marked(checkout: Path, tmp_path: Path)
     assert (checkout / "README.md").read_text().count("**Stale**") == 6
 
 
+def test_import_time_is_shown(checkout: Path) -> None:
+    directory = checkout / "benchmarks"
+    (checkout / "docs" / "page.md").write_text(
+        "<!-- benchmark: import_time -->\n<!-- /benchmark -->\n"
+    )
+    assert render(str(directory)) == 0
+    assert "Not measured yet" in (checkout / "docs" / "page.md").read_text()
+    result = {
+        "torch": "2.13.0",
+        "python": "3.11.7",
+        "cores": 2,
+        "load": 0.25,
+        "torch_ms": {"median": 1400.4, "runs": [1400.4]},
+        "kernelopt_ms": {"median": 12.34, "runs": [12.34, 15.0]},
+    }
+    (directory / "results" / "import_time").mkdir(parents=True)
+    (directory / "results" / "import_time" / "torch.json").write_text(json.dumps(result))
+    assert check(str(directory)) == 1
+    assert render(str(directory)) == 0
+    row = "| 2.13.0 | 3.11.7 | 1400 | 12.3 | 15.0 | 0.2 on 2 cores |"
+    assert row in (checkout / "docs" / "page.md").read_text()
+
+
 def test_aten_never_counts_as_faster() -> None:
     identity = ("grid", "net/layer", "conv1d", "1x1x1", "float32", "forward")
     record = {**new_record(identity, 1.0), "kernelopt_ms": 2.0, "peers_ms": {"eager": 4.0}}

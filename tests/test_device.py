@@ -241,6 +241,13 @@ def test_add_of_two_to_the_31_elements(length: int) -> None:
     for start in range(0, rows.shape[1], 2**28):
         piece = slice(start, start + 2**28)
         assert torch.equal(total[:, piece], rows[:, piece] + b[: rows.shape[1]][piece])
+    table = a[: length // 2**15 * 2**15].view(-1, 2**15)
+    for other in (b[: 2**15], b[: table.shape[0], None]):
+        total = kernelopt.add(table, other)
+        for start in range(0, table.shape[0], 2**13):
+            piece = slice(start, start + 2**13)
+            along = other if other.dim() == 1 else other[piece]
+            assert torch.equal(total[piece], table[piece] + along)
 
 
 def test_more_channels_than_a_grid_dimension_holds() -> None:

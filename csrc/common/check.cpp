@@ -2,6 +2,8 @@
 
 #include "common/tensor.h"
 
+#include <algorithm>
+
 namespace kernelopt {
 
 std::string format_list(IntList values) {
@@ -39,19 +41,19 @@ void check_inside_storage(const char* op, const char* name, const Tensor& tensor
   if (tensor.numel() == 0) {
     return;
   }
+  const IntList sizes = tensor.sizes(), strides = tensor.strides();
   int64_t last = tensor.storage_offset();
-  for (int64_t dim = 0; dim < tensor.dim(); ++dim) {
-    const int64_t span =
-        checked_mul(op, "a tensor's extent", tensor.size(dim) - 1, tensor.stride(dim));
+  for (size_t dim = 0; dim < sizes.size(); ++dim) {
+    const int64_t span = checked_mul(op, "a tensor's extent", sizes[dim] - 1, strides[dim]);
     last = checked_add(op, "a tensor's extent", last, span);
   }
   int64_t storage_bytes = 0;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_storage_size(tensor.get(), &storage_bytes));
   const int64_t itemsize = element_size(tensor.scalar_type());
   KERNELOPT_CHECK(last < storage_bytes / itemsize, op, "expected ", name,
-                  " to lie inside its storage, got sizes ", format_list(tensor.sizes()),
-                  ", strides ", format_list(tensor.strides()), " and offset ",
-                  tensor.storage_offset(), " over a storage of ", storage_bytes, " bytes");
+                  " to lie inside its storage, got sizes ", format_list(sizes), ", strides ",
+                  format_list(strides), " and offset ", tensor.storage_offset(),
+                  " over a storage of ", storage_bytes, " bytes");
 }
 
 }  // namespace
@@ -88,12 +90,10 @@ void check_matches(const char* op, const char* name, const Tensor& tensor,
 }
 
 void check_sizes(const char* op, const char* name, const Tensor& tensor, IntList expected) {
-  bool equal = static_cast<size_t>(tensor.dim()) == expected.size();
-  for (size_t dim = 0; equal && dim < expected.size(); ++dim) {
-    equal = tensor.size(static_cast<int64_t>(dim)) == expected[dim];
-  }
+  const IntList sizes = tensor.sizes();
+  const bool equal = std::equal(sizes.begin(), sizes.end(), expected.begin(), expected.end());
   KERNELOPT_CHECK(equal, op, "expected ", name, " to have shape ", format_list(expected), ", got ",
-                  format_list(tensor.sizes()));
+                  format_list(sizes));
 }
 
 void check_int_list(const char* op, const char* name, IntList values, size_t count,

@@ -38,19 +38,6 @@ __device__ __forceinline__ __nv_bfloat16 from_accumulate<__nv_bfloat16>(float va
   return __float2bfloat16_rn(value);
 }
 
-/// Calls `function(A{})` with A the struct of an activation that is known only at run time, the
-/// same for every thread of a launch.
-template <typename Function>
-__device__ __forceinline__ auto with_activation(Activation activation, Function&& function) {
-  switch (activation) {
-    case Activation::kRelu: return function(Relu{});
-    case Activation::kGelu: return function(Gelu{});
-    case Activation::kGeluTanh: return function(GeluTanh{});
-    case Activation::kSilu: return function(Silu{});
-    default: return function(Identity{});
-  }
-}
-
 /// activation(z).
 template <typename A>
 __device__ __forceinline__ A apply_activation(Activation activation, A z) {

@@ -4,15 +4,21 @@
 namespace kernelopt {
 
 void activation_cuda(const char* op, const Tensor& z, const Tensor& output, Activation activation) {
-  dispatch_activation(activation, [&](auto kind) {
-    launch_elementwise<1>(op, ActivationForward<decltype(kind)>{}, {&output, &z});
+  with_activation(activation, [&](auto kind) {
+    const auto functor = [](auto tag) {
+      return ActivationForward<ActivationFor<typename decltype(tag)::type, decltype(kind)>>{};
+    };
+    launch_elementwise<1>(op, functor, {&output, &z});
   });
 }
 
 void activation_backward_cuda(const char* op, const Tensor& grad, const Tensor& z,
                               const Tensor& grad_z, Activation activation) {
-  dispatch_activation(activation, [&](auto kind) {
-    launch_elementwise<2>(op, ActivationBackward<decltype(kind)>{}, {&grad_z, &grad, &z});
+  with_activation(activation, [&](auto kind) {
+    const auto functor = [](auto tag) {
+      return ActivationBackward<ActivationFor<typename decltype(tag)::type, decltype(kind)>>{};
+    };
+    launch_elementwise<2>(op, functor, {&grad_z, &grad, &z});
   });
 }
 

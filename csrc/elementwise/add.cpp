@@ -44,7 +44,8 @@ Tensor add_cpu(const Tensor& self, const Tensor& other, double alpha) {
   const auto plan = plan_iteration<3>({&output, &self, &other});
   dispatch_floating_cpu("add", self.scalar_type(), [&](auto tag) {
     using T = typename decltype(tag)::type;
-    elementwise_loop_cpu<T, 2>(plan, Add{alpha}, mutable_data<T>(output),
+    using A = AccumulateType<T>;
+    elementwise_loop_cpu<T, 2>(plan, Add<A>{static_cast<A>(alpha)}, mutable_data<T>(output),
                                {const_data<T>(self), const_data<T>(other)});
   });
   return output;

@@ -11,7 +11,11 @@ Tensor add_cuda(const Tensor& self, const Tensor& other, double alpha) {
   if (!kernels_available(self)) {
     return call_aten_path<Tensor>("add", self, other, alpha);
   }
-  launch_elementwise<2>("add", Add{alpha}, {&output, &self, &other});
+  const auto functor = [alpha](auto tag) {
+    using A = AccumulateType<typename decltype(tag)::type>;
+    return Add<A>{static_cast<A>(alpha)};
+  };
+  launch_elementwise<2>("add", functor, {&output, &self, &other});
   return output;
 }
 

@@ -10,7 +10,7 @@ void activation_cpu(const char* op, const Tensor& z, const Tensor& output, Activ
   const auto plan = plan_iteration<2>({&output, &z});
   dispatch_floating_cpu(op, z.scalar_type(), [&](auto tag) {
     using T = typename decltype(tag)::type;
-    dispatch_activation(activation, [&](auto kind) {
+    with_activation(activation, [&](auto kind) {
       elementwise_loop_cpu<T, 1>(plan, ActivationForward<decltype(kind)>{}, mutable_data<T>(output),
                                  {const_data<T>(z)});
     });
@@ -22,7 +22,7 @@ void activation_backward_cpu(const char* op, const Tensor& grad, const Tensor& z
   const auto plan = plan_iteration<3>({&grad_z, &grad, &z});
   dispatch_floating_cpu(op, z.scalar_type(), [&](auto tag) {
     using T = typename decltype(tag)::type;
-    dispatch_activation(activation, [&](auto kind) {
+    with_activation(activation, [&](auto kind) {
       elementwise_loop_cpu<T, 2>(plan, ActivationBackward<decltype(kind)>{},
                                  mutable_data<T>(grad_z), {const_data<T>(grad), const_data<T>(z)});
     });

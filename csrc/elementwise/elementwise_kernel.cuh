@@ -1,16 +1,14 @@
 // output[i] = functor(inputs[i]...), all operands of one dtype, arithmetic in its accumulate type.
+// A thread owns kVec neighbouring elements of the output, 16 bytes.
 //
-// contiguous: a block owns kThreads * kUnroll vectors, a thread kUnroll of them, 16 bytes each
-// where every operand has the same misalignment (elements before and after the vectors go one by
-// one).
-//
-// strided: any broadcast and strides, up to 64 merged dimensions; a thread owns a few elements, or
-// 16-byte vectors where the innermost dimension allows, and neighbours in a warp touch neighbours.
+// contiguous: dense operands; elements before and after the vectors go one by one.
+// strided:    any broadcast and strides of at most kFastDims merged dimensions, indices below 2^31.
+// general:    whatever else, an element a thread.
 #pragma once
 
 #include "common/cuda.cuh"
 #include "elementwise/elementwise_policy.h"
-#include "elementwise/iteration.h"
+#include "elementwise/fast_iteration.h"
 
 #include <utility>
 
@@ -22,117 +20,149 @@ struct ElementwiseOperands {
   const T* inputs[kInputs];
 };
 
-template <typename T, typename Functor, size_t... kInput>
-__device__ __forceinline__ T apply_functor(const Functor& functor, const T* values,
-                                           std::index_sequence<kInput...>) {
-  return from_accumulate<T>(functor(to_accumulate(values[kInput])...));
+/// One vector of the output from one of each input; kInput counts the inputs.
+template <typename T, int kVec, typename Functor, size_t... kInput>
+__device__ __forceinline__ Vec<T, kVec> apply_functor(const Functor& functor,
+                                                      const Vec<T, kVec>* inputs,
+                                                      std::index_sequence<kInput...>) {
+  Vec<T, kVec> result;
+#pragma unroll
+  for (int lane = 0; lane < kVec; ++lane) {
+    result.values[lane] =
+        from_accumulate<T>(functor(to_accumulate(inputs[kInput].values[lane])...));
+  }
+  return result;
 }
 
-/// numel = head + vectors * kVec + tail; the output starts its first vector at element `head`.
+template <typename T, int kVec>
+__device__ __forceinline__ Vec<T, kVec> load_vector(const T* source) {
+  return *reinterpret_cast<const Vec<T, kVec>*>(source);
+}
+
+/// The same from any address.
+template <typename T, int kVec>
+__device__ __forceinline__ Vec<T, kVec> load_elements(const T* source) {
+  Vec<T, kVec> result;
+#pragma unroll
+  for (int lane = 0; lane < kVec; ++lane) {
+    result.values[lane] = source[lane];
+  }
+  return result;
+}
+
+/// numel = head + vectors * kVec + tail; the output's first vector starts at element `head`. An
+/// input whose vectors start elsewhere has its bit set in `unaligned`.
 template <typename T, typename Functor, int kInputs, int kVec>
 __global__ void __launch_bounds__(ElementwisePolicy::kThreads)
     elementwise_contiguous_kernel(Functor functor, ElementwiseOperands<T, kInputs> operands,
-                                  int64_t head, int64_t vectors, int64_t numel) {
-  constexpr int kThreads = ElementwisePolicy::kThreads;
-  constexpr int kUnroll = ElementwisePolicy::kUnroll;
+                                  unsigned unaligned, int head, int64_t vectors, int64_t numel) {
   constexpr auto kIndices = std::make_index_sequence<kInputs>{};
-  using Vector = Vec<T, kVec>;
-
-  const int64_t first = static_cast<int64_t>(blockIdx.x) * kThreads * kUnroll + threadIdx.x;
-  Vector loaded[kInputs][kUnroll];
-#pragma unroll
-  for (int u = 0; u < kUnroll; ++u) {
-    const int64_t vector = first + u * kThreads;
-    if (vector < vectors) {
-#pragma unroll
-      for (int input = 0; input < kInputs; ++input) {
-        loaded[input][u] = reinterpret_cast<const Vector*>(operands.inputs[input] + head)[vector];
-      }
-    }
-  }
-#pragma unroll
-  for (int u = 0; u < kUnroll; ++u) {
-    const int64_t vector = first + u * kThreads;
-    if (vector < vectors) {
-      Vector result;
-#pragma unroll
-      for (int i = 0; i < kVec; ++i) {
-        T values[kInputs];
-#pragma unroll
-        for (int input = 0; input < kInputs; ++input) {
-          values[input] = loaded[input][u].values[i];
-        }
-        result.values[i] = apply_functor<T>(functor, values, kIndices);
-      }
-      reinterpret_cast<Vector*>(operands.output + head)[vector] = result;
-    }
-  }
-
-  // The elements no vector covers: fewer than two vectors' worth, done by the first block.
-  const int64_t covered = vectors * kVec;
-  if (blockIdx.x == 0 && threadIdx.x < numel - covered) {
-    const int64_t i = threadIdx.x < head ? threadIdx.x : threadIdx.x + covered;
-    T values[kInputs];
+  const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (thread < vectors) {
+    const int64_t first = head + thread * kVec;
+    Vec<T, kVec> loaded[kInputs];
 #pragma unroll
     for (int input = 0; input < kInputs; ++input) {
-      values[input] = operands.inputs[input][i];
+      const T* source = operands.inputs[input] + first;
+      loaded[input] = (unaligned >> input & 1) != 0 ? load_elements<T, kVec>(source)
+                                                    : load_vector<T, kVec>(source);
     }
-    operands.output[i] = apply_functor<T>(functor, values, kIndices);
+    *reinterpret_cast<Vec<T, kVec>*>(operands.output + first) =
+        apply_functor<T, kVec>(functor, loaded, kIndices);
+    return;
+  }
+  // The threads behind the vectors take the elements that no vector covers.
+  const int64_t rest = thread - vectors;
+  const int64_t i = rest < head ? rest : rest + vectors * kVec;
+  if (i < numel) {
+    Vec<T, 1> single[kInputs];
+#pragma unroll
+    for (int input = 0; input < kInputs; ++input) {
+      single[input].values[0] = operands.inputs[input][i];
+    }
+    operands.output[i] = apply_functor<T, 1>(functor, single, kIndices).values[0];
   }
 }
 
-/// The innermost dimension of `plan` counts vectors of kVec elements; with kVec > 1 every operand's
-/// innermost stride is 1 or, where it is broadcast, 0, and bit `input` of `broadcast` says which.
-/// `Index` is 32-bit where numel allows: a 64-bit division costs several times as much.
-template <typename T, typename Functor, int kInputs, int kDims, int kVec, typename Index>
-__global__ void __launch_bounds__(ElementwisePolicy::kThreads)
+/// Vectors of kVec elements in the plan's order; a row of its innermost dimension has no fewer, and
+/// with kWholeRows it is a multiple. Bit `operand` of `dense` says that the operand's elements are
+/// neighbours all along that order, of `rows` that they are within a row; in both, that the vectors
+/// are aligned.
+template <typename T, typename Functor, int kInputs, int kVec, bool kWholeRows>
+__global__ void __maxnreg__(ElementwisePolicy::kRegisters)
     elementwise_strided_kernel(Functor functor, ElementwiseOperands<T, kInputs> operands,
-                               const __grid_constant__ Iteration<1 + kInputs, kDims> plan,
-                               unsigned broadcast) {
-  constexpr int kThreads = ElementwisePolicy::kThreads;
-  constexpr int kItems = ElementwisePolicy::strided_items(kVec);
-  constexpr auto kIndices = std::make_index_sequence<kInputs>{};
-  using Vector = Vec<T, kVec>;
-  const int64_t first = static_cast<int64_t>(blockIdx.x) * kThreads * kItems + threadIdx.x;
-  int64_t output_offsets[kItems];
-  Vector loaded[kItems][kInputs];
-#pragma unroll
-  for (int item = 0; item < kItems; ++item) {
-    const int64_t i = first + item * kThreads;
-    if (i < plan.numel) {
-      int64_t offsets[1 + kInputs];
-      plan.offsets(static_cast<Index>(i), offsets);
-      output_offsets[item] = offsets[0];
-#pragma unroll
-      for (int input = 0; input < kInputs; ++input) {
-        const T* source = operands.inputs[input] + offsets[1 + input];
-        if (kVec > 1 && (broadcast >> input & 1) != 0) {
-#pragma unroll
-          for (int lane = 0; lane < kVec; ++lane) {
-            loaded[item][input].values[lane] = *source;
-          }
-        } else {
-          loaded[item][input] = *reinterpret_cast<const Vector*>(source);
-        }
-      }
-    }
+                               const __grid_constant__ FastIteration<1 + kInputs> plan,
+                               unsigned dense, unsigned rows) {
+  const uint32_t first = (blockIdx.x * blockDim.x + threadIdx.x) * kVec;
+  if (first >= plan.numel) {
+    return;
   }
+  uint32_t offsets[1 + kInputs], next[1 + kInputs] = {};
+  const uint32_t inner = plan.offsets(first, offsets);
+  // Elements left, of all and in this row.
+  const uint32_t count = kWholeRows ? kVec : plan.numel - first;
+  const uint32_t left = kWholeRows ? kVec : plan.sizes[0].divisor - inner;
+  if (left < kVec && left < count) {
+    plan.offsets(first + left, next);
+  }
+  const unsigned vectors = left >= kVec ? dense | rows : count >= kVec ? dense : 0;
+  const auto offset = [&](int operand, uint32_t lane) {
+    const uint32_t stride = plan.strides[operand][0];
+    return lane < left ? offsets[operand] + lane * stride : next[operand] + (lane - left) * stride;
+  };
+
+  Vec<T, kVec> loaded[kInputs];
 #pragma unroll
-  for (int item = 0; item < kItems; ++item) {
-    if (first + item * kThreads < plan.numel) {
-      Vector result;
+  for (int input = 0; input < kInputs; ++input) {
+    const int operand = 1 + input;
+    if ((vectors >> operand & 1) != 0) {
+      loaded[input] = load_vector<T, kVec>(operands.inputs[input] + offsets[operand]);
+    } else if (left >= kVec && plan.strides[operand][0] == 0) {
+      const T value = operands.inputs[input][offsets[operand]];
 #pragma unroll
       for (int lane = 0; lane < kVec; ++lane) {
-        T values[kInputs];
-#pragma unroll
-        for (int input = 0; input < kInputs; ++input) {
-          values[input] = loaded[item][input].values[lane];
-        }
-        result.values[lane] = apply_functor<T>(functor, values, kIndices);
+        loaded[input].values[lane] = value;
       }
-      *reinterpret_cast<Vector*>(operands.output + output_offsets[item]) = result;
+    } else {
+#pragma unroll
+      for (int lane = 0; lane < kVec; ++lane) {
+        if (lane < count) {
+          loaded[input].values[lane] = operands.inputs[input][offset(operand, lane)];
+        }
+      }
     }
   }
+  const Vec<T, kVec> result =
+      apply_functor<T, kVec>(functor, loaded, std::make_index_sequence<kInputs>{});
+  if ((vectors & 1) != 0) {
+    *reinterpret_cast<Vec<T, kVec>*>(operands.output + offsets[0]) = result;
+    return;
+  }
+#pragma unroll
+  for (int lane = 0; lane < kVec; ++lane) {
+    if (lane < count) {
+      operands.output[offset(0, lane)] = result.values[lane];
+    }
+  }
+}
+
+template <typename T, typename Functor, int kInputs>
+__global__ void __launch_bounds__(ElementwisePolicy::kThreads)
+    elementwise_general_kernel(Functor functor, ElementwiseOperands<T, kInputs> operands,
+                               const __grid_constant__ Iteration<1 + kInputs> plan) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= plan.numel) {
+    return;
+  }
+  int64_t offsets[1 + kInputs];
+  plan.offsets(i, offsets);
+  Vec<T, 1> loaded[kInputs];
+#pragma unroll
+  for (int input = 0; input < kInputs; ++input) {
+    loaded[input].values[0] = operands.inputs[input][offsets[1 + input]];
+  }
+  operands.output[offsets[0]] =
+      apply_functor<T, 1>(functor, loaded, std::make_index_sequence<kInputs>{}).values[0];
 }
 
 }  // namespace kernelopt

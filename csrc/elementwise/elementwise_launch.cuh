@@ -1,6 +1,7 @@
 // From an iteration plan to a launch of an element-wise kernel.
 #pragma once
 
+#include "common/activation16.cuh"
 #include "common/device.h"
 #include "common/dtype.cuh"
 #include "elementwise/elementwise.h"
@@ -13,104 +14,175 @@ namespace kernelopt {
 
 namespace detail {
 
-/// Elements until `pointer` is aligned to 16 bytes, if every operand agrees; else -1.
-template <typename T, int kInputs>
-int64_t common_head(const ElementwiseOperands<T, kInputs>& operands) {
-  const auto misalignment = [](const void* pointer) {
-    return reinterpret_cast<uintptr_t>(pointer) % kVecBytes;
-  };
-  const size_t expected = misalignment(operands.output);
-  for (const T* input : operands.inputs) {
-    if (misalignment(input) != expected) {
-      return -1;
-    }
+/// What a launch needs beside its functor and operands.
+struct Launch {
+  const char* op;
+  cudaStream_t stream;
+
+  /// Blocks for that many threads.
+  unsigned blocks(int64_t threads) const {
+    constexpr int64_t kThreads = ElementwisePolicy::kThreads;
+    const int64_t count = (threads + kThreads - 1) / kThreads;
+    KERNELOPT_CHECK(count <= std::numeric_limits<int32_t>::max(), op,
+                    "expected at most 2^31 - 1 blocks, got ", count);
+    return static_cast<unsigned>(count);
   }
-  return static_cast<int64_t>((kVecBytes - expected) % kVecBytes / sizeof(T));
+};
+
+/// Elements by which a pointer is behind a multiple of 16 bytes.
+template <typename T>
+int misalignment(const T* pointer) {
+  return static_cast<int>(reinterpret_cast<uintptr_t>(pointer) % kVecBytes / sizeof(T));
 }
 
-/// The plan in a struct of fewer dimensions, with the innermost one counted in vectors of kVec.
-template <int kVec, int kDims, int kOperands>
-Iteration<kOperands, kDims> shrink(const Iteration<kOperands>& plan) {
-  Iteration<kOperands, kDims> result{};
-  result.numel = plan.numel / kVec;
-  result.dims = plan.dims;
+template <typename T, int kInputs, typename Functor>
+void launch_contiguous(const Launch& launch, const Functor& functor,
+                       const ElementwiseOperands<T, kInputs>& operands, int64_t numel) {
+  constexpr int kVec = kVecBytes / sizeof(T);
+  const int start = misalignment(operands.output);
+  const int head = static_cast<int>(std::min<int64_t>((kVec - start) % kVec, numel));
+  unsigned unaligned = 0;
+  for (int input = 0; input < kInputs; ++input) {
+    unaligned |= (misalignment(operands.inputs[input]) != start ? 1u : 0u) << input;
+  }
+  const int64_t vectors = (numel - head) / kVec;
+  const int64_t rest = numel - vectors * kVec;
+  elementwise_contiguous_kernel<T, Functor, kInputs, kVec>
+      <<<launch.blocks(vectors + rest), ElementwisePolicy::kThreads, 0, launch.stream>>>(
+          functor, operands, unaligned, head, vectors, numel);
+}
+
+/// Whether all indices and offsets of the plan are below kFastLimit.
+template <int kOperands>
+bool fits_fast(const Iteration<kOperands>& plan) {
+  bool fits = plan.numel < kFastLimit;
+  for (int operand = 0; operand < kOperands; ++operand) {
+    int64_t last = 0;
+    for (int dim = 0; dim < plan.dims; ++dim) {
+      last += (plan.sizes[dim] - 1) * plan.strides[operand][dim];
+    }
+    fits = fits && last < kFastLimit;
+  }
+  return fits;
+}
+
+template <int kOperands>
+FastIteration<kOperands> make_fast(const Iteration<kOperands>& plan) {
+  FastIteration<kOperands> fast{};
+  fast.numel = static_cast<uint32_t>(plan.numel);
+  fast.dims = plan.dims;
   for (int dim = 0; dim < plan.dims; ++dim) {
-    result.sizes[dim] = dim == 0 ? plan.sizes[0] / kVec : plan.sizes[dim];
+    fast.sizes[dim] = FastDivisor::of(static_cast<uint32_t>(plan.sizes[dim]));
     for (int operand = 0; operand < kOperands; ++operand) {
-      result.strides[operand][dim] = plan.strides[operand][dim] * (dim == 0 ? kVec : 1);
+      fast.strides[operand][dim] = static_cast<uint32_t>(plan.strides[operand][dim]);
     }
   }
-  return result;
+  return fast;
 }
 
-/// Whether every row of the innermost dimension is whole, aligned vectors of kVec elements for
-/// every operand, or one broadcast element.
-template <int kVec, typename T, int kInputs>
-bool rows_are_vectors(const ElementwiseOperands<T, kInputs>& operands,
-                      const Iteration<1 + kInputs>& plan) {
-  if (plan.dims == 0 || plan.sizes[0] % kVec != 0 || plan.strides[0][0] != 1) {
-    return false;
-  }
-  for (int operand = 0; operand <= kInputs; ++operand) {
-    const T* pointer = operand == 0 ? operands.output : operands.inputs[operand - 1];
-    const int64_t inner = plan.strides[operand][0];
-    if (inner == 0) {
-      continue;
-    }
-    bool aligned = inner == 1 && reinterpret_cast<uintptr_t>(pointer) % (kVec * sizeof(T)) == 0;
-    for (int dim = 1; aligned && dim < plan.dims; ++dim) {
-      aligned = plan.strides[operand][dim] % kVec == 0;
-    }
-    if (!aligned) {
+/// The operand's elements are neighbours all along the plan's order.
+template <int kOperands>
+bool is_dense(const Iteration<kOperands>& plan, int operand) {
+  int64_t expected = 1;
+  for (int dim = 0; dim < plan.dims; ++dim) {
+    if (plan.strides[operand][dim] != expected) {
       return false;
     }
+    expected *= plan.sizes[dim];
   }
   return true;
 }
 
-inline unsigned blocks_for(const char* op, int64_t items, int64_t items_per_block) {
-  const int64_t blocks = std::max<int64_t>(1, (items + items_per_block - 1) / items_per_block);
-  KERNELOPT_CHECK(blocks <= std::numeric_limits<int32_t>::max(), op,
-                  "expected at most 2^31 - 1 blocks, got ", blocks);
-  return static_cast<unsigned>(blocks);
-}
-
-template <typename T, int kInputs, int kDims, int kVec, typename Functor>
-void launch_strided(const char* op, const Functor& functor,
-                    const ElementwiseOperands<T, kInputs>& operands,
-                    const Iteration<1 + kInputs>& plan, cudaStream_t stream) {
-  constexpr int kThreads = ElementwisePolicy::kThreads;
-  const auto vectors = shrink<kVec, kDims>(plan);
-  unsigned broadcast = 0;
-  for (int input = 0; input < kInputs; ++input) {
-    broadcast |= (plan.strides[1 + input][0] == 0 ? 1u : 0u) << input;
+/// The operand's elements are neighbours within each row of the innermost dimension, and vectors
+/// of kVec that start at multiples of kVec in the plan's order are aligned where the operand is.
+template <int kVec, int kOperands>
+bool has_vector_rows(const Iteration<kOperands>& plan, int operand) {
+  bool result = plan.strides[operand][0] == 1 && plan.sizes[0] % kVec == 0;
+  for (int dim = 1; dim < plan.dims; ++dim) {
+    result = result && plan.strides[operand][dim] % kVec == 0;
   }
-  const unsigned blocks =
-      blocks_for(op, vectors.numel, kThreads * ElementwisePolicy::strided_items(kVec));
-  const auto kernel = vectors.numel <= std::numeric_limits<int32_t>::max()
-                          ? elementwise_strided_kernel<T, Functor, kInputs, kDims, kVec, uint32_t>
-                          : elementwise_strided_kernel<T, Functor, kInputs, kDims, kVec, int64_t>;
-  kernel<<<blocks, kThreads, 0, stream>>>(functor, operands, vectors, broadcast);
+  return result;
 }
 
-template <typename T, int kInputs, int kVec, typename Functor>
-void launch_contiguous(const char* op, const Functor& functor,
-                       const ElementwiseOperands<T, kInputs>& operands, int64_t head, int64_t numel,
-                       cudaStream_t stream) {
-  constexpr int kThreads = ElementwisePolicy::kThreads;
-  head = std::min(head, numel);
-  const int64_t vectors = (numel - head) / kVec;
-  const unsigned blocks = blocks_for(op, vectors, kThreads * ElementwisePolicy::kUnroll);
-  elementwise_contiguous_kernel<T, Functor, kInputs, kVec>
-      <<<blocks, kThreads, 0, stream>>>(functor, operands, head, vectors, numel);
+template <int kVec, typename T, int kInputs, typename Functor>
+void launch_strided(const Launch& launch, const Functor& functor,
+                    const ElementwiseOperands<T, kInputs>& operands,
+                    const Iteration<1 + kInputs>& plan) {
+  unsigned dense = 0, rows = 0;
+  for (int operand = 0; operand <= kInputs; ++operand) {
+    const T* pointer = operand == 0 ? operands.output : operands.inputs[operand - 1];
+    const bool aligned = misalignment(pointer) == 0;
+    dense |= (aligned && is_dense(plan, operand) ? 1u : 0u) << operand;
+    rows |= (aligned && has_vector_rows<kVec>(plan, operand) ? 1u : 0u) << operand;
+  }
+  auto kernel = elementwise_strided_kernel<T, Functor, kInputs, kVec, true>;
+  if constexpr (kVec > 1) {
+    if (plan.sizes[0] % kVec != 0) {
+      kernel = elementwise_strided_kernel<T, Functor, kInputs, kVec, false>;
+    }
+  }
+  kernel<<<launch.blocks((plan.numel + kVec - 1) / kVec), ElementwisePolicy::kThreads, 0,
+           launch.stream>>>(functor, operands, make_fast(plan), dense, rows);
+}
+
+template <typename T, int kInputs, typename Functor>
+void launch_plan(const Launch& launch, const Functor& functor,
+                 const ElementwiseOperands<T, kInputs>& operands,
+                 const Iteration<1 + kInputs>& plan);
+
+/// Halves of the outermost dimension that can be halved, until all indices are small.
+template <typename T, int kInputs, typename Functor>
+void launch_halves(const Launch& launch, const Functor& functor,
+                   const ElementwiseOperands<T, kInputs>& operands,
+                   const Iteration<1 + kInputs>& plan) {
+  constexpr int64_t kVec = kVecBytes / sizeof(T);
+  int dim = plan.dims - 1;
+  while (plan.sizes[dim] == 1) {
+    --dim;
+  }
+  const int64_t middle = plan.sizes[dim] / 2;
+  const int64_t first = dim == 0 && middle > kVec ? middle / kVec * kVec : middle;
+  const auto part = [&](int64_t begin, int64_t size) {
+    Iteration<1 + kInputs> part_plan = plan;
+    part_plan.sizes[dim] = size;
+    part_plan.numel = plan.numel / plan.sizes[dim] * size;
+    ElementwiseOperands<T, kInputs> part_operands = operands;
+    part_operands.output += begin * plan.strides[0][dim];
+    for (int input = 0; input < kInputs; ++input) {
+      part_operands.inputs[input] += begin * plan.strides[1 + input][dim];
+    }
+    launch_plan(launch, functor, part_operands, part_plan);
+  };
+  part(0, first);
+  part(first, plan.sizes[dim] - first);
+}
+
+template <typename T, int kInputs, typename Functor>
+void launch_plan(const Launch& launch, const Functor& functor,
+                 const ElementwiseOperands<T, kInputs>& operands,
+                 const Iteration<1 + kInputs>& plan) {
+  constexpr int kVec = kVecBytes / sizeof(T);
+  if (plan.contiguous()) {
+    launch_contiguous(launch, functor, operands, plan.numel);
+  } else if (plan.dims > kFastDims) {
+    elementwise_general_kernel<T, Functor, kInputs>
+        <<<launch.blocks(plan.numel), ElementwisePolicy::kThreads, 0, launch.stream>>>(
+            functor, operands, plan);
+  } else if (!fits_fast(plan)) {
+    launch_halves(launch, functor, operands, plan);
+  } else if (plan.sizes[0] >= kVec) {
+    launch_strided<kVec>(launch, functor, operands, plan);
+  } else {
+    launch_strided<1>(launch, functor, operands, plan);
+  }
 }
 
 }  // namespace detail
 
 /// operands[0] = functor(operands[1], ...): one dtype and device, checked by the caller; the inputs
-/// broadcast to the output's shape.
-template <int kInputs, typename Functor>
-void launch_elementwise(const char* op, const Functor& functor,
+/// broadcast to the output's shape. `make_functor` makes the functor for a TypeTag of that dtype.
+template <int kInputs, typename MakeFunctor>
+void launch_elementwise(const char* op, const MakeFunctor& make_functor,
                         const Tensor* const (&tensors)[1 + kInputs]) {
   const Tensor& output = *tensors[0];
   const auto plan = plan_iteration(tensors);
@@ -118,30 +190,14 @@ void launch_elementwise(const char* op, const Functor& functor,
     return;
   }
   const torch::stable::accelerator::DeviceGuard guard(output.get_device_index());
-  const cudaStream_t stream = current_stream(output);
+  const detail::Launch launch{op, current_stream(output)};
   dispatch_floating_cuda(op, output.scalar_type(), [&](auto tag) {
     using T = typename decltype(tag)::type;
-    constexpr int kVec = kVecBytes / sizeof(T);
-    constexpr int kFewDims = 4;  // nearly every plan; a small struct makes a cheap launch
     ElementwiseOperands<T, kInputs> operands{mutable_data<T>(output), {}};
     for (int input = 0; input < kInputs; ++input) {
       operands.inputs[input] = const_data<T>(*tensors[1 + input]);
     }
-    if (plan.contiguous()) {
-      const int64_t head = detail::common_head(operands);
-      if (head >= 0) {
-        detail::launch_contiguous<T, kInputs, kVec>(op, functor, operands, head, plan.numel,
-                                                    stream);
-      } else {
-        detail::launch_contiguous<T, kInputs, 1>(op, functor, operands, 0, plan.numel, stream);
-      }
-    } else if (plan.dims > kFewDims) {
-      detail::launch_strided<T, kInputs, kMaxDims, 1>(op, functor, operands, plan, stream);
-    } else if (detail::rows_are_vectors<kVec>(operands, plan)) {
-      detail::launch_strided<T, kInputs, kFewDims, kVec>(op, functor, operands, plan, stream);
-    } else {
-      detail::launch_strided<T, kInputs, kFewDims, 1>(op, functor, operands, plan, stream);
-    }
+    detail::launch_plan(launch, make_functor(tag), operands, plan);
   });
   KERNELOPT_CHECK_LAUNCH(op);
 }

@@ -4,14 +4,12 @@
 namespace kernelopt {
 
 struct ElementwisePolicy {
+  // One 16-byte vector of each operand a thread: the 32 KiB of an operand that 2048 threads have in
+  // flight on a multiprocessor cover Hopper's memory latency. More vectors a thread are no faster
+  // where the memory is the limit, and slower where the index arithmetic is or the call is small.
   static constexpr int kThreads = 256;
-  // Independent 16-byte loads of one operand in flight a thread, before the first is used. With
-  // 2048 threads on a multiprocessor that is 64 KiB for one operand: above the 48 KiB that Hopper
-  // needs to hide its memory latency.
-  static constexpr int kUnroll = 2;
-  // Elements or vectors a thread where operands are strided: loads in flight beside the index
-  // arithmetic.
-  static constexpr int strided_items(int vec_size) { return vec_size > 1 ? 2 : 4; }
+  // So that as many threads as there can be are there; without a bound the compiler takes 40.
+  static constexpr int kRegisters = 32;
 };
 
 struct SumPolicy {

@@ -14,12 +14,10 @@ struct Copy {
 };
 
 /// self + alpha * other
+template <typename A>
 struct Add {
-  double alpha;
-  template <typename A>
-  KERNELOPT_HOST_DEVICE A operator()(A self, A other) const {
-    return self + static_cast<A>(alpha) * other;
-  }
+  A alpha;
+  KERNELOPT_HOST_DEVICE A operator()(A self, A other) const { return self + alpha * other; }
 };
 
 template <typename ActivationType>
@@ -35,12 +33,7 @@ template <typename ActivationType>
 struct ActivationBackward {
   template <typename A>
   KERNELOPT_HOST_DEVICE A operator()(A grad, A z) const {
-    // As torch: where relu stops a gradient it is 0, even one that is not finite.
-    if constexpr (std::is_same_v<ActivationType, Relu>) {
-      return z <= A(0) ? A(0) : grad;
-    } else {
-      return grad * ActivationType::derivative(z);
-    }
+    return ActivationType::backward(grad, z);
   }
 };
 

@@ -25,8 +25,11 @@ def served(*tensors: torch.Tensor | None) -> bool:
             and not tensor.is_nested
         ):
             return False
+        kind = type(tensor)
+        if kind is torch.Tensor or kind is torch.nn.Parameter:
+            continue
         # Tensors made of tensors, such as DTensor, know torch's operators alone.
-        if type(tensor) is not torch.Tensor and hasattr(type(tensor), "__tensor_flatten__"):
+        if hasattr(kind, "__tensor_flatten__"):
             return False
     return True
 
@@ -72,6 +75,15 @@ def int_value(function: str, name: str, value: object) -> int:
 
 def int_list(function: str, name: str, value: object, count: int) -> list[int]:
     """An int, or a sequence of one or ``count`` ints, as a list of ``count`` ints."""
+    # The common forms first, for this is host time of every call.
+    if type(value) is int:
+        return [_check_range(function, name, value)] * count
+    if (type(value) is tuple or type(value) is list) and len(value) == count:
+        for item in value:
+            if type(item) is not int or not -(2**63) <= item < 2**63:
+                break
+        else:
+            return list(value)
     number = _as_int(value)
     if number is not None:
         return [_check_range(function, name, number)] * count
@@ -110,14 +122,14 @@ def check_ranks(
 def resolve_padding(
     function: str,
     input: torch.Tensor,
-    kernel_size: Sequence[int],
+    weight: torch.Tensor,
     stride: Sequence[int],
     padding: object,
     dilation: Sequence[int],
 ) -> tuple[torch.Tensor, list[int]]:
     """The padding as ints. Where "same" needs one more element on the right than on the left, as in
     torch, the input comes back padded by it."""
-    count = len(kernel_size)
+    count = len(stride)
     if not isinstance(padding, str):
         return input, int_list(function, "padding", padding, count)
     if padding == "valid":
@@ -131,7 +143,7 @@ def resolve_padding(
         raise RuntimeError(
             f"kernelopt.{function}(): expected stride 1 with padding='same', got {list(stride)}"
         )
-    totals = [d * (k - 1) for d, k in zip(dilation, kernel_size, strict=True)]
+    totals = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
     if any(total % 2 for total in totals):
         right = [side for total in reversed(totals) for side in (0, total % 2)]
         input = F.pad(input, right)
@@ -150,6 +162,8 @@ _ACTIVATION_NAMES = {
 
 def activation_code(function: str, name: str, value: str | Activation | None) -> int:
     """The number of an activation given by name ("relu", None, ...) or as an Activation."""
+    if value is None:
+        return 0
     if isinstance(value, Activation):
         return int(value)
     if value not in _ACTIVATION_NAMES:

@@ -27,8 +27,12 @@ from . import _extension
 _OPS = torch.library.Library("kernelopt", "FRAGMENT")
 _ATEN_PATH = torch.library.Library("kernelopt_aten", "DEF")
 _AFTER_AUTOGRAD = torch._C._after_autograd_keyset
+_BelowAutograd = torch._C._AutoDispatchBelowAutograd
 
-Saved = tuple[Sequence["torch.Tensor | None"], Any]
+Tensors = tuple["torch.Tensor | None", ...]
+Values = tuple[Any, ...]
+# What a public function calls an op by: its tensors, and its other arguments, all of them.
+Call = Callable[[Tensors, Values], Any]
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,8 @@ class OpSpec:
         fake: takes the op's arguments as fake tensors, returns empty outputs of the same shape,
             dtype, device and strides as the kernels'; raises where they would.
         aten: the same function out of ATen operators; also the op's ATen path.
-        save: from the op's arguments, the tensors the backward needs and any other values.
-        backward: ``(saved tensors, saved values, grad_output, needs)`` to one gradient an argument
+        save: from the op's tensors and its other arguments, what the backward needs of either.
+        backward: ``(saved tensors, saved values, grad_output, needs)`` to one gradient a tensor
             (None where it has none); an op of several outputs gets a tuple of gradients, None for
             those that nothing depends on. An op without one is differentiated through ``aten``.
         expand: the op out of other ops of kernelopt that are differentiable by themselves, for
@@ -52,7 +56,7 @@ class OpSpec:
     name: str
     fake: Callable[..., Any]
     aten: Callable[..., Any]
-    save: Callable[..., Saved] | None = None
+    save: Callable[[Tensors, Values], tuple[Tensors, Any]] | None = None
     backward: Callable[..., Sequence[torch.Tensor | None]] | None = None
     expand: Callable[..., Any] | None = None
     autocast: bool = False
@@ -68,6 +72,12 @@ class OpSpec:
             for argument in self.op._schema.arguments
         )
 
+    @functools.cached_property
+    def num_tensors(self) -> int:
+        """The arguments that are tensors: the first ones, in every op."""
+        tensors = ("Tensor", "Optional[Tensor]")
+        return sum(str(argument.type) in tensors for argument in self.op._schema.arguments)
+
     def complete(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The arguments with the trailing defaults that the dispatcher strips."""
         return args + self.defaults[len(args) :]
@@ -80,22 +90,26 @@ class _Node(torch.autograd.Function):
     """The autograd node of every op: runs the kernel below autograd, saves what the spec says."""
 
     @staticmethod
-    def forward(ctx, spec: OpSpec, *args):  # type: ignore[override]
-        tensors, ctx.values = spec.save(*args)  # type: ignore[misc]
-        ctx.save_for_backward(*tensors)
+    def forward(ctx, spec: OpSpec, values: Values, *tensors):  # type: ignore[override]
+        saved, ctx.values = spec.save(tensors, values)  # type: ignore[misc]
+        ctx.save_for_backward(*saved)
         ctx.set_materialize_grads(False)
         ctx.spec = spec
-        with torch._C._AutoDispatchBelowAutograd():
-            return spec.op(*args)
+        with _BelowAutograd():
+            return spec.op(*tensors, *values)
 
     @staticmethod
     def backward(ctx, *grad_outputs):  # type: ignore[override]
-        needs = ctx.needs_input_grad[1:]
+        needs = ctx.needs_input_grad[2:]
         if all(grad is None for grad in grad_outputs):
-            return (None, *[None] * len(needs))
+            return (None, None, *[None] * len(needs))
         grad_output = grad_outputs[0] if len(grad_outputs) == 1 else grad_outputs
-        gradients = _call_any(ctx.spec.backward, ctx.saved_tensors, ctx.values, grad_output, needs)
-        return (None, *gradients)
+        try:
+            gradients = ctx.spec.backward(ctx.saved_tensors, ctx.values, grad_output, needs)
+        except RuntimeError as error:
+            _raise_out_of_memory(error)
+            raise
+        return (None, None, *gradients)
 
 
 def _in_transform() -> bool:
@@ -114,8 +128,10 @@ def _autograd_kernel(spec: OpSpec) -> Callable[..., Any]:
             expanded = None if spec.expand is None else spec.expand(*args)
             if expanded is not None:
                 return expanded
-            return spec.aten(*args) if spec.backward is None else _Node.apply(spec, *args)
-        with torch._C._AutoDispatchBelowAutograd():
+            if spec.backward is None:
+                return spec.aten(*args)
+            return _Node.apply(spec, args[spec.num_tensors :], *args[: spec.num_tensors])
+        with _BelowAutograd():
             return spec.op.redispatch(keyset & _AFTER_AUTOGRAD, *args)
 
     return kernel
@@ -155,8 +171,9 @@ def _aten_path_kernel(spec: OpSpec) -> Callable[..., Any]:
     return kernel
 
 
-def register(spec: OpSpec) -> None:
-    """Registers everything an :class:`OpSpec` describes."""
+def register(spec: OpSpec) -> Call:
+    """Registers everything an :class:`OpSpec` describes, and returns what calls the op from a
+    public function."""
     _SPECS[spec.name] = spec
     torch.library.register_fake(f"kernelopt::{spec.name}", spec.fake, lib=_OPS)
     _OPS.impl(spec.name, _autograd_kernel(spec), "Autograd", with_keyset=True)
@@ -166,6 +183,7 @@ def register(spec: OpSpec) -> None:
             _OPS.impl(spec.name, _autocast_kernel(spec, device_type, key), key)
     _ATEN_PATH.define(str(spec.op._schema).removeprefix("kernelopt::"))
     _ATEN_PATH.impl(spec.name, _aten_path_kernel(spec), "CompositeExplicitAutograd")
+    return _caller(spec)
 
 
 def decompositions() -> dict[torch._ops.OpOverload, Callable[..., Any]]:
@@ -181,30 +199,43 @@ def decompositions() -> dict[torch._ops.OpOverload, Callable[..., Any]]:
     }
 
 
-def _call_any(function: Callable[..., Any], *args: Any) -> Any:
-    """Calls an op, or what calls ops: an out-of-memory error keeps torch's type."""
-    if torch.compiler.is_compiling():
-        return function(*args)
-    try:
-        return function(*args)
-    except RuntimeError as error:
-        message = str(error)
-        if message.startswith("CUDA out of memory"):
-            raise torch.OutOfMemoryError(message) from None
-        raise
+def _raise_out_of_memory(error: RuntimeError) -> None:
+    """Raises torch's out-of-memory error where ``error``, raised by an op, is one without its
+    type."""
+    message = str(error)
+    if message.startswith("CUDA out of memory"):
+        raise torch.OutOfMemoryError(message) from None
 
 
-def call(op: torch._ops.OpOverload, *args: Any) -> Any:
-    """Calls an op from a public function.
+def _caller(spec: OpSpec) -> Call:
+    """What calls an op from a public function, by the shortest way: much of a small call's time is
+    the host's.
 
-    Where nothing is to be differentiated the autograd kernel is left out: in Python, it would be
-    much of a call's time on the host.
+    The dispatcher and the autograd kernel, which is in Python, come first only where something
+    needs them: a transform, autocast, a tracer. Elsewhere they would do nothing but find out
+    whether a tensor requires a gradient.
     """
-    if (
-        torch.compiler.is_compiling()
-        or _in_transform()
-        or (torch.is_grad_enabled() and torch._C._any_requires_grad(*args))
-    ):
-        return _call_any(op, *args)
-    with torch._C._AutoDispatchBelowAutograd():
-        return _call_any(op, *args)
+    op = spec.op
+    is_node = spec.backward is not None and spec.expand is None  # for any arguments
+
+    def call(tensors: Tensors, values: Values) -> Any:
+        if torch.compiler.is_compiling():
+            return op(*tensors, *values)
+        try:
+            if _in_transform():
+                return op(*tensors, *values)
+            if not (torch.is_grad_enabled() and torch._C._any_requires_grad(*tensors)):
+                with _BelowAutograd():
+                    return op(*tensors, *values)
+            if (
+                not is_node
+                or torch._C._is_any_autocast_enabled()
+                or torch._C._get_tracing_state() is not None
+            ):
+                return op(*tensors, *values)
+            return _Node.apply(spec, values, *tensors)
+        except RuntimeError as error:
+            _raise_out_of_memory(error)
+            raise
+
+    return call

@@ -7,8 +7,8 @@ A block in a Markdown file is
     <!-- /benchmark -->
 
 KIND is ``environment``, ``headline`` (the problems in short), ``seeds``, ``grid``, ``overhead`` or
-``plots``; the words after it choose records, ``results`` the file. Everything between the two lines
-is generated.
+``plots``; the words after it choose records, ``results`` the file. ``import_time`` shows the files
+of ``results/import_time``. Everything between the two lines is generated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ from . import plots
 from .cases import find_directory
 from .hostinfo import csrc_sha256
 from .records import Record, Results, problems
-from .tables import SUITE_TABLES, environment_line, geometric_means, headline_table
+from .tables import (
+    SUITE_TABLES,
+    environment_line,
+    geometric_means,
+    headline_table,
+    import_time_table,
+)
 
 _BLOCK = re.compile(
     r"(?P<open>^<!-- benchmark: (?P<words>[^>]*?) -->\n)"
@@ -36,7 +42,7 @@ _STALE = (
     "**Stale**: these figures were measured with other kernel sources (`csrc_sha256` {}) than "
     "this tree's."
 )
-_KINDS = ("environment", "plots", "headline", *SUITE_TABLES)
+_KINDS = ("environment", "import_time", "plots", "headline", *SUITE_TABLES)
 _FILTERS = ("op", "dtype", "direction", "problem")
 
 
@@ -107,6 +113,10 @@ def _plot_links(repository: Repository, name: str, results: Results, path: Path)
 def block_body(repository: Repository, words: str, path: Path) -> str:
     """What a block in ``path`` must hold."""
     kind, chosen = _parse(words)
+    if kind == "import_time":
+        files = sorted((repository.results_directory / "import_time").glob("*.json"))
+        table = import_time_table([json.loads(file.read_text()) for file in files])
+        return f"\n{table.markdown() if files else _NOT_MEASURED}\n\n"
     name = chosen.get("results", ["h200"])[0]
     results = repository.load(name)
     if results is None:
@@ -118,9 +128,9 @@ def block_body(repository: Repository, words: str, path: Path) -> str:
         parts.append(_plot_links(repository, name, results, path))
     else:
         suite = "seeds" if kind == "headline" else kind
-        table = headline_table if kind == "headline" else SUITE_TABLES[kind]
+        make_table = headline_table if kind == "headline" else SUITE_TABLES[kind]
         records = _select(results, suite, chosen)
-        parts.append(table(records).markdown() if records else _NOT_MEASURED)
+        parts.append(make_table(records).markdown() if records else _NOT_MEASURED)
         if suite != "overhead":
             parts.append(geometric_means(records))
     return "\n" + "\n\n".join(part for part in parts if part) + "\n\n"

@@ -183,6 +183,23 @@ def overhead_table(records: Iterable[Record]) -> Table:
     return Table(("op", "what", "kernelopt us", "torch us", "difference us"), tuple(rows))
 
 
+def import_time_table(results: Iterable[dict]) -> Table:
+    """One row for each file of ``benchmarks/bench_import.py``."""
+    rows = [
+        (
+            result["torch"],
+            result["python"],
+            f"{result['torch_ms']['median']:.0f}",
+            f"{result['kernelopt_ms']['median']:.1f}",
+            f"{max(result['kernelopt_ms']['runs']):.1f}",
+            f"{result['load']:.1f} on {result['cores']} cores",
+        )
+        for result in results
+    ]
+    columns = ("torch", "Python", "torch ms", "kernelopt ms", "slowest run ms", "load before")
+    return Table(columns, tuple(rows))
+
+
 SUITE_TABLES: dict[str, Callable[[Iterable[Record]], Table]] = {
     "seeds": seeds_table,
     "grid": grid_table,

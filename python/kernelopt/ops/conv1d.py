@@ -18,7 +18,6 @@ from .._arguments import (
     served,
 )
 from .._enums import Activation
-from .._registration import call
 from ._convolution import (
     apply_activation,
     check_grad_output,
@@ -89,7 +88,7 @@ def _backward_aten(
     )
 
 
-register_convolution("conv1d", _fake, _aten, _backward_fake, _backward_aten)
+_call = register_convolution("conv1d", _fake, _aten, _backward_fake, _backward_aten)
 
 
 def conv1d(
@@ -145,19 +144,9 @@ def conv1d(
     batched = input.dim() == 3
     if not batched:
         input = input.unsqueeze(0)
-    input, paddings = resolve_padding(
-        "conv1d", input, weight.shape[2:], strides, padding, dilations
-    )
-    output = call(
-        torch.ops.kernelopt.conv1d.default,
-        input,
-        weight,
-        bias,
-        strides,
-        paddings,
-        dilations,
-        num_groups,
-        code,
-        current_precision(),
+    input, paddings = resolve_padding("conv1d", input, weight, strides, padding, dilations)
+    output = _call(
+        (input, weight, bias),
+        (strides, paddings, dilations, num_groups, code, current_precision()),
     )
     return output if batched else output.squeeze(0)

@@ -17,7 +17,6 @@ from .._arguments import (
     served,
 )
 from .._enums import Activation, Precision
-from .._registration import call
 from ._convolution import (
     apply_activation,
     check_bias,
@@ -145,7 +144,7 @@ def _backward_aten(
     )
 
 
-register_convolution("conv_transpose1d", _fake, _aten, _backward_fake, _backward_aten)
+_call = register_convolution("conv_transpose1d", _fake, _aten, _backward_fake, _backward_aten)
 
 
 def conv_transpose1d(
@@ -202,11 +201,7 @@ def conv_transpose1d(
         return apply_activation(z, code)
     check_ranks(function, input, weight, 1)
     batched = input.dim() == 3
-    output = call(
-        torch.ops.kernelopt.conv_transpose1d.default,
-        input if batched else input.unsqueeze(0),
-        weight,
-        bias,
+    values = (
         int_list(function, "stride", stride, 1),
         int_list(function, "padding", padding, 1),
         int_list(function, "output_padding", output_padding, 1),
@@ -215,4 +210,5 @@ def conv_transpose1d(
         code,
         current_precision(),
     )
+    output = _call((input if batched else input.unsqueeze(0), weight, bias), values)
     return output if batched else output.squeeze(0)

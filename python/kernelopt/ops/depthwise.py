@@ -17,7 +17,6 @@ from .._arguments import (
     served,
 )
 from .._enums import Activation
-from .._registration import call
 from ._convolution import (
     apply_activation,
     check_grad_output,
@@ -98,7 +97,7 @@ def _backward_aten(
     )
 
 
-register_convolution("depthwise_conv2d", _fake, _aten, _backward_fake, _backward_aten)
+_call = register_convolution("depthwise_conv2d", _fake, _aten, _backward_fake, _backward_aten)
 
 
 def depthwise_conv2d(
@@ -153,18 +152,6 @@ def depthwise_conv2d(
     batched = input.dim() == 4
     if not batched:
         input = input.unsqueeze(0)
-    input, paddings = resolve_padding(
-        function, input, weight.shape[2:], strides, padding, dilations
-    )
-    output = call(
-        torch.ops.kernelopt.depthwise_conv2d.default,
-        input,
-        weight,
-        bias,
-        strides,
-        paddings,
-        dilations,
-        code,
-        current_precision(),
-    )
+    input, paddings = resolve_padding(function, input, weight, strides, padding, dilations)
+    output = _call((input, weight, bias), (strides, paddings, dilations, code, current_precision()))
     return output if batched else output.squeeze(0)

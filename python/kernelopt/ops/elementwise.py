@@ -8,7 +8,7 @@ import torch
 
 from .._arguments import check_tensor, served
 from .._enums import Approximate
-from .._registration import OpSpec, call, register
+from .._registration import OpSpec, register
 
 Number = int | float | complex
 Size = int | torch.SymInt
@@ -86,8 +86,9 @@ def _add_aten(self: torch.Tensor, other: torch.Tensor, alpha: float) -> torch.Te
     return torch.add(self, other, alpha=alpha)
 
 
-def _add_save(self: torch.Tensor, other: torch.Tensor, alpha: float):
-    return (), (self.shape, other.shape, alpha)
+def _add_save(tensors, values):
+    self, other = tensors
+    return (), (self.shape, other.shape, *values)
 
 
 def _add_gradients(tensors, values, grad_output, needs):
@@ -102,7 +103,7 @@ def _add_gradients(tensors, values, grad_output, needs):
         computed = torch.ops.kernelopt.add_backward(grad_output, self_size, other_size, alpha, mask)
         grad_self = computed[0] if mask[0] else grad_self
         grad_other = computed[1] if mask[1] else grad_other
-    return grad_self, grad_other, None
+    return grad_self, grad_other
 
 
 def _add_backward_fake(grad_output, self_size, other_size, alpha=1, output_mask=(True, True)):
@@ -121,7 +122,7 @@ def _add_backward_aten(grad_output, self_size, other_size, alpha, output_mask):
     )
 
 
-register(OpSpec("add", _add_fake, _add_aten, _add_save, _add_gradients))
+_call_add = register(OpSpec("add", _add_fake, _add_aten, _add_save, _add_gradients))
 register(OpSpec("add_backward", _add_backward_fake, _add_backward_aten))
 
 
@@ -154,7 +155,7 @@ def add(input: torch.Tensor, other: torch.Tensor | Number, *, alpha: Number = 1)
     )
     if not plain:
         return torch.add(input, other, alpha=alpha)  # type: ignore[arg-type]
-    return call(torch.ops.kernelopt.add.default, input, other, float(alpha))  # type: ignore[arg-type]
+    return _call_add((input, other), (float(alpha),))  # type: ignore[arg-type]
 
 
 # gelu
@@ -177,12 +178,12 @@ def _gelu_aten(self: torch.Tensor, approximate: int) -> torch.Tensor:
     return torch.nn.functional.gelu(self, approximate=form)
 
 
-def _gelu_save(self: torch.Tensor, approximate: int):
-    return (self,), approximate
+def _gelu_save(tensors, values):
+    return tensors, values
 
 
-def _gelu_gradients(tensors, approximate, grad_output, needs):
-    return torch.ops.kernelopt.gelu_backward(grad_output, tensors[0], approximate), None
+def _gelu_gradients(tensors, values, grad_output, needs):
+    return (torch.ops.kernelopt.gelu_backward(grad_output, *tensors, *values),)
 
 
 def _gelu_backward_fake(grad_output, self, approximate=0):
@@ -196,7 +197,7 @@ def _gelu_backward_aten(grad_output, self, approximate):
     return torch.ops.aten.gelu_backward(grad_output, self, approximate=form)
 
 
-register(OpSpec("gelu", _gelu_fake, _gelu_aten, _gelu_save, _gelu_gradients))
+_call_gelu = register(OpSpec("gelu", _gelu_fake, _gelu_aten, _gelu_save, _gelu_gradients))
 register(OpSpec("gelu_backward", _gelu_backward_fake, _gelu_backward_aten))
 
 _APPROXIMATE_NAMES = {"none": Approximate.NONE, "tanh": Approximate.TANH}
@@ -229,4 +230,4 @@ def gelu(input: torch.Tensor, *, approximate: str = "none") -> torch.Tensor:
         )
     if not served(input):
         return torch.nn.functional.gelu(input, approximate=approximate)
-    return call(torch.ops.kernelopt.gelu.default, input, int(_APPROXIMATE_NAMES[approximate]))
+    return _call_gelu((input,), (int(_APPROXIMATE_NAMES[approximate]),))

@@ -18,7 +18,6 @@ from .._arguments import (
     served,
 )
 from .._enums import Activation
-from .._registration import call
 from ._convolution import (
     activation_backward,
     apply_activation,
@@ -86,7 +85,7 @@ def _pointwise_backward_aten(grad_output, input, weight, bias, activation, preci
     )
 
 
-register_convolution(
+_call_pointwise = register_convolution(
     "pointwise_conv2d",
     _pointwise_fake,
     _pointwise_aten,
@@ -144,13 +143,8 @@ def pointwise_conv2d(
     if not served(input, weight, bias) or weight.numel() == 0:
         return apply_activation(F.conv2d(input, weight, bias), code)
     batched = input.dim() == 4
-    output = call(
-        torch.ops.kernelopt.pointwise_conv2d.default,
-        input if batched else input.unsqueeze(0),
-        weight,
-        bias,
-        code,
-        current_precision(),
+    output = _call_pointwise(
+        (input if batched else input.unsqueeze(0), weight, bias), (code, current_precision())
     )
     return output if batched else output.squeeze(0)
 
@@ -310,13 +304,12 @@ def _separable_backward_expanded(
     return *depthwise_gradients, *pointwise_gradients
 
 
-register_convolution(
+_call_separable = register_convolution(
     "separable_conv2d",
     _separable_fake,
     _separable_aten,
     _separable_backward_fake,
     _separable_backward_aten,
-    num_tensors=5,
     expand_backward=_separable_backward_expanded,
 )
 
@@ -389,20 +382,11 @@ def separable_conv2d(
     batched = input.dim() == 4
     if not batched:
         input = input.unsqueeze(0)
-    kernel_size = depthwise_weight.shape[2:]
-    input, paddings = resolve_padding(function, input, kernel_size, strides, padding, dilations)
-    output = call(
-        torch.ops.kernelopt.separable_conv2d.default,
-        input,
-        depthwise_weight,
-        depthwise_bias,
-        pointwise_weight,
-        pointwise_bias,
-        strides,
-        paddings,
-        dilations,
-        depthwise_code,
-        code,
-        current_precision(),
+    input, paddings = resolve_padding(
+        function, input, depthwise_weight, strides, padding, dilations
+    )
+    output = _call_separable(
+        (input, depthwise_weight, depthwise_bias, pointwise_weight, pointwise_bias),
+        (strides, paddings, dilations, depthwise_code, code, current_precision()),
     )
     return output if batched else output.squeeze(0)

@@ -38,6 +38,13 @@ __device__ __forceinline__ int address_modulo_16(const void* address) {
   return static_cast<int>(reinterpret_cast<uintptr_t>(address) & 15);
 }
 
+/// Where in an area of shared memory, aligned to kCopyAlignment bytes, a piece belongs: at its own
+/// address modulo kCopyAlignment, as the copy engine is fastest between equally aligned places.
+constexpr int kCopyAlignment = 128;
+__device__ __forceinline__ int place_in_area(const void* global) {
+  return static_cast<int>(reinterpret_cast<uintptr_t>(global) & (kCopyAlignment - 1));
+}
+
 /// The units that hold a piece, but for those that reach outside its tensor.
 __device__ __forceinline__ CopyBody units_around(const char* piece, int bytes,
                                                  const char* tensor_begin, const char* tensor_end) {
@@ -120,16 +127,23 @@ __device__ __forceinline__ void bulk_store_fence() {
 
 template <typename T>
 __device__ __forceinline__ void copy_elements(void* to, const void* from, int begin, int end) {
+#pragma unroll 1
   for (int offset = begin; offset < end; offset += sizeof(T)) {
     *reinterpret_cast<T*>(static_cast<char*>(to) + offset) =
         *reinterpret_cast<const T*>(static_cast<const char*>(from) + offset);
   }
 }
 
-/// Starts loading pieces of a tensor of elements T; call finish_load() before reading them. Reads
-/// nothing outside [tensor_begin, tensor_end); beside a piece, up to 15 bytes are written in shared
-/// memory.
-/// @param barrier  in shared memory, for this load alone
+/// Of a barrier that start_load() uses; called by thread 0, before it starts a load.
+/// @param loads  between two calls of finish_load()
+__device__ __forceinline__ void init_load_barrier(uint64_t* barrier, int loads) {
+#if KERNELOPT_HAS_BULK_COPY
+  barrier_init(barrier, 32 * loads);
+#endif
+}
+
+/// Starts loading pieces of a tensor of elements T; every thread calls it. Reads nothing outside
+/// [tensor_begin, tensor_end); beside a piece, up to 15 bytes are written in shared memory.
 template <typename T>
 __device__ __forceinline__ void start_load(const CopyPieces& pieces, const char* tensor_begin,
                                            const char* tensor_end, uint64_t* barrier) {
@@ -139,9 +153,6 @@ __device__ __forceinline__ void start_load(const CopyPieces& pieces, const char*
     return;
   }
   const int lane = threadIdx.x;
-  if (lane == 0) {
-    barrier_init(barrier, kLanes);
-  }
   __syncwarp();
   int expected = 0;
   for (int i = lane; i < pieces.count; i += kLanes) {
@@ -182,15 +193,24 @@ __device__ __forceinline__ void start_load(const CopyPieces& pieces, const char*
 #endif
 }
 
-/// Returns when what start_load() loads is there for every thread.
-__device__ __forceinline__ void finish_load(uint64_t* barrier) {
+/// Ends a stage of loads.
+__device__ __forceinline__ void commit_loads() {
+#if !KERNELOPT_HAS_BULK_COPY && KERNELOPT_HAS_MMA
+  copy_async_commit();
+#endif
+}
+
+/// Returns when a stage of loads is there for every thread.
+/// @tparam kLater  stages that were committed after it
+/// @param parity   0, 1, 0, ... from call to call with the same barrier
+template <int kLater>
+__device__ __forceinline__ void finish_loads(uint64_t* barrier, int parity) {
 #if KERNELOPT_HAS_BULK_COPY
   __syncthreads();  // for the barrier's initialization and the elements beside the bulk copies
-  barrier_wait(barrier, 0);
+  barrier_wait(barrier, parity);
 #else
 #if KERNELOPT_HAS_MMA
-  copy_async_commit();
-  copy_async_wait<0>();
+  copy_async_wait<kLater>();
 #endif
   __syncthreads();
 #endif

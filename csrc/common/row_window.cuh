@@ -69,27 +69,31 @@ struct RowWindow {
       raw[4 * unit + 2] = loaded.z;
       raw[4 * unit + 3] = loaded.w;
     }
-    const bool by_two = (offset & 8) != 0, by_one = (offset & 4) != 0;
+    if ((offset & 15) != 0) {
+      const bool by_two = (offset & 8) != 0, by_one = (offset & 4) != 0;
 #pragma unroll
-    for (int i = 0; i < kRaw - 2 && i <= kWide; ++i) {
-      raw[i] = by_two ? raw[i + 2] : raw[i];
-    }
-#pragma unroll
-    for (int i = 0; i < kRaw - 1 && i < kWide; ++i) {
-      raw[i] = by_one ? raw[i + 1] : raw[i];
-    }
-    if constexpr (kPerWord == 1) {
-#pragma unroll
-      for (int i = 0; i < kWords; ++i) {
-        values[i] = __uint_as_float(kMasked ? raw[i] & mask[i] : raw[i]);
+      for (int i = 0; i < kRaw - 2 && i <= kWide; ++i) {
+        raw[i] = by_two ? raw[i + 2] : raw[i];
       }
-    } else {
-      const int half = (offset & 2) * 8;
 #pragma unroll
-      for (int i = 0; i < kWords; ++i) {
-        const uint32_t next = i + 1 < kRaw ? raw[i + 1] : 0;
-        const uint32_t word = __funnelshift_r(raw[i], next, half);
-        const float2 pair = unpack_pair<T>(kMasked ? word & mask[i] : word);
+      for (int i = 0; i < kRaw - 1 && i < kWide; ++i) {
+        raw[i] = by_one ? raw[i + 1] : raw[i];
+      }
+      if constexpr (kPerWord == 2) {
+        const int half = (offset & 2) * 8;
+#pragma unroll
+        for (int i = 0; i < kWords; ++i) {
+          raw[i] = __funnelshift_r(raw[i], i + 1 < kRaw ? raw[i + 1] : 0, half);
+        }
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) {
+      const uint32_t word = kMasked ? raw[i] & mask[i] : raw[i];
+      if constexpr (kPerWord == 1) {
+        values[i] = __uint_as_float(word);
+      } else {
+        const float2 pair = unpack_pair<T>(word);
         values[2 * i] = pair.x;
         values[2 * i + 1] = pair.y;
       }
@@ -107,6 +111,18 @@ struct SlidingSums {
   float start;  // what a sum begins with
   float sums[kRows][kColumns];
 
+  __device__ __forceinline__ bool finite_taps() const {
+    float zero = 0.0f;
+#pragma unroll
+    for (int i = 0; i < kHeight; ++i) {
+#pragma unroll
+      for (int j = 0; j < kWidth; ++j) {
+        zero += taps[i][j] * 0.0f;
+      }
+    }
+    return zero == 0.0f;
+  }
+
   __device__ __forceinline__ void reset() {
 #pragma unroll
     for (int row = 0; row < kRows; ++row) {
@@ -118,12 +134,14 @@ struct SlidingSums {
   }
 
   /// Adds row kPhase of a step; the step's first row moves every sum on by a result row.
+  /// @param step   its number, from 0
+  /// @param count  of result rows wanted; what is added to others is left out
   template <int kPhase>
-  __device__ __forceinline__ void add(const float* values) {
+  __device__ __forceinline__ void add(const float* values, int step, int count) {
 #pragma unroll
     for (int row = kRows - 1; row >= 0; --row) {
       const int tap_row = row * kStride + kPhase;
-      if (tap_row < kHeight) {
+      if (tap_row < kHeight && (kRows < 4 || (step >= row && step - row < count))) {
 #pragma unroll
         for (int column = 0; column < kColumns; ++column) {
           float sum = kPhase > 0 ? sums[row][column] : row == 0 ? start : sums[row - 1][column];
@@ -155,30 +173,34 @@ struct SlidingSums {
   __device__ __forceinline__ const float (&ended() const)[kColumns] { return sums[kRows - 1]; }
 };
 
-/// Writes `count` neighbouring results, at most 16 bytes of them, to shared memory at any address.
+/// Writes `count` of kCount neighbouring results, 8 or 16 bytes, to shared memory at any address.
 template <typename T, int kCount>
 __device__ __forceinline__ void store_results(unsigned char* to, const float (&results)[kCount],
                                               int count) {
-  static_assert(kCount * sizeof(T) == 16);
+  constexpr int kWords = kCount * sizeof(T) / 4;
+  static_assert(kWords == 2 || kWords == 4);
   const int phase = address_modulo_16(to);
   if (count >= kCount && phase % 4 == 0) {
-    uint32_t words[4];
+    uint32_t words[kWords];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < kWords; ++i) {
       if constexpr (sizeof(T) == 4) {
         words[i] = __float_as_uint(results[i]);
       } else {
         words[i] = pack_pair<T>(results[2 * i], results[2 * i + 1]);
       }
     }
-    if (phase == 0) {
-      *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
-    } else if (phase == 8) {
-      reinterpret_cast<uint2*>(to)[0] = make_uint2(words[0], words[1]);
-      reinterpret_cast<uint2*>(to)[1] = make_uint2(words[2], words[3]);
+    if (kWords == 4 && phase == 0) {
+      *reinterpret_cast<uint4*>(to) =
+          make_uint4(words[0], words[1], words[kWords - 2], words[kWords - 1]);
+    } else if (phase % 8 == 0) {
+#pragma unroll
+      for (int i = 0; i < kWords; i += 2) {
+        *reinterpret_cast<uint2*>(to + 4 * i) = make_uint2(words[i], words[i + 1]);
+      }
     } else {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
+      for (int i = 0; i < kWords; ++i) {
         reinterpret_cast<uint32_t*>(to)[i] = words[i];
       }
     }

@@ -1,11 +1,13 @@
 // A depthwise correlation along rows: with x = position * stride - padding,
-//   output[r, position] = act(bias[c] + sum over j of weight[c, j] * input[r / multiplier, x + j * d])
+//   output[r, position] = act(bias[c] + sum over j of weight[c, j] * input[r / multiplier, x + j *
+//   d])
 // r a row of [batch, channels], c its channel. A block owns some whole rows or a tile of one (see
 // Conv1dSlidingPlan), whose inputs are one contiguous piece of memory, and so are its outputs; both
 // are staged in shared memory. A thread computes 16 bytes of outputs at a time, from windows of the
 // row in registers. Any length, padding, dilation and alignment; positions below 2^30.
 #pragma once
 
+#include "common/padded_sum.cuh"
 #include "common/row_window.cuh"
 #include "conv1d/conv1d_sliding_plan.h"
 
@@ -62,8 +64,8 @@ __device__ __forceinline__ void add_last_taps(float (&sums)[kVec], const TapRead
     if ((kernel_size - j) & kHalf) {
       float taps[kHalf];
       reader.read(taps, j);
-      add_taps<T, kStride, kHalf>(sums, taps, shared,
-                                  offset + j * static_cast<int>(sizeof(T)), first + j, length);
+      add_taps<T, kStride, kHalf>(sums, taps, shared, offset + j * static_cast<int>(sizeof(T)),
+                                  first + j, length);
       j += kHalf;
     }
     add_last_taps<T, kStride, kHalf>(sums, reader, j, kernel_size, shared, offset, first, length);
@@ -79,18 +81,20 @@ __global__ void __launch_bounds__(Conv1dSlidingPolicy::kThreads)
   constexpr int kVec = 16 / sizeof(T);
   constexpr int kElement = sizeof(T);
   constexpr int kChunk = 8;  // taps added at a time where their number is not known
-  extern __shared__ __align__(16) unsigned char shared[];
+  extern __shared__ __align__(128) unsigned char shared[];
   uint64_t* const barrier = reinterpret_cast<uint64_t*>(shared);
 
-  const int block_row = static_cast<int>(blockIdx.x) / plan.tiles;
+  const int block_row =
+      plan.tiles == 1 ? static_cast<int>(blockIdx.x) : static_cast<int>(blockIdx.x) / plan.tiles;
   const int begin = (static_cast<int>(blockIdx.x) - block_row * plan.tiles) * plan.columns;
   const int columns = min(plan.columns, row.out_length - begin);
-  const int64_t first_row = int64_t{block_row} * plan.rows;
-  const int rows = static_cast<int>(min(int64_t{plan.rows}, row.rows - first_row));
+  const int first_row = block_row * plan.rows;
+  const int rows = min(plan.rows, row.rows - first_row);
 
   // Inputs: whole rows, or of one row what the tile's windows touch.
-  const int64_t in_row = first_row / row.multiplier;
-  const int in_rows = static_cast<int>((first_row + rows - 1) / row.multiplier - in_row) + 1;
+  const auto in_row_of = [&](int r) { return row.multiplier == 1 ? r : r / row.multiplier; };
+  const int in_row = in_row_of(first_row);
+  const int in_rows = in_row_of(first_row + rows - 1) - in_row + 1;
   int in_begin = 0, in_end = row.in_length;
   if (plan.rows == 1) {
     const int first = begin * kStride - row.padding;
@@ -98,63 +102,81 @@ __global__ void __launch_bounds__(Conv1dSlidingPolicy::kThreads)
     in_begin = min(max(first, 0), row.in_length);
     in_end = min(max(end, in_begin), row.in_length);
   }
-  const auto row_offset = [](const Strides1d& strides, int64_t index, int64_t channels) {
-    const int64_t n = index / channels;
+  const auto row_offset = [](const Strides1d& strides, int index, int channels) {
+    const int n = index / channels;
     return n * strides.batch + (index - n * channels) * strides.channel;
   };
-  const int64_t in_channels = row.channels / row.multiplier;
   const T* input = static_cast<const T*>(problem.input);
-  const T* from = input + row_offset(problem.input_strides, in_row, in_channels) + in_begin;
-  const int64_t last_row = problem.batch * in_channels - 1;
-  const T* input_end =
-      input + row_offset(problem.input_strides, last_row, in_channels) + row.in_length;
+  const T* from = input + row_offset(problem.input_strides, in_row, row.in_channels) + in_begin;
   CopyPieces piece{};
   piece.global = reinterpret_cast<char*>(const_cast<T*>(from));
-  piece.shared = shared + kConv1dSlidingMargin + address_modulo_16(from);
-  piece.bytes =
-      (plan.rows == 1 ? in_end - in_begin : in_rows * row.in_length) * kElement;
+  piece.shared = shared + kConv1dSlidingMargin + place_in_area(from);
+  piece.bytes = (plan.rows == 1 ? in_end - in_begin : in_rows * row.in_length) * kElement;
   piece.count = piece.bytes > 0 ? 1 : 0;
+  if (threadIdx.x == 0) {
+    init_load_barrier(barrier, 1);
+  }
   start_load<T>(piece, reinterpret_cast<const char*>(input),
-                reinterpret_cast<const char*>(input_end), barrier);
+                reinterpret_cast<const char*>(input + row.in_extent), barrier);
+  commit_loads();
 
   T* to = static_cast<T*>(problem.output) +
           row_offset(problem.output_strides, first_row, row.channels) + begin;
   CopyPieces result{};
   result.global = reinterpret_cast<char*>(to);
-  result.shared = shared + plan.result_offset + address_modulo_16(to);
+  result.shared = shared + plan.result_offset + place_in_area(to);
   result.bytes = (plan.rows == 1 ? columns : rows * row.out_length) * kElement;
   result.count = 1;
 
-  const int my_row = static_cast<int>(threadIdx.x) / plan.lanes;
-  const int lane = static_cast<int>(threadIdx.x) - my_row * plan.lanes;
+  const int my_row = static_cast<int>(threadIdx.x) >> plan.lanes_log2;
+  const int lane = static_cast<int>(threadIdx.x) - (my_row << plan.lanes_log2);
   const bool active = my_row < rows;
   float taps[kTaps > 0 ? kTaps : 1];
   float start = 0.0f;
+  bool finite_taps = true;
   TapReader<T> reader{};
   if (active) {
-    const int64_t channel = (first_row + my_row) % row.channels;
-    reader.weight = static_cast<const T*>(problem.weight) + channel * row.kernel_size;
+    const int channel = (first_row + my_row) % row.channels;
+    reader.weight = static_cast<const T*>(problem.weight) + int64_t{channel} * row.kernel_size;
     reader.last = row.flipped ? row.kernel_size - 1 : -1;
     if constexpr (kTaps > 0) {
       reader.read(taps, 0);
     }
+    float zero = 0.0f;
+    for (int j = 0; j < row.kernel_size; ++j) {
+      zero += to_accumulate(reader.weight[j]) * 0.0f;
+    }
+    finite_taps = zero == 0.0f;
     start = problem.bias == nullptr ? 0.0f
                                     : to_accumulate(static_cast<const T*>(problem.bias)[channel]);
   }
-  finish_load(barrier);
+  finish_loads<0>(barrier, 0);
 
   if (active) {
-    const int in_offset = static_cast<int>((first_row + my_row) / row.multiplier - in_row) *
-                              row.in_length * kElement +
+    const int in_offset = (in_row_of(first_row + my_row) - in_row) * row.in_length * kElement +
                           static_cast<int>(piece.shared - shared);
     unsigned char* const out = result.shared + my_row * row.out_length * kElement;
-    for (int column = lane * kVec; column < columns; column += plan.lanes * kVec) {
+    for (int column = lane * kVec; column < columns; column += kVec << plan.lanes_log2) {
       const int first = (begin + column) * kStride - row.padding;
       const int offset = in_offset + (first - in_begin) * kElement;
       float sums[kVec];
 #pragma unroll
       for (int i = 0; i < kVec; ++i) {
         sums[i] = start;
+      }
+      const int end = first + (kVec - 1) * kStride + (row.kernel_size - 1) * row.dilation + 1;
+      if (!finite_taps && (first < 0 || end > row.in_length)) {
+        const int step = row.flipped ? -1 : 1;
+        PaddedTaps<T> padded{reader.weight + max(reader.last, 0), 0, step, 0, 1};
+        for (int i = 0; i < min(kVec, columns - column); ++i) {
+          padded.limit(first + i * kStride, row.in_length, row.kernel_size, row.dilation,
+                       padded.column_begin, padded.column_end);
+          const float sum = padded.sum(start, shared + offset + i * kStride * kElement, 0,
+                                       row.dilation * kElement);
+          reinterpret_cast<T*>(out)[column + i] =
+              from_accumulate<T>(apply_activation(problem.activation, sum));
+        }
+        continue;
       }
       if constexpr (kTaps > 0) {
         add_taps<T, kStride, kTaps>(sums, taps, shared, offset, first, row.in_length);

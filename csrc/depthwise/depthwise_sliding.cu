@@ -5,9 +5,8 @@ namespace kernelopt {
 bool launch_depthwise_sliding(const char* op, const DepthwiseParams& params,
                               const DepthwiseOperands& operands, Activation activation,
                               cudaStream_t stream) {
-  constexpr int kSlack = 64;  // what threads at the edges compute too much
   const bool served = params.filters == 1 && params.h.dilation == 1 && params.w.dilation == 1 &&
-                      fits_32bit(params, 0, kSlack);
+                      fits_32bit(params, params.batch * params.result_channels, kSlidingSlack);
   if (!served) {
     return false;
   }

@@ -13,14 +13,15 @@ template <typename T>
 bool launch_depthwise_sliding_as(const char* op, const DepthwiseParams& params,
                                  const DepthwiseOperands& operands, Activation activation,
                                  cudaStream_t stream) {
-  return dispatch_sliding_shape(
-      params.h.kernel_size, params.w.kernel_size, params.h.stride, params.w.stride,
+  return dispatch_shape(
+      SlidingShapes{}, params.h.kernel_size, params.w.kernel_size, params.h.stride, params.w.stride,
       [&](auto shape) {
         using Shape = decltype(shape);
         const int device = operands.source.get_device_index();
         const SlidingPlan plan =
             plan_sliding(params, sizeof(T), multiprocessor_count(device),
-                         DepthwiseSlidingPolicy::shared_bytes(max_shared_bytes_per_block(device)));
+                         sliding_shared_bytes(max_shared_bytes_per_block(device),
+                                              params.h.kernel_size * params.w.kernel_size));
         depthwise_sliding_kernel<T, Shape::kKernelHeight, Shape::kKernelWidth, Shape::kStride>
             <<<grid_size(op, plan.blocks, 1), plan.threads, plan.shared_bytes, stream>>>(
                 params, plan, const_data<T>(operands.source), const_data<T>(operands.weight),

@@ -1,12 +1,10 @@
-// Bulk copies between global and shared memory and the barriers they complete on, for sm_90 and
-// later. Includes no torch header.
+// Bulk copies between global and shared memory and the barriers they complete on: Hopper's copy
+// engine. Includes no torch header.
 #pragma once
 
-#include "common/cuda.cuh"
+#include "common/mma.cuh"
 
-// Kernels out of these blocks are empty in code for older architectures, where nothing launches
-// them: hosts ask compute_capability() first.
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#if !defined(__CUDA_ARCH__) || (__CUDA_ARCH__ >= 900 && __CUDA_ARCH__ < 1000)
 #define KERNELOPT_HAS_BULK_COPY 1
 #else
 #define KERNELOPT_HAS_BULK_COPY 0

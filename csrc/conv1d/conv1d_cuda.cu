@@ -26,7 +26,7 @@ void conv1d_forward_cuda(const char* op, const Conv1dProblem& problem, const Ten
   if (!phases.cover_output) {
     launch_conv1d_fill(op, problem, like);
   }
-  if (launch_conv1d_mma(op, problem, phases, like)) {
+  if (launch_conv1d_mma(op, problem, phases, like) || launch_conv1d_sliding(op, problem, like)) {
     return;
   }
   switch (choose_algorithm(problem, phases)) {

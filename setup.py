@@ -145,6 +145,7 @@ def extension() -> Extension:
             "cxx": [*common, *build_info, "-Wall", *host],
             "nvcc": [
                 *common,
+                *(["-DKERNELOPT_SM90A"] if "9.0a" in archs.split(",") else []),
                 "-Xcompiler=" + ",".join(["-Wall", *host]),
                 "--expt-relaxed-constexpr",
                 # BuildExtension switches the 16-bit conversions and operators off.

@@ -79,6 +79,14 @@ int max_shared_bytes_per_block(int device_index) {
 
 int compute_capability(int device_index) { return device_state(device_index).compute_capability; }
 
+bool has_wgmma(int device_index) {
+#ifdef KERNELOPT_SM90A
+  return compute_capability(device_index) == 90;
+#else
+  return false;
+#endif
+}
+
 cudaStream_t current_stream(const Tensor& tensor) {
   KERNELOPT_CHECK(aoti_torch_get_current_cuda_stream != nullptr, "device",
                   "expected a torch with CUDA, got a CPU-only one");

@@ -27,6 +27,9 @@ int max_shared_bytes_per_block(int device_index);
 /// 10 * major + minor: 90 on Hopper.
 int compute_capability(int device_index);
 
+/// Whether the device is a Hopper and the module has code for sm_90a.
+bool has_wgmma(int device_index);
+
 #define KERNELOPT_CUDA_CHECK(op, call)                                                            \
   do {                                                                                            \
     const cudaError_t kernelopt_error = (call);                                                   \

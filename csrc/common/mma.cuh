@@ -73,12 +73,23 @@ __device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const uint4& a, uint
 }
 
 /// Two fp32 values as packed bf16 high parts and low parts: value = high + low to 2^-17 of it. The
-/// high part is rounded from the value limited to bf16's range, so that no finite value becomes
-/// Inf; of Inf it is the largest bf16, and the low part Inf.
+/// high part of a value beyond bf16's range is Inf, and then the low part is not finite either.
 struct SplitPair {
   uint32_t high;
   uint32_t low;
 };
+__device__ __forceinline__ SplitPair split_bf16_unlimited(float first, float second) {
+  SplitPair pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair.high) : "f"(second), "f"(first));
+  const float first_low = first - __uint_as_float(pair.high << 16);
+  const float second_low = second - __uint_as_float(pair.high & 0xffff0000u);
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair.low) : "f"(second_low), "f"(first_low));
+  return pair;
+}
+
+/// Two fp32 values as packed bf16 high parts and low parts: value = high + low to 2^-17 of it. The
+/// high part is rounded from the value limited to bf16's range, so that no finite value becomes
+/// Inf; of Inf it is the largest bf16, and the low part Inf.
 __device__ __forceinline__ SplitPair split_bf16(float first, float second) {
   constexpr float kLargest = 3.3895313892515355e38f;
   SplitPair pair;

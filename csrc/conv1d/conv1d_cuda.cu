@@ -20,10 +20,13 @@ void conv1d_forward_cuda(const char* op, const Conv1dProblem& problem, const Ten
   }
   const torch::stable::accelerator::DeviceGuard guard(like.get_device_index());
   const Conv1dPhases phases = Conv1dPhases::of(problem);
+  if (launch_conv1d_wgmma(op, problem, phases, like)) {
+    return;
+  }
   if (!phases.cover_output) {
     launch_conv1d_fill(op, problem, like);
   }
-  if (launch_conv1d_mma(op, problem, phases, like)) {
+  if (launch_conv1d_mma(op, problem, phases, like) || launch_conv1d_sliding(op, problem, like)) {
     return;
   }
   switch (choose_algorithm(problem, phases)) {
@@ -133,6 +136,7 @@ Tensor weight_gradient(const char* op, const Tensor& grad_z, const Tensor& input
   problem.stride = arguments.stride;
   problem.padding = arguments.padding;
   problem.dilation = arguments.dilation;
+  problem.precision = arguments.precision;
   conv1d_weight_gradient_cuda(op, problem, gradient);
   return gradient;
 }

@@ -30,12 +30,17 @@ Conv1dGradients conv1d_backward_cuda(const char* op, const Tensor& grad_output, 
                                      const Conv1dArguments& arguments, const BoolList& output_mask);
 
 /// The ways conv1d_forward_cuda computes a problem that is not empty; it chooses. On tensor cores
-/// (sm_80 and later): fp16, bf16, and fp32 in default precision as three products of bf16 parts;
-/// false where some phase is not served, and then outputs of others may have been written. On CUDA
+/// (wgmma on sm_90, mma on sm_80 and later): fp16, bf16, and fp32 in default precision as three
+/// products of bf16 parts; false where the problem is not served. mma: where some phase is not, and
+/// then outputs of others may have been written; it leaves positions without taps alone. On CUDA
 /// cores fp32 is computed in IEEE precision; the direct kernel serves every problem, the GEMM those
 /// within 32-bit positions.
+bool launch_conv1d_wgmma(const char* op, const Conv1dProblem& problem, const Conv1dPhases& phases,
+                         const Tensor& like);
 bool launch_conv1d_mma(const char* op, const Conv1dProblem& problem, const Conv1dPhases& phases,
                        const Tensor& like);
+/// Depthwise, with few taps and windows short enough for shared memory; false for the rest.
+bool launch_conv1d_sliding(const char* op, const Conv1dProblem& problem, const Tensor& like);
 void launch_conv1d_implicit_gemm(const char* op, const Conv1dProblem& problem,
                                  const Conv1dPhases& phases, bool flat, const Tensor& like);
 void launch_conv1d_direct(const char* op, const Conv1dProblem& problem, const Conv1dPhases& phases,

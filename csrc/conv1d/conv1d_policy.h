@@ -38,6 +38,19 @@ struct Conv1dDirectPolicy {
   static constexpr int kItems = 4;
 };
 
+struct Conv1dSlidingPolicy {
+  static constexpr int kThreads = 128;
+  static constexpr int kVectorsPerThread = 8;  // 16 bytes of outputs each
+  static constexpr int kBlocksPerMultiprocessor = 4;
+  // Inputs and outputs of a block. Never above 48 KiB, which every launch may ask for.
+  static constexpr int kSharedBytes = 40 * 1024;
+  // Beyond these the halo of a tile outweighs the tile.
+  static constexpr int64_t kMaxKernelSize = 128;
+  static constexpr int64_t kMaxReachBytes = 8 * 1024;
+  // Rows that are not dense cost a block each.
+  static constexpr int64_t kMinSparseLength = 512;
+};
+
 struct Conv1dWeightGradientPolicy {
   using Tile = GemmTile<64, 64, 16>;
   static constexpr int kDirectThreads = 256;

@@ -3,6 +3,7 @@
 #include "common/share_sum.cuh"
 #include "conv1d/conv1d_cuda.h"
 #include "conv1d/conv1d_weight_gradient_kernel.cuh"
+#include "conv1d/conv1d_weight_gradient_mma.h"
 
 namespace kernelopt {
 namespace {
@@ -38,6 +39,9 @@ struct Launch {
 void conv1d_weight_gradient_cuda(const char* op, const Conv1dWeightGradientProblem& problem,
                                  const Tensor& gradient) {
   const torch::stable::accelerator::DeviceGuard guard(gradient.get_device_index());
+  if (launch_conv1d_weight_gradient_mma(op, problem, gradient)) {
+    return;
+  }
   const cudaStream_t stream = current_stream(gradient);
   const int64_t columns = problem.shifted_channels * problem.kernel_size;
   const bool small = fits_32_bits(problem);

@@ -28,6 +28,7 @@ struct Conv1dWeightGradientProblem {
   int64_t stride;
   int64_t padding;
   int64_t dilation;
+  Precision precision;
 
   /// Products of one gradient element.
   KERNELOPT_HOST_DEVICE int64_t steps() const { return batch * steady_length; }

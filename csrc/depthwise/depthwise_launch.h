@@ -13,10 +13,6 @@
 
 namespace kernelopt {
 
-/// The largest count the kernels' 32-bit index arithmetic takes; it leaves room for the additions
-/// made on top.
-constexpr int64_t kMaxIndex32 = int64_t{1} << 30;
-
 /// Whether every source and result coordinate that a kernel computes along an axis fits 32 bits.
 /// @param slack  results and taps beyond the axis's own that a kernel may compute
 inline bool axis_fits_32bit(const DepthwiseAxis& axis, int64_t slack) {
@@ -71,7 +67,14 @@ void launch_depthwise_correlation(const char* op, const DepthwiseParams& params,
                                   const DepthwiseOperands& operands, Activation activation,
                                   cudaStream_t stream);
 
-/// The sliding kernel, for contiguous tensors; false where it has no instance for the shape.
+/// Results and taps beyond an axis's own that threads of the sliding kernels may compute.
+constexpr int64_t kSlidingSlack = 64;
+
+/// The sliding kernels, for contiguous and for channels_last tensors; false where they have no
+/// instance for the shape.
+bool launch_depthwise_channels_last_sliding(const char* op, const DepthwiseParams& params,
+                                            const DepthwiseOperands& operands,
+                                            Activation activation, cudaStream_t stream);
 bool launch_depthwise_sliding(const char* op, const DepthwiseParams& params,
                               const DepthwiseOperands& operands, Activation activation,
                               cudaStream_t stream);
@@ -84,5 +87,12 @@ void launch_depthwise_weight_gradient(const char* op, DepthwiseWeightGradientPar
                                       const Tensor& grad_z, const Tensor& input,
                                       const Tensor& grad_weight, bool channels_last,
                                       cudaStream_t stream);
+
+/// The same for contiguous tensors, by a kernel that has instances for some shapes; false for
+/// others.
+bool launch_depthwise_weight_gradient_sliding(const char* op,
+                                              const DepthwiseWeightGradientParams& params,
+                                              const Tensor& grad_z, const Tensor& input,
+                                              const Tensor& grad_weight, cudaStream_t stream);
 
 }  // namespace kernelopt

@@ -5,6 +5,10 @@
 
 namespace kernelopt {
 
+/// The largest count the kernels' 32-bit index arithmetic takes; it leaves room for the additions
+/// made on top.
+constexpr int64_t kMaxIndex32 = int64_t{1} << 30;
+
 /// One spatial axis. Result r and tap k meet at source index
 ///   r * stride - padding + k * dilation            in a correlation,
 ///   (r + padding - k * dilation) / stride          in a strided input gradient, where it is whole;

@@ -10,12 +10,60 @@ namespace kernelopt {
 
 struct DepthwisePolicy {
   static constexpr int kThreads = 128;
-  // Result rows a thread of the sliding kernel owns. Each row more is a row of loads more in flight
-  // and a smaller share of rows that two threads both read; beyond 8 the registers run out.
-  static constexpr int kSlidingRows = 8;
   // Result rows (contiguous) or columns (channels_last) a thread of the direct kernels owns: one
   // weight load serves them all.
   static constexpr int kDirectItems = 4;
+};
+
+/// Measured on an H100; docs/tuning/depthwise.md has the figures.
+struct DepthwiseSlidingPolicy {
+  static constexpr int kThreads = 128;           // a block's, at most
+  static constexpr int kMaxThreadsPerRow = 128;  // wider rows are cut
+  // Below, memory is the limit, from here on arithmetic is. Then a thread owns 8 bytes of 16-bit
+  // results instead of 16, for its sums leave room for twice the threads.
+  static constexpr int kManyTaps = 25;
+  // Result rows a thread slides over, at most. It computes kernel_height - stride rows more than it
+  // owns, which costs the more the more arithmetic there is for a byte.
+  static constexpr int kRowsOf32Bit = 8;
+  static constexpr int kRowsOf16Bit = 12;
+  static constexpr int kRowsOfManyTaps = 20;
+  // Fewer where the device would have less than this many threads to each multiprocessor.
+  static constexpr int kThreadsPerMultiprocessor = 256;
+  static constexpr int kMinRows = 2;
+  // What a thread does before its first row, in rows; counted from instructions.
+  static constexpr double kRowsToBegin = 2;
+  // Planes of a block are fewer where there would be fewer blocks than this.
+  static constexpr int kBlocksPerMultiprocessor = 4;
+  // Shared memory of a block: with few taps six of them fit a multiprocessor of Hopper, with many
+  // their registers let four. Never above 48 KiB, which every launch may ask for.
+  static constexpr int kSharedBytes = 36 * 1024;
+  static constexpr int kSharedBytesOfManyTaps = 46 * 1024;
+  // Two blocks of multiprocessors that have 64 KiB, three of those that have 100 KiB.
+  static constexpr int kSmallSharedBytes = 31 * 1024;
+};
+
+/// Bytes of neighbouring results a thread of the sliding kernel owns.
+constexpr int sliding_vector_bytes(int element_bytes, int64_t taps) {
+  return element_bytes == 2 && taps >= DepthwiseSlidingPolicy::kManyTaps ? 8 : 16;
+}
+
+/// Shared memory that a block of the sliding kernels should not pass.
+/// @param largest_block  what the device allows a block
+constexpr int sliding_shared_bytes(int largest_block, int64_t taps) {
+  using Policy = DepthwiseSlidingPolicy;
+  return largest_block < 160 * 1024  ? Policy::kSmallSharedBytes
+         : taps >= Policy::kManyTaps ? Policy::kSharedBytesOfManyTaps
+                                     : Policy::kSharedBytes;
+}
+
+struct DepthwiseChannelsLastPolicy {
+  static constexpr int kThreads = 128;
+  static constexpr int kMaxVectors = 32;      // channel vectors of a block
+  static constexpr int kMaxColumnGroups = 8;  // of a block
+  static constexpr int kRowsPerThread = 8;
+  static constexpr int kTallRowsPerThread = 14;
+  static constexpr int kThreadsPerMultiprocessor = 256;
+  static constexpr int kMinRowsPerThread = 2;
 };
 
 struct DepthwiseWeightGradientPolicy {
@@ -26,6 +74,11 @@ struct DepthwiseWeightGradientPolicy {
   // little.
   static constexpr int64_t kMinElements = 2048;
   static constexpr int kBlocksPerMultiprocessor = 8;
+  // The sliding kernel: input and gradient of a stage, of which a block has two, and what a plan
+  // adds to it; blocks that share the sums.
+  static constexpr int64_t kStageBytes = 40 * 1024;
+  static constexpr int64_t kStageMargin = 1024;
+  static constexpr int kSlidingBlocksPerMultiprocessor = 8;
 };
 
 template <int kHeight, int kWidth, int kStrideBoth>
@@ -35,33 +88,48 @@ struct SlidingShape {
   static constexpr int kStride = kStrideBoth;
 };
 
-/// Calls `function(SlidingShape<...>{})` where the sliding kernel has an instance for the shape
-/// (dilation 1) and says whether it had. fp64 has none: its speed is no concern.
-template <typename T, typename Function>
-bool dispatch_sliding_shape(int64_t kernel_height, int64_t kernel_width, int64_t stride_h,
-                            int64_t stride_w, Function&& function) {
-  bool found = false;
+/// What a thread of the channels_last sliding kernel owns as well: kColumns columns of kVec
+/// channels.
+template <int kHeight, int kWidth, int kStrideBoth, int kColumnsOfThread, int kVecChannels>
+struct ChannelsLastShape : SlidingShape<kHeight, kWidth, kStrideBoth> {
+  static constexpr int kColumns = kColumnsOfThread;
+  static constexpr int kVec = kVecChannels;
+  static constexpr bool kTapsInRegisters = kHeight * kWidth * kVec <= 40;
+};
+
+template <typename... Shapes>
+struct ShapeList {};
+
+/// The instances of the sliding kernels, of dilation 1.
+using SlidingShapes = ShapeList<
+    SlidingShape<1, 1, 1>, SlidingShape<2, 2, 1>, SlidingShape<3, 3, 1>, SlidingShape<4, 4, 1>,
+    SlidingShape<5, 5, 1>, SlidingShape<6, 6, 1>, SlidingShape<7, 7, 1>, SlidingShape<1, 3, 1>,
+    SlidingShape<3, 1, 1>, SlidingShape<1, 5, 1>, SlidingShape<5, 1, 1>, SlidingShape<1, 7, 1>,
+    SlidingShape<7, 1, 1>, SlidingShape<3, 5, 1>, SlidingShape<5, 3, 1>, SlidingShape<3, 7, 1>,
+    SlidingShape<7, 3, 1>, SlidingShape<1, 1, 2>, SlidingShape<2, 2, 2>, SlidingShape<3, 3, 2>,
+    SlidingShape<5, 5, 2>, SlidingShape<7, 7, 2>>;
+using ChannelsLastShapes =
+    ShapeList<ChannelsLastShape<3, 3, 1, 4, 4>, ChannelsLastShape<3, 3, 2, 2, 4>,
+              ChannelsLastShape<5, 5, 1, 2, 4>, ChannelsLastShape<5, 5, 2, 2, 4>,
+              ChannelsLastShape<7, 7, 1, 2, 4>, ChannelsLastShape<7, 7, 2, 2, 4>,
+              ChannelsLastShape<3, 1, 1, 4, 4>, ChannelsLastShape<1, 3, 1, 4, 4>,
+              ChannelsLastShape<3, 7, 1, 2, 4>, ChannelsLastShape<7, 3, 1, 2, 4>>;
+
+/// Calls `function(Shape{})` with the one of the shapes that it is, and says whether there was one.
+template <typename... Shapes, typename Function>
+bool dispatch_shape(ShapeList<Shapes...>, int64_t kernel_height, int64_t kernel_width,
+                    int64_t stride_h, int64_t stride_w, Function&& function) {
   const auto offer = [&](auto shape) {
     using Shape = decltype(shape);
-    if (!found && Shape::kKernelHeight == kernel_height && Shape::kKernelWidth == kernel_width &&
-        Shape::kStride == stride_h && Shape::kStride == stride_w) {
+    const bool found = Shape::kKernelHeight == kernel_height &&
+                       Shape::kKernelWidth == kernel_width && Shape::kStride == stride_h &&
+                       Shape::kStride == stride_w;
+    if (found) {
       function(shape);
-      found = true;
     }
+    return found;
   };
-  if constexpr (!std::is_same_v<T, double>) {
-    offer(SlidingShape<3, 3, 1>{});
-    offer(SlidingShape<5, 5, 1>{});
-    offer(SlidingShape<7, 7, 1>{});
-    offer(SlidingShape<3, 7, 1>{});
-    offer(SlidingShape<7, 3, 1>{});
-    offer(SlidingShape<3, 1, 1>{});
-    offer(SlidingShape<1, 3, 1>{});
-    offer(SlidingShape<3, 3, 2>{});
-    offer(SlidingShape<5, 5, 2>{});
-    offer(SlidingShape<7, 7, 2>{});
-  }
-  return found;
+  return (offer(Shapes{}) || ...);
 }
 
 /// Taps a block of the weight gradient owns: the whole kernel for the common square ones, else a

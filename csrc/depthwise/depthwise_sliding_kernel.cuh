@@ -1,101 +1,148 @@
 // A depthwise correlation of contiguous tensors with a kernel size, a stride and dilation 1 known
 // at compile time:
-//   result[n, r, y, x] = act(bias[r] + sum over f, i, j of weight[f, i, j] *
-//                            source[n, f / multiplier, y * S - pad_h + i, x * S - pad_w + j])
-// A thread owns one column of kRows results and slides down its source rows: weights stay in
-// registers, each source row is loaded once. Neighbours in a warp own neighbouring columns, so
-// every load and store is coalesced whatever the padding. Any size and padding; sizes below 2^30.
+//   result[n, r, y, x] = act(bias[r] + sum over i, j of weight[r, i, j] *
+//                            source[n, r / multiplier, y * S - pad_h + i, x * S - pad_w + j])
+// A block owns whole planes or a strip of one (see SlidingPlan): its source is one contiguous piece
+// of memory, or one a row where rows are cut, and so is its result; both are staged in shared
+// memory. A thread owns kVec columns of some rows and slides down: the source row it loads is added
+// to every result row it is part of. Any size, padding and alignment; coordinates below 2^30.
 #pragma once
 
-#include "common/cuda.cuh"
-#include "depthwise/depthwise_params.h"
-#include "depthwise/depthwise_policy.h"
+#include "common/padded_sum.cuh"
+#include "common/row_window.cuh"
+#include "depthwise/depthwise_sliding_block.cuh"
 
 namespace kernelopt {
 
 template <typename T, int kHeight, int kWidth, int kStride>
-__global__ void __launch_bounds__(DepthwisePolicy::kThreads)
+__global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
     depthwise_sliding_kernel(const __grid_constant__ DepthwiseParams params,
+                             const __grid_constant__ SlidingPlan plan,
                              const T* __restrict__ source,  // [N, source_channels, h, w]
-                             const T* __restrict__ weight,  // [filters, kHeight, kWidth]
+                             const T* __restrict__ weight,  // [result_channels, kHeight, kWidth]
                              const T* __restrict__ bias,    // [result_channels] or null
                              T* __restrict__ result,        // [N, result_channels, h, w]
-                             Activation activation, int strips, int items) {
-  using A = AccumulateType<T>;
-  constexpr int kRows = DepthwisePolicy::kSlidingRows;
-  constexpr int kSourceRows = (kRows - 1) * kStride + kHeight;
+                             Activation activation) {
+  constexpr int kVec = sliding_vector_bytes(sizeof(T), kHeight * kWidth) / sizeof(T);
   constexpr int kTaps = kHeight * kWidth;
+  constexpr int kElement = sizeof(T);
+  using Sums = SlidingSums<kHeight, kWidth, kStride, kVec>;
+  extern __shared__ __align__(128) unsigned char shared[];
+  uint64_t* const barrier = reinterpret_cast<uint64_t*>(shared);
 
-  const int item = static_cast<int>(blockIdx.x) * DepthwisePolicy::kThreads + threadIdx.x;
-  if (item >= items) {
-    return;
-  }
-  const int result_width = static_cast<int>(params.w.result_size);
-  const int result_height = static_cast<int>(params.h.result_size);
-  const int source_width = static_cast<int>(params.w.source_size);
-  const int source_height = static_cast<int>(params.h.source_size);
-  const int rest = item / result_width;
-  const int x = item - rest * result_width;
-  const int plane = rest / strips;
-  const int y0 = (rest - plane * strips) * kRows;
-  const int n = plane / static_cast<int>(params.result_channels);
-  const int channel = plane - n * static_cast<int>(params.result_channels);
-
-  const int column0 = x * kStride - static_cast<int>(params.w.padding);
-  const int row0 = y0 * kStride - static_cast<int>(params.h.padding);
-  bool column_inside[kWidth];
-#pragma unroll
-  for (int j = 0; j < kWidth; ++j) {
-    column_inside[j] = column0 + j >= 0 && column0 + j < source_width;
-  }
-
-  A sums[kRows];
-  const A start = bias == nullptr ? A(0) : to_accumulate(bias[channel]);
-#pragma unroll
-  for (int row = 0; row < kRows; ++row) {
-    sums[row] = start;
-  }
-  const int filters = static_cast<int>(params.filters);
   const int multiplier = static_cast<int>(params.multiplier);
-  for (int f = channel * filters; f < (channel + 1) * filters; ++f) {
-    A taps[kTaps];
+  const int strip_index = divide(static_cast<int>(blockIdx.x), plan.tiles);
+  const int group = divide(strip_index, plan.strips);
+  const int planes_left =
+      static_cast<int>(params.batch * params.result_channels) - group * plan.planes;
+  const SlidingBlock block(params.h, params.w, plan, multiplier, group * plan.planes,
+                           min(plan.planes, planes_left), strip_index - group * plan.strips,
+                           static_cast<int>(blockIdx.x) - strip_index * plan.tiles);
+  const CopyPieces source_pieces = block.source_pieces(source, params.h, params.w, plan, shared);
+  const int64_t source_elements =
+      params.batch * params.source_channels * params.h.source_size * params.w.source_size;
+  if (threadIdx.x == 0) {
+    init_load_barrier(barrier, 1);
+  }
+  start_load<T>(source_pieces, reinterpret_cast<const char*>(source),
+                reinterpret_cast<const char*>(source + source_elements), barrier);
+  commit_loads();
+
+  const SlidingThread thread(plan, kVec);
+  int rows = min(plan.rows_per_thread, block.rows - thread.row);
+  const bool active = thread.plane < block.planes && rows > 0 && thread.column < block.columns;
+
+  Sums sums;
+  const T* taps = weight;
+  if (active) {
+    const int channel = static_cast<int>(static_cast<unsigned>(block.plane + thread.plane) %
+                                         static_cast<unsigned>(params.result_channels));
+    sums.start = bias == nullptr ? 0.0f : to_accumulate(bias[channel]);
+    taps += int64_t{channel} * kTaps;
+    if (params.flipped) {
 #pragma unroll
-    for (int tap = 0; tap < kTaps; ++tap) {
-      const int position = params.flipped ? kTaps - 1 - tap : tap;
-      taps[tap] = to_accumulate(weight[static_cast<int64_t>(f) * kTaps + position]);
-    }
-    const int64_t source_plane = int64_t{n} * params.source_channels + f / multiplier;
-    const T* pointer = source + (source_plane * source_height + row0) * source_width + column0;
-#pragma unroll
-    for (int i = 0; i < kSourceRows; ++i) {
-      const bool row_inside = row0 + i >= 0 && row0 + i < source_height;
-      A values[kWidth];
-#pragma unroll
-      for (int j = 0; j < kWidth; ++j) {
-        values[j] = row_inside && column_inside[j] ? to_accumulate(pointer[j]) : A(0);
+      for (int tap = 0; tap < kTaps; ++tap) {
+        sums.taps[tap / kWidth][tap % kWidth] = to_accumulate(taps[kTaps - 1 - tap]);
       }
-      pointer += source_width;
+    } else {
 #pragma unroll
-      for (int row = 0; row < kRows; ++row) {
-        const int tap_row = i - row * kStride;
-        if (tap_row >= 0 && tap_row < kHeight) {
-#pragma unroll
-          for (int j = 0; j < kWidth; ++j) {
-            sums[row] += taps[tap_row * kWidth + j] * values[j];
-          }
-        }
+      for (int tap = 0; tap < kTaps; ++tap) {
+        sums.taps[tap / kWidth][tap % kWidth] = to_accumulate(taps[tap]);
       }
     }
   }
 
-  T* output = result + (int64_t{plane} * result_height + y0) * result_width + x;
-#pragma unroll
-  for (int row = 0; row < kRows; ++row) {
-    if (y0 + row < result_height) {
-      *output = from_accumulate<T>(apply_activation(activation, sums[row]));
+  const CopyPieces result_pieces = block.result_pieces(result, params.h, params.w, plan, shared);
+  finish_loads<0>(barrier, 0);
+  if (active) {
+    constexpr int kReach = (kVec - 1) * kStride + kWidth;
+    const SlidingStart start(block, thread, params.h, params.w, plan, multiplier, kReach, kElement,
+                             source_pieces, shared);
+    RowWindow<T, kReach> window;
+    window.set_mask(start.x, static_cast<int>(params.w.source_size));
+    int y = start.y, offset = start.offset;
+    unsigned char* to = result_pieces.shared +
+                        (thread.plane * block.rows + thread.row) * plan.result_pitch +
+                        thread.column * kElement;
+    const int count = block.columns - thread.column;
+    const bool activates = activation != Activation::kNone;
+    const bool inside = start.x >= 0 && start.x + kReach <= static_cast<int>(params.w.source_size);
+    if (!inside && !sums.finite_taps()) {
+      const int step = params.flipped ? -1 : 1;
+      PaddedTaps<T> padded{taps + (params.flipped ? kTaps - 1 : 0), step * kWidth, step};
+      for (int i = 0; i < rows * min(count, kVec); ++i) {
+        const int row = i % rows, column = i / rows;
+        padded.limit(y + row * kStride, static_cast<int>(params.h.source_size), kHeight, 1,
+                     padded.row_begin, padded.row_end);
+        padded.limit(start.x + column * kStride, static_cast<int>(params.w.source_size), kWidth, 1,
+                     padded.column_begin, padded.column_end);
+        const float sum = padded.sum(
+            sums.start, shared + offset + (row * plan.source_pitch + column * kElement) * kStride,
+            plan.source_pitch, kElement);
+        reinterpret_cast<T*>(to + row * plan.result_pitch)[column] =
+            from_accumulate<T>(apply_activation(activation, sum));
+      }
+      rows = 0;
     }
-    output += result_width;
+    sums.reset();
+    for (int step = 0; step < rows + Sums::kRows - 1; ++step) {
+      const auto slide = [&](auto phase) {
+        constexpr int kPhase = decltype(phase)::value;
+        if (y >= block.source_row_begin && y < block.source_row_end) {
+          window.load(shared, offset);
+          sums.template add<kPhase>(window.values, step, rows);
+        } else {
+          asm volatile("");  // keeps the compiler from preparing these moves for every row
+          sums.template skip<kPhase>();
+        }
+        ++y;
+        offset += plan.source_pitch;
+      };
+      slide(std::integral_constant<int, 0>{});
+      if constexpr (kStride == 2) {
+        slide(std::integral_constant<int, 1>{});
+      }
+      if (step >= Sums::kRows - 1) {
+        float values[kVec];
+#pragma unroll
+        for (int i = 0; i < kVec; ++i) {
+          values[i] = sums.ended()[i];
+        }
+        if (activates) {
+          asm volatile("");  // keeps the test a branch of its own
+          with_activation(activation, [&](auto kind) {
+#pragma unroll
+            for (int i = 0; i < kVec; ++i) {
+              values[i] = decltype(kind)::forward(values[i]);
+            }
+          });
+        }
+        store_results<T>(to, values, count);
+        to += plan.result_pitch;
+      }
+    }
   }
+  store_pieces<T>(result_pieces);
 }
 
 }  // namespace kernelopt

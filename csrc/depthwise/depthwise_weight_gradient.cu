@@ -45,6 +45,10 @@ void launch_depthwise_weight_gradient(const char* op, DepthwiseWeightGradientPar
                                       const Tensor& grad_weight, bool channels_last,
                                       cudaStream_t stream) {
   using Policy = DepthwiseWeightGradientPolicy;
+  if (!channels_last &&
+      launch_depthwise_weight_gradient_sliding(op, params, grad_z, input, grad_weight, stream)) {
+    return;
+  }
   dispatch_floating_cuda(op, input.scalar_type(), [&](auto tag) {
     using T = typename decltype(tag)::type;
     dispatch_tap_tile<T>(params.h.kernel_size, params.w.kernel_size, [&](auto tile) {

@@ -21,13 +21,8 @@ std::vector<int64_t> elementwise_output_strides(IntList sizes,
 template <int kOperands>
 Iteration<kOperands> plan_iteration(const Tensor* const (&operands)[kOperands]);
 
-/// A sum over some dimensions of a tensor, as two index spaces over its strides: the kept
-/// dimensions (their linear index is that of the contiguous result) and the reduced ones, both
-/// innermost first.
-struct Reduction {
-  Iteration<1> kept;
-  Iteration<1> reduced;
-};
+/// The sum of `source` over the dimensions in which `sizes` is 1 and source is not, or which
+/// `sizes` lacks at its front.
 Reduction plan_reduction(const Tensor& source, IntList sizes);
 
 /// destination = source, element by element; the same shape and dtype, any strides.

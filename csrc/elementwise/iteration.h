@@ -50,4 +50,12 @@ struct Iteration {
   }
 };
 
+/// A sum over some dimensions of a tensor, as two index spaces over its strides: the kept
+/// dimensions (their linear index is that of the contiguous result) and the reduced ones, both
+/// innermost first.
+struct Reduction {
+  Iteration<1> kept;
+  Iteration<1> reduced;
+};
+
 }  // namespace kernelopt

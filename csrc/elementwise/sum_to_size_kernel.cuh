@@ -1,99 +1,137 @@
 // result[k] = scale * sum over r of source[k, r]: k runs over the kept dimensions, r over the
 // reduced. rows:    reduced elements are neighbours in memory; a block sums one kept element's
-// share. columns: kept elements are neighbours; a thread sums one kept element's share. The reduced
-// range is cut in gridDim.y shares; with more than one, `partial` receives [share][k] in the
-// accumulate type and a second launch of `columns` adds the shares in order: no atomics, so the
-// same bits every time.
+// share. columns: kept elements are neighbours; a thread sums kVec kept elements' part of a share,
+// and the threads of a block that have the same ones add theirs up. The reduced range is cut in
+// gridDim.y shares; with more than one, `partial` receives [share][k] in the accumulate type and a
+// second launch of `columns` adds the shares in order: no atomics, so the same bits every time.
 #pragma once
 
 #include "common/cuda.cuh"
 #include "elementwise/elementwise_policy.h"
 #include "elementwise/iteration.h"
 
+#include <type_traits>
+
 namespace kernelopt {
+
+/// kVec elements as they are loaded. Kept whole words until they are added: the compiler would take
+/// 16-bit elements apart early.
+template <typename Source, int kVec>
+struct alignas(sizeof(Source) * kVec) LoadedVec {
+  static constexpr int kBytes = sizeof(Source) * kVec;
+  using Word = std::conditional_t<kBytes % 4 == 0, uint32_t, uint16_t>;
+
+  Word words[kBytes / sizeof(Word)];
+
+  __device__ __forceinline__ Vec<Source, kVec> elements() const {
+    return reinterpret_cast<const Vec<Source, kVec>&>(words);
+  }
+};
 
 struct SumShare {
   int64_t begin;
   int64_t end;
 };
 
-__device__ __forceinline__ SumShare sum_share(int64_t reduced) {
-  const int64_t length = (reduced + gridDim.y - 1) / gridDim.y;
+__device__ __forceinline__ SumShare sum_share(int64_t items) {
+  const int64_t length = (items + gridDim.y - 1) / gridDim.y;
   const int64_t begin = blockIdx.y * length;
-  return {begin, begin + length < reduced ? begin + length : reduced};
+  return {begin, begin + length < items ? begin + length : items};
 }
 
-/// A reduced element and the way to the one `step` further: no division between elements where
-/// there are two dimensions at most, as in the sum over batch and length of a convolution's bias
-/// gradient.
-class ReducedCursor {
+/// A place in a reduced space seen as runs along its innermost dimension, each of `run_items`
+/// items, and the way to the one `step` items further: no division between items where there are
+/// two dimensions at most, as in the sum over batch and length of a convolution's bias gradient.
+class RunCursor {
  public:
-  __device__ ReducedCursor(const Iteration<1>& space, int64_t start, int64_t step)
-      : space_(space), linear_(start), step_(step), size_(space.dims > 1 ? space.sizes[0] : 0) {
-    inner_ = size_ > 0 ? start % size_ : start;
-    outer_ = size_ > 0 ? start / size_ : 0;
-    inner_step_ = size_ > 0 ? step % size_ : step;
-    outer_step_ = size_ > 0 ? step / size_ : 0;
-  }
+  __device__ RunCursor(const Iteration<1>& space, int64_t run_items, int64_t start, int64_t step)
+      : item(start % run_items),
+        space_(space),
+        run_items_(run_items),
+        run_(start / run_items),
+        item_step_(step % run_items),
+        run_step_(step / run_items) {}
 
-  __device__ __forceinline__ int64_t offset() const {
-    if (space_.dims > 2) {
-      int64_t offset[1];
-      space_.offsets(linear_, offset);
-      return offset[0];
+  /// Of the first element of the run.
+  __device__ __forceinline__ int64_t run_offset() const {
+    if (space_.dims <= 2) {
+      return space_.dims == 2 ? run_ * space_.strides[0][1] : 0;
     }
-    return inner_ * space_.strides[0][0] + outer_ * space_.strides[0][1];
+    int64_t offset = 0, rest = run_;
+    for (int dim = 1; dim < space_.dims; ++dim) {
+      const int64_t quotient = rest / space_.sizes[dim];
+      offset += (rest - quotient * space_.sizes[dim]) * space_.strides[0][dim];
+      rest = quotient;
+    }
+    return offset;
   }
 
   __device__ __forceinline__ void advance() {
-    linear_ += step_;
-    inner_ += inner_step_;
-    outer_ += outer_step_;
-    if (size_ > 0 && inner_ >= size_) {
-      inner_ -= size_;
-      ++outer_;
+    item += item_step_;
+    run_ += run_step_;
+    if (item >= run_items_) {
+      item -= run_items_;
+      ++run_;
     }
   }
 
+  int64_t item;  // of the run
+
  private:
   const Iteration<1>& space_;
-  int64_t linear_, step_, size_, inner_, outer_, inner_step_, outer_step_;
+  int64_t run_items_, run_, item_step_, run_step_;
 };
 
-/// The same for one dimension, as in a sum over rows or over columns of a matrix.
-class ReducedLine {
- public:
-  __device__ ReducedLine(const Iteration<1>& space, int64_t start, int64_t step)
-      : offset_(start * space.strides[0][0]), step_(step * space.strides[0][0]) {}
-  __device__ __forceinline__ int64_t offset() const { return offset_; }
-  __device__ __forceinline__ void advance() { offset_ += step_; }
-
- private:
-  int64_t offset_, step_;
-};
-
-/// The sum of source[r] over r = begin, begin + step, ... below end; `reduced` counts vectors.
-template <typename A, int kVec, typename Cursor, typename Source>
-__device__ __forceinline__ A sum_along(const Source* source, const Iteration<1>& reduced,
-                                       int64_t begin, int64_t end, int64_t step) {
-  constexpr int kUnroll = SumPolicy::kUnroll;
+/// Adds up vectors that lie on vector boundaries; the elements of a run's first and last one that
+/// are not the run's do not count.
+template <typename A, int kVec, typename Source>
+__device__ __forceinline__ A sum_runs(const Source* source, const Iteration<1>& reduced,
+                                      int64_t run_items, int64_t begin, int64_t end, int64_t step) {
+  constexpr int kUnroll = SumPolicy::unroll(kVec);
+  const int64_t length = reduced.dims > 0 ? reduced.sizes[0] : 1;
+  const int64_t stride = reduced.dims > 0 ? reduced.strides[0][0] : 0;
   A sums[kUnroll] = {};
-  Cursor cursor(reduced, begin, step);
+  RunCursor cursor(reduced, run_items, begin, step);
   for (int64_t r = begin; r < end; r += kUnroll * step) {
-    Vec<Source, kVec> loaded[kUnroll];
+    LoadedVec<Source, kVec> loaded[kUnroll];
+    const Source* edges[kUnroll];  // a vector that is not all of the run
+    int64_t firsts[kUnroll];
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
+      edges[u] = nullptr;
+      loaded[u] = {};
       if (r + u * step < end) {
-        loaded[u] = *reinterpret_cast<const Vec<Source, kVec>*>(source + cursor.offset());
+        const Source* run = source + cursor.run_offset();
+        if constexpr (kVec == 1) {
+          loaded[u] = *reinterpret_cast<const LoadedVec<Source, 1>*>(run + cursor.item * stride);
+        } else {
+          const int64_t lead =
+              static_cast<int64_t>(reinterpret_cast<uintptr_t>(run) / sizeof(Source) % kVec);
+          const int64_t first = cursor.item * kVec - lead;
+          if (first >= 0 && first + kVec <= length) {
+            loaded[u] = *reinterpret_cast<const LoadedVec<Source, kVec>*>(run + first);
+          } else {
+            edges[u] = run;
+            firsts[u] = first;
+          }
+        }
       }
       cursor.advance();
     }
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
-      if (r + u * step < end) {
+      const Vec<Source, kVec> elements = loaded[u].elements();
+#pragma unroll
+      for (int lane = 0; lane < kVec; ++lane) {
+        sums[u] += to_accumulate(elements.values[lane]);
+      }
+      if (kVec > 1 && edges[u] != nullptr) {
 #pragma unroll
         for (int lane = 0; lane < kVec; ++lane) {
-          sums[u] += to_accumulate(loaded[u].values[lane]);
+          const int64_t i = firsts[u] + lane;
+          if (i >= 0 && i < length) {
+            sums[u] += to_accumulate(edges[u][i]);
+          }
         }
       }
     }
@@ -105,43 +143,22 @@ __device__ __forceinline__ A sum_along(const Source* source, const Iteration<1>&
   return sums[0];
 }
 
-template <typename A, int kVec, typename Source>
-__device__ __forceinline__ A sum_strided(const Source* source, const Iteration<1>& reduced,
-                                         int64_t begin, int64_t end, int64_t step) {
-  return reduced.dims == 1 ? sum_along<A, kVec, ReducedLine>(source, reduced, begin, end, step)
-                           : sum_along<A, kVec, ReducedCursor>(source, reduced, begin, end, step);
-}
-
-/// Source is T for the first stage, the accumulate type for the second.
-template <typename Source, typename Result, typename A>
-__global__ void __launch_bounds__(SumPolicy::kThreads)
-    sum_columns_kernel(const Source* __restrict__ source, Result* __restrict__ result, A scale,
-                       const __grid_constant__ Iteration<1> kept,
-                       const __grid_constant__ Iteration<1> reduced) {
-  const int64_t k = static_cast<int64_t>(blockIdx.x) * SumPolicy::kThreads + threadIdx.x;
-  if (k >= kept.numel) {
-    return;
-  }
-  int64_t base[1];
-  kept.offsets(k, base);
-  const SumShare share = sum_share(reduced.numel);
-  const A sum = sum_strided<A, 1>(source + base[0], reduced, share.begin, share.end, 1);
-  result[blockIdx.y * kept.numel + k] = from_accumulate<Result>(scale * sum);
-}
-
+/// Source is T for the first stage, the accumulate type for the second. `run_items`: elements or
+/// vectors of a run of the reduced space; `items` of all of it.
 template <typename Source, typename Result, typename A, int kVec>
-__global__ void __launch_bounds__(SumPolicy::kThreads)
+__global__ void __launch_bounds__(SumPolicy::kThreads, SumPolicy::kResidentBlocks)
     sum_rows_kernel(const Source* __restrict__ source, Result* __restrict__ result, A scale,
                     const __grid_constant__ Iteration<1> kept,
-                    const __grid_constant__ Iteration<1> reduced) {
+                    const __grid_constant__ Iteration<1> reduced, int64_t run_items,
+                    int64_t items) {
   constexpr int kWarps = SumPolicy::kThreads / 32;
   __shared__ A warp_sums[kWarps];
   const int64_t k = blockIdx.x;
   int64_t base[1];
   kept.offsets(k, base);
-  const SumShare share = sum_share(reduced.numel);
-  A sum = sum_strided<A, kVec>(source + base[0], reduced, share.begin + threadIdx.x, share.end,
-                               SumPolicy::kThreads);
+  const SumShare share = sum_share(items);
+  A sum = sum_runs<A, kVec>(source + base[0], reduced, run_items, share.begin + threadIdx.x,
+                            share.end, SumPolicy::kThreads);
 #pragma unroll
   for (int lanes = 16; lanes > 0; lanes /= 2) {
     sum += __shfl_down_sync(0xffffffffu, sum, lanes);
@@ -157,6 +174,64 @@ __global__ void __launch_bounds__(SumPolicy::kThreads)
       sum += warp_sums[warp];
     }
     result[blockIdx.y * kept.numel + k] = from_accumulate<Result>(scale * sum);
+  }
+}
+
+/// A block's threads are `lanes` neighbours along the kept dimension times as many rows as there
+/// are threads for; some may be left over.
+template <typename Source, typename Result, typename A, int kVec>
+__global__ void __launch_bounds__(SumPolicy::kThreads, SumPolicy::kResidentBlocks)
+    sum_columns_kernel(const Source* __restrict__ source, Result* __restrict__ result, A scale,
+                       const __grid_constant__ Iteration<1> kept,
+                       const __grid_constant__ Iteration<1> reduced, int lanes) {
+  constexpr int kThreads = SumPolicy::kThreads;
+  constexpr int kUnroll = SumPolicy::unroll(kVec);
+  __shared__ A block_sums[kThreads * kVec];
+  const int lane = threadIdx.x % lanes, row = threadIdx.x / lanes, rows = kThreads / lanes;
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * lanes * kVec;
+  const int64_t k = first + lane * kVec;
+  A sums[kVec] = {};
+  if (row < rows && k < kept.numel) {
+    int64_t base[1];
+    kept.offsets(k, base);
+    const SumShare share = sum_share(reduced.numel);
+    const int64_t run_items = reduced.dims > 0 ? reduced.sizes[0] : 1;
+    const int64_t stride = reduced.dims > 0 ? reduced.strides[0][0] : 0;
+    RunCursor cursor(reduced, run_items, share.begin + row, rows);
+    for (int64_t r = share.begin + row; r < share.end; r += kUnroll * rows) {
+      LoadedVec<Source, kVec> loaded[kUnroll];
+#pragma unroll
+      for (int u = 0; u < kUnroll; ++u) {
+        loaded[u] = {};
+        if (r + u * rows < share.end) {
+          loaded[u] = *reinterpret_cast<const LoadedVec<Source, kVec>*>(
+              source + base[0] + cursor.run_offset() + cursor.item * stride);
+        }
+        cursor.advance();
+      }
+#pragma unroll
+      for (int u = 0; u < kUnroll; ++u) {
+        const Vec<Source, kVec> elements = loaded[u].elements();
+#pragma unroll
+        for (int i = 0; i < kVec; ++i) {
+          sums[i] += to_accumulate(elements.values[i]);
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kVec; ++i) {
+    block_sums[threadIdx.x * kVec + i] = sums[i];
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < lanes * kVec; i += kThreads) {
+    if (first + i < kept.numel) {
+      A sum = block_sums[i];
+      for (int other = 1; other < rows; ++other) {
+        sum += block_sums[other * lanes * kVec + i];
+      }
+      result[blockIdx.y * kept.numel + first + i] = from_accumulate<Result>(scale * sum);
+    }
   }
 }
 

@@ -39,7 +39,7 @@ Tensor PointwiseCpu::forward(const char* op, const Tensor& input, const Tensor& 
 }
 
 Gradients PointwiseCpu::gradients(const char* op, const Tensor& grad_z, const Tensor& input,
-                                  const Tensor& weight, const BoolList& output_mask) {
+                                  const Tensor& weight, Precision, const BoolList& output_mask) {
   auto [grad_input, grad_weight, grad_bias] = aten_convolution_backward(
       op, grad_z, input, weight, kOnes, kZeros, kOnes, false, kZeros, 1, output_mask);
   if (output_mask[0]) {
@@ -73,7 +73,8 @@ Gradients pointwise_conv2d_backward_cpu(const Tensor& grad_output, const Tensor&
   check_activation_and_precision(kOp, activation, precision);
   check_conv2d_backward(kOp, grad_output, input, sizes, output_mask, 3);
   return pointwise_backward<PointwiseCpu>(kOp, grad_output, input, weight, bias,
-                                          Activation(activation), output_mask);
+                                          Activation(activation), Precision(precision),
+                                          output_mask);
 }
 
 }  // namespace

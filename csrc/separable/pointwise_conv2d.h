@@ -26,7 +26,8 @@ struct PointwiseCpu {
   /// Gradients of the convolution without its activation: grad_input in the format of `input`, the
   /// others contiguous, 0-element where the mask does not ask.
   static Gradients gradients(const char* op, const Tensor& grad_z, const Tensor& input,
-                             const Tensor& weight, const BoolList& output_mask);
+                             const Tensor& weight, Precision precision,
+                             const BoolList& output_mask);
   static constexpr auto activation_backward = activation_backward_cpu;
 };
 
@@ -38,7 +39,8 @@ struct PointwiseCuda {
                            const std::optional<Tensor>& bias, Activation activation,
                            bool channels_last, const Tensor& output);
   static Gradients gradients(const char* op, const Tensor& grad_z, const Tensor& input,
-                             const Tensor& weight, const BoolList& output_mask);
+                             const Tensor& weight, Precision precision,
+                             const BoolList& output_mask);
   static constexpr auto activation_backward = activation_backward_cuda;
 };
 
@@ -46,13 +48,14 @@ struct PointwiseCuda {
 template <typename Pointwise>
 Gradients pointwise_backward(const char* op, const Tensor& grad_output, const Tensor& input,
                              const Tensor& weight, const std::optional<Tensor>& bias,
-                             Activation activation, const BoolList& output_mask) {
+                             Activation activation, Precision precision,
+                             const BoolList& output_mask) {
   Tensor grad_z = grad_output;
   if (activation != Activation::kNone) {
     const Tensor z = Pointwise::forward(op, input, weight, bias, Activation::kNone);
     grad_z = activation_gradient<Pointwise>(op, grad_output, z, activation);
   }
-  return Pointwise::gradients(op, grad_z, input, weight, output_mask);
+  return Pointwise::gradients(op, grad_z, input, weight, precision, output_mask);
 }
 
 }  // namespace kernelopt

@@ -2,17 +2,17 @@
 
 namespace kernelopt {
 
-std::vector<int64_t> check_separable(const char* op, const SeparableArguments& arguments,
-                                     int64_t precision) {
+std::vector<int64_t> check_separable(const char* op, const SeparableArguments& arguments) {
   const auto& [input, depthwise_weight, depthwise_bias, pointwise_weight, pointwise_bias, window,
-               depthwise_activation, activation] = arguments;
+               depthwise_activation, activation, precision] = arguments;
   std::vector<int64_t> sizes = check_depthwise(op, input, "depthwise_weight", depthwise_weight,
                                                "depthwise_bias", depthwise_bias, window);
   check_pointwise_weight(op, input, sizes[1], "pointwise_weight", pointwise_weight,
                          "pointwise_bias", pointwise_bias);
   check_enum(op, "depthwise_activation", static_cast<int64_t>(depthwise_activation),
              kNumActivations);
-  check_activation_and_precision(op, static_cast<int64_t>(activation), precision);
+  check_activation_and_precision(op, static_cast<int64_t>(activation),
+                                 static_cast<int64_t>(precision));
   sizes[1] = pointwise_weight.size(0);
   return sizes;
 }
@@ -33,8 +33,9 @@ Tensor separable_conv2d_cpu(const Tensor& input, const Tensor& depthwise_weight,
                                      pointwise_bias,
                                      {stride, padding, dilation},
                                      Activation(depthwise_activation),
-                                     Activation(activation)};
-  check_separable(kOp, arguments, precision);
+                                     Activation(activation),
+                                     Precision(precision)};
+  check_separable(kOp, arguments);
   const Tensor hidden = DepthwiseCpu::forward(kOp, input, depthwise_weight, depthwise_bias,
                                               arguments.window, Activation(depthwise_activation));
   const Tensor output =
@@ -58,8 +59,9 @@ SeparableGradients separable_conv2d_backward_cpu(const Tensor& grad_output, cons
                                      pointwise_bias,
                                      {stride, padding, dilation},
                                      Activation(depthwise_activation),
-                                     Activation(activation)};
-  const auto sizes = check_separable(kOp, arguments, precision);
+                                     Activation(activation),
+                                     Precision(precision)};
+  const auto sizes = check_separable(kOp, arguments);
   check_conv2d_backward(kOp, grad_output, input, sizes, output_mask, 5);
   return separable_backward<DepthwiseCpu, PointwiseCpu>(kOp, grad_output, arguments, output_mask);
 }

@@ -20,12 +20,12 @@ struct SeparableArguments {
   Window2d window;
   Activation depthwise_activation;
   Activation activation;
+  Precision precision;
 };
 
-/// Checks everything, the precision as well.
+/// Checks everything.
 /// @return the output's shape [N, C_out, OH, OW]
-std::vector<int64_t> check_separable(const char* op, const SeparableArguments& arguments,
-                                     int64_t precision);
+std::vector<int64_t> check_separable(const char* op, const SeparableArguments& arguments);
 
 /// Gradients of activation(pointwise(depthwise_activation(depthwise(input)))), out of the two
 /// convolutions; both values before an activation are computed again.
@@ -46,7 +46,8 @@ SeparableGradients separable_backward(const char* op, const Tensor& grad_output,
   }
   auto [grad_hidden, grad_pointwise_weight, grad_pointwise_bias] = pointwise_backward<Pointwise>(
       op, grad_output, hidden, arguments.pointwise_weight, arguments.pointwise_bias,
-      arguments.activation, BoolList{depthwise_needed, output_mask[3], output_mask[4]});
+      arguments.activation, arguments.precision,
+      BoolList{depthwise_needed, output_mask[3], output_mask[4]});
   if (!depthwise_needed) {
     const auto none = [&] {
       return empty_contiguous(op, std::vector<int64_t>{0}, input.scalar_type(), input);

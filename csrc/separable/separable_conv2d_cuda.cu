@@ -20,8 +20,9 @@ Tensor separable_conv2d_cuda(const Tensor& input, const Tensor& depthwise_weight
                                      pointwise_bias,
                                      {stride, padding, dilation},
                                      Activation(depthwise_activation),
-                                     Activation(activation)};
-  const std::vector<int64_t> sizes = check_separable(kOp, arguments, precision);
+                                     Activation(activation),
+                                     Precision(precision)};
+  const std::vector<int64_t> sizes = check_separable(kOp, arguments);
   if (!kernels_available(input)) {
     return call_aten_path<Tensor>(kOp, input, depthwise_weight, depthwise_bias, pointwise_weight,
                                   pointwise_bias, stride, padding, dilation, depthwise_activation,
@@ -54,8 +55,9 @@ SeparableGradients separable_conv2d_backward_cuda(const Tensor& grad_output, con
                                      pointwise_bias,
                                      {stride, padding, dilation},
                                      Activation(depthwise_activation),
-                                     Activation(activation)};
-  const std::vector<int64_t> sizes = check_separable(kOp, arguments, precision);
+                                     Activation(activation),
+                                     Precision(precision)};
+  const std::vector<int64_t> sizes = check_separable(kOp, arguments);
   check_conv2d_backward(kOp, grad_output, input, sizes, output_mask, 5);
   if (!kernels_available(input)) {
     return call_aten_path<SeparableGradients>(

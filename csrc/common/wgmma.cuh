@@ -1,0 +1,161 @@
+// wgmma, Hopper's asynchronous tensor-core product of a warpgroup (4 consecutive warps, the first a
+// multiple of 4). Includes no torch header.
+#pragma once
+
+#include "common/mma.cuh"
+
+// Hopper alone has these instructions, in code for sm_90a. Kernels out of them are empty in other
+// code, where nothing launches them: hosts ask has_wgmma() first.
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define KERNELOPT_HAS_WGMMA 1
+#else
+#define KERNELOPT_HAS_WGMMA 0
+#endif
+
+namespace kernelopt {
+
+#if KERNELOPT_HAS_WGMMA
+
+/// Moves registers between the warpgroups of a block: this one has kRegisters a thread from here
+/// on. All its warps call it.
+template <int kRegisters>
+__device__ __forceinline__ void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <int kRegisters>
+__device__ __forceinline__ void give_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
+/// A barrier among `threads` threads of a block; 0 is __syncthreads()'s.
+__device__ __forceinline__ void named_barrier(int barrier, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+
+/// The same; true where `condition` is for one of the threads.
+__device__ __forceinline__ bool named_barrier_any(int barrier, int threads, bool condition) {
+  int any;
+  asm volatile(
+      "{\n"
+      ".reg .pred p, q;\n"
+      "setp.ne.b32 p, %3, 0;\n"
+      "barrier.cta.red.or.pred q, %1, %2, p;\n"
+      "selp.b32 %0, 1, 0, q;\n"
+      "}\n"
+      : "=r"(any)
+      : "r"(barrier), "r"(threads), "r"(static_cast<int>(condition))
+      : "memory");
+  return any != 0;
+}
+
+/// Orders this thread's register writes before the products that follow.
+__device__ __forceinline__ void wgmma_fence() {
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+
+__device__ __forceinline__ void wgmma_commit() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+
+/// Waits until at most kPending of the latest groups are under way.
+template <int kPending>
+__device__ __forceinline__ void wgmma_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+}
+
+/// Keeps registers that products under way read or write where they are: to stand after the wait
+/// for those products.
+template <int kCount>
+__device__ __forceinline__ void wgmma_hold(uint32_t (&registers)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    asm volatile("" : "+r"(registers[i])::"memory");
+  }
+}
+template <int kCount>
+__device__ __forceinline__ void wgmma_hold(float (&registers)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    asm volatile("" : "+f"(registers[i])::"memory");
+  }
+}
+
+/// The descriptor of an operand [k16][n] in shared memory that lies as [k / 8][n][k % 8], 16-bit
+/// elements, without swizzle: 8 x 8 core matrices of 128 contiguous bytes, so that a shift by one n
+/// is a shift by 16 bytes.
+/// @param n  rows of the operand
+__device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t shared_address, int n) {
+  return static_cast<uint64_t>((shared_address & 0x3ffff) >> 4) | static_cast<uint64_t>(n) << 16 |
+         uint64_t{128 >> 4} << 32;
+}
+
+// The accumulators as operands of an asm statement.
+#define KERNELOPT_NAMES_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define KERNELOPT_NAMES_32                                                     \
+  KERNELOPT_NAMES_16                                                           \
+      ", "                                                                     \
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, " \
+      "%30, %31"
+#define KERNELOPT_NAMES_64                                                     \
+  KERNELOPT_NAMES_32                                                           \
+      ", "                                                                     \
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, " \
+      "%46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, " \
+      "%60, %61, %62, %63"
+#define KERNELOPT_OUTPUTS_8(i)                                                                \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
+      "+f"(d[i + 6]), "+f"(d[i + 7])
+#define KERNELOPT_OUTPUTS_16(i) KERNELOPT_OUTPUTS_8(i), KERNELOPT_OUTPUTS_8(i + 8)
+#define KERNELOPT_OUTPUTS_32(i) KERNELOPT_OUTPUTS_16(i), KERNELOPT_OUTPUTS_16(i + 16)
+#define KERNELOPT_OUTPUTS_64(i) KERNELOPT_OUTPUTS_32(i), KERNELOPT_OUTPUTS_32(i + 32)
+
+// d += a * b for kN columns, kRegisters = kN / 2 accumulators a thread; the operands that follow
+// the accumulators are named by number.
+#define KERNELOPT_WGMMA(kN, kRegisters, kType, a0, a1, a2, a3, b, predicate)      \
+  asm volatile(                                                                   \
+      "{\n"                                                                       \
+      ".reg .pred p;\n"                                                           \
+      "setp.ne.b32 p, " predicate                                                 \
+      ", 0;\n"                                                                    \
+      "wgmma.mma_async.sync.aligned.m64n" #kN "k16.f32." kType "." kType          \
+      " {" KERNELOPT_NAMES_##kRegisters "}, {" a0 ", " a1 ", " a2 ", " a3 "}, " b \
+                                        ", p, 1, 1, 0;\n"                         \
+                                        "}\n"                                     \
+      : KERNELOPT_OUTPUTS_##kRegisters(0)                                         \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(descriptor), "r"(accumulate))
+
+/// d[64 x 2 * kRegisters] = a[64 x 16] * b[16 x 2 * kRegisters], plus d where `accumulate` is not
+/// 0; asynchronous. Operands of type fp16 for T = __half, else bf16; fp32 accumulation. `a` and `d`
+/// lie as those of mma.m16n8k16, 16 rows a warp.
+template <typename T, int kRegisters>
+__device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], const uint32_t (&a)[4],
+                                             uint64_t descriptor, int accumulate) {
+  constexpr bool kHalf = std::is_same_v<T, __half>;
+  static_assert(kRegisters == 16 || kRegisters == 32 || kRegisters == 64, "32, 64 or 128 columns");
+  if constexpr (kRegisters == 16 && kHalf) {
+    KERNELOPT_WGMMA(32, 16, "f16", "%16", "%17", "%18", "%19", "%20", "%21");
+  } else if constexpr (kRegisters == 16) {
+    KERNELOPT_WGMMA(32, 16, "bf16", "%16", "%17", "%18", "%19", "%20", "%21");
+  } else if constexpr (kRegisters == 32 && kHalf) {
+    KERNELOPT_WGMMA(64, 32, "f16", "%32", "%33", "%34", "%35", "%36", "%37");
+  } else if constexpr (kRegisters == 32) {
+    KERNELOPT_WGMMA(64, 32, "bf16", "%32", "%33", "%34", "%35", "%36", "%37");
+  } else if constexpr (kRegisters == 64 && kHalf) {
+    KERNELOPT_WGMMA(128, 64, "f16", "%64", "%65", "%66", "%67", "%68", "%69");
+  } else if constexpr (kRegisters == 64) {
+    KERNELOPT_WGMMA(128, 64, "bf16", "%64", "%65", "%66", "%67", "%68", "%69");
+  }
+}
+
+#undef KERNELOPT_WGMMA
+#undef KERNELOPT_OUTPUTS_64
+#undef KERNELOPT_OUTPUTS_32
+#undef KERNELOPT_OUTPUTS_16
+#undef KERNELOPT_OUTPUTS_8
+#undef KERNELOPT_NAMES_64
+#undef KERNELOPT_NAMES_32
+#undef KERNELOPT_NAMES_16
+
+#endif
+
+}  // namespace kernelopt

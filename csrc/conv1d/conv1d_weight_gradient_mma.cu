@@ -1,0 +1,38 @@
+#include "conv1d/conv1d_weight_gradient_mma.h"
+
+#include "conv1d/conv1d_policy.h"
+#include "conv1d/conv1d_weight_gradient_mma_launch.cuh"
+
+namespace kernelopt {
+namespace {
+
+/// What the tensor cores are worth having for: 16-bit operands, or fp32 that need not be IEEE;
+/// channels that fill at least half of a fragment.
+bool tensor_cores_serve(const Conv1dWeightGradientProblem& problem, const Tensor& gradient) {
+  using Limits = WeightGradientLimits;
+  const ScalarType dtype = gradient.scalar_type();
+  const bool precise = dtype == ScalarType::Double ||
+                       (dtype == ScalarType::Float && problem.precision == Precision::kIeee);
+  return !precise && compute_capability(gradient.get_device_index()) >= 80 &&
+         fits_32_bits(problem) && problem.steady_channels >= Limits::kMinChannels &&
+         problem.shifted_channels >= Limits::kMinChannels &&
+         problem.steady_channels <= Limits::kMaxIndex && problem.groups <= Limits::kMaxIndex;
+}
+
+}  // namespace
+
+bool launch_conv1d_weight_gradient_mma(const char* op, const Conv1dWeightGradientProblem& problem,
+                                       const Tensor& gradient) {
+  if (!tensor_cores_serve(problem, gradient)) {
+    return false;
+  }
+  switch (gradient.scalar_type()) {
+    case ScalarType::Half:
+      return launch_conv1d_weight_gradient_mma_as<__half>(op, problem, gradient);
+    case ScalarType::BFloat16:
+      return launch_conv1d_weight_gradient_mma_as<__nv_bfloat16>(op, problem, gradient);
+    default: return launch_conv1d_weight_gradient_mma_as<float>(op, problem, gradient);
+  }
+}
+
+}  // namespace kernelopt

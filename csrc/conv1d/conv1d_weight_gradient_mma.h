@@ -1,0 +1,16 @@
+// The weight gradient on tensor cores, on the host side.
+#pragma once
+
+#include "common/tensor.h"
+#include "conv1d/weight_gradient_problem.h"
+
+namespace kernelopt {
+
+/// Computes a checked problem's weight gradient on tensor cores (sm_80 and later): fp16, bf16, and
+/// fp32 in default precision as three products of bf16 parts. False, and then nothing has been
+/// written, where they do not serve it.
+/// @param gradient  as for conv1d_weight_gradient_cuda
+bool launch_conv1d_weight_gradient_mma(const char* op, const Conv1dWeightGradientProblem& problem,
+                                       const Tensor& gradient);
+
+}  // namespace kernelopt

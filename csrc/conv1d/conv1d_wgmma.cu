@@ -1,0 +1,16 @@
+#include "conv1d/conv1d_cuda.h"
+#include "conv1d/conv1d_tensor_cores.h"
+#include "conv1d/conv1d_wgmma_launch.cuh"
+
+namespace kernelopt {
+
+bool launch_conv1d_wgmma(const char* op, const Conv1dProblem& problem, const Conv1dPhases& phases,
+                         const Tensor& like) {
+  return has_wgmma(like.get_device_index()) && problem.output_strides.length == 1 &&
+         tensor_cores_serve(problem, phases, like) &&
+         dispatch_tensor_core_type(like.scalar_type(), [&](auto operand) {
+           return launch_conv1d_wgmma_as<decltype(operand)>(op, problem, like);
+         });
+}
+
+}  // namespace kernelopt

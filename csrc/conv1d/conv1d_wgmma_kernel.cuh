@@ -1,0 +1,272 @@
+// 1-D convolution on Hopper's tensor cores (wgmma), as an implicit GEMM with the positions as rows:
+//   output[n, o, q * residues + r] = act(bias[o] + sum_{c, j} weight[slot(o, r), c, j] * x[n, c,
+//   i]), i = q * input_step + input_first + j * tap_step, zero outside the input.
+// A block owns up to 128 slots of a group and walks over tiles of the positions. One warp loads
+// (conv1d_wgmma_load.cuh), two warpgroups, 128 positions each, multiply: they read their fragments
+// from a window of the input at any tap's offset (fp32 split in two bf16 parts, three products),
+// the packed weights are in shared memory. Two warps for each store (conv1d_wgmma_store.cuh).
+// Limits: rows with unit stride, 32-bit positions.
+#pragma once
+
+#include "conv1d/conv1d_wgmma_load.cuh"
+#include "conv1d/conv1d_wgmma_store.cuh"
+
+namespace kernelopt {
+
+#if KERNELOPT_HAS_WGMMA
+
+/// A fragment of 64 x 16: this thread's positions are its rows, its channels those of `rows`, byte
+/// offsets in shared memory.
+template <typename T>
+struct WindowFragment {
+  static constexpr int kParts = MmaTraits<T>::kParts;
+  uint32_t parts[kParts][4];
+
+  /// @param eight  bytes from a position to the eighth after it
+  __device__ __forceinline__ void load(const unsigned char* shared, const int (&rows)[4],
+                                       int offset, int eight) {
+#pragma unroll
+    for (int pair = 0; pair < 2; ++pair) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const unsigned char* first = shared + rows[pair * 2] + offset + i * eight;
+        const unsigned char* second = shared + rows[pair * 2 + 1] + offset + i * eight;
+        const int word = pair * 2 + i;
+        if constexpr (kParts == 2) {
+          const SplitPair split = split_bf16_unlimited(*reinterpret_cast<const float*>(first),
+                                                       *reinterpret_cast<const float*>(second));
+          parts[0][word] = split.high;
+          parts[1][word] = split.low;
+        } else {
+          parts[0][word] = __byte_perm(*reinterpret_cast<const uint16_t*>(first),
+                                       *reinterpret_cast<const uint16_t*>(second), 0x5410);
+        }
+      }
+    }
+  }
+  __device__ __forceinline__ void hold() {
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+      wgmma_hold(parts[part]);
+    }
+  }
+  /// accumulators (+)= this * the weights of one chunk and tap.
+  template <int kRegisters>
+  __device__ __forceinline__ void multiply(float (&accumulators)[kRegisters], uint64_t weights,
+                                           int accumulate) const {
+    wgmma_fence();
+    wgmma_m64k16<T>(accumulators, parts[0], weights, accumulate);
+    if constexpr (kParts == 2) {
+      // From a part to the next: kSlots * 32 bytes, in the descriptor's units of 16.
+      wgmma_m64k16<T>(accumulators, parts[1], weights, 1);
+      wgmma_m64k16<T>(accumulators, parts[0], weights + 2 * (kRegisters * 2), 1);
+    }
+    wgmma_commit();
+  }
+};
+
+#endif
+
+/// `kUnit`: input_step and residues are 1, so that offsets between positions are constants.
+template <typename T, int kSlots, bool kUnit>
+__global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
+    conv1d_wgmma_kernel(const __grid_constant__ Conv1dWgmmaParams p) {
+#if KERNELOPT_HAS_WGMMA
+  using Shape = Conv1dWgmmaShape;
+  constexpr int kTapBytes = kSlots * 32 * MmaTraits<T>::kParts;
+  constexpr int kRegisters = kSlots / 2;
+  constexpr int kSize = static_cast<int>(sizeof(T)), kVector = 16 / kSize;
+  const int residues = kUnit ? 1 : p.correlation.residues;
+  const int pass_channels = kUnit ? Shape::kPassColumns : p.pass_channels;
+  const int block_channels = kSlots / Shape::kPassColumns * pass_channels;
+  const int group = blockIdx.y / p.n_blocks;
+  const int block_channel = blockIdx.y % p.n_blocks * block_channels;
+  const int out_channels = static_cast<int>(p.problem.out_channels);
+
+  // Resident weights, stages, slabs, biases, barriers.
+  extern __shared__ __align__(128) unsigned char shared[];
+  const int stage_bytes = p.window_bytes + p.step_weight_bytes;
+  unsigned char* stages = shared + p.resident_bytes;
+  float* slabs = reinterpret_cast<float*>(stages + p.stages * stage_bytes);
+  float* biases = slabs + Shape::kWarpgroups * p.slabs * (p.slab_bytes / 4);
+  const uint32_t resident_barrier = shared_address(biases + kSlots);
+  const uint32_t full = resident_barrier + 8, empty = full + p.stages * 8;
+  const uint32_t slab_full = empty + p.stages * 8;
+  const uint32_t slab_empty = slab_full + Shape::kWarpgroups * p.slabs * 8;
+  if (threadIdx.x == 0) {
+    mbarrier_init(resident_barrier, 1);
+    for (int stage = 0; stage < p.stages; ++stage) {
+      mbarrier_init(full + stage * 8, 1);
+      mbarrier_init(empty + stage * 8, Shape::kWarpgroups * 4);
+    }
+    for (int slab = 0; slab < Shape::kWarpgroups * p.slabs; ++slab) {
+      mbarrier_init(slab_full + slab * 8, 4);
+      mbarrier_init(slab_empty + slab * 8, Shape::kStoreThreads / 32);
+    }
+    mbarrier_fence_init();
+  }
+  if (threadIdx.x < kSlots) {
+    const int o = block_channel + static_cast<int>(threadIdx.x);
+    const T* bias = static_cast<const T*>(p.problem.bias);
+    biases[threadIdx.x] =
+        bias != nullptr && static_cast<int>(threadIdx.x) < block_channels && o < out_channels
+            ? to_accumulate(bias[static_cast<int64_t>(group) * out_channels + o])
+            : 0.0f;
+  }
+  __syncthreads();
+
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int warpgroup = warp / 4;
+  if (warpgroup == Shape::kWarpgroups) {
+    give_registers<Shape::kLoadRegisters>();
+    if (warp % 4 == 0) {
+      if (p.resident_bytes > 0 && lane == 0) {
+        mbarrier_arrive_expect(resident_barrier, p.resident_bytes);
+        bulk_load(shared_address(shared),
+                  reinterpret_cast<const unsigned char*>(p.packed_weight) +
+                      static_cast<int64_t>(blockIdx.y) * p.resident_bytes,
+                  p.resident_bytes, resident_barrier);
+      }
+      load_conv1d_stages<T, kSlots>(p, stages, stage_bytes, full, empty);
+    }
+    return;
+  }
+  if (warpgroup == Shape::kWarpgroups + 1) {
+    give_registers<Shape::kStoreRegisters>();
+    const int served = warp % 4 / 2, first = served * p.slabs;
+    store_conv1d_tiles<T, kSlots, kUnit>(p, served, threadIdx.x % Shape::kStoreThreads,
+                                         slabs + first * (p.slab_bytes / 4), biases,
+                                         slab_full + first * 8, slab_empty + first * 8);
+    return;
+  }
+
+  take_registers<Shape::kProductRegisters>();
+  const int in_channels = static_cast<int>(p.problem.in_channels);
+  const int taps = p.correlation.taps;
+  const int input_step = kUnit ? 1 : p.correlation.input_step;
+  const int row = warp % 4 * 16 + lane / 4, quad = lane % 4;  // of the thread's first fragment row
+  const int passes = block_passes<kSlots>(out_channels - block_channel, pass_channels);
+  const uint32_t channel_stride = static_cast<uint32_t>(p.problem.output_strides.channel);
+  if (p.resident_bytes > 0) {
+    mbarrier_wait(resident_barrier, 0);
+  }
+
+  float accumulators[Shape::kTilesM][kRegisters];
+  WindowFragment<T> fragments[Shape::kTilesM];
+  const int first_slab = warpgroup * p.slabs;
+  int stage = 0, slab = 0;
+  uint32_t parity = 0, slab_parity = 1;
+  for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
+    int accumulate = 0;
+    for (int channel = 0; channel < in_channels; channel += p.stage_channels) {
+      for (int tap = 0; tap < taps; tap += p.taps_per_step) {
+        const int step_taps = min(p.taps_per_step, taps - tap);
+        const int position =
+            cursor.run * input_step + p.correlation.input_first + tap * p.correlation.tap_step;
+        const int window = p.resident_bytes + stage * stage_bytes;
+        int rows[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const int k = i / 2 * 8 + quad * 2 + i % 2;
+          const int shift = window_shift<T>(
+              p, cursor.n, static_cast<int64_t>(group) * in_channels + channel + k, position);
+          rows[i] = window + k * p.window_pitch +
+                    (shift + (warpgroup * p.warpgroup_step + row) * input_step) * kSize;
+        }
+        mbarrier_wait(full + stage * 8, parity);
+        const int chunks = min(p.stage_channels, in_channels - channel + 15) / 16;
+        for (int chunk = 0; chunk < chunks; ++chunk) {
+          const uint32_t weights =
+              p.resident_bytes > 0
+                  ? shared_address(shared) + ((channel / 16 + chunk) * taps + tap) * kTapBytes
+                  : shared_address(shared) + window + p.window_bytes +
+                        chunk * p.taps_per_step * kTapBytes;
+          uint64_t descriptor = wgmma_descriptor(weights, kSlots);
+          int offset = 0;
+          for (int j = 0; j < step_taps; ++j) {
+            // A fragment is loaded while the product of the other one runs.
+#pragma unroll
+            for (int m = 0; m < Shape::kTilesM; ++m) {
+              fragments[m].load(shared, rows, offset + m * 64 * input_step * kSize,
+                                8 * input_step * kSize);
+              fragments[m].multiply(accumulators[m], descriptor, accumulate);
+              wgmma_wait<1>();
+              fragments[1 - m].hold();
+            }
+            accumulate = 1;
+            offset += p.correlation.tap_step * kSize;
+            descriptor += kTapBytes / 16;
+          }
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            rows[i] += 16 * p.window_pitch;
+          }
+        }
+        if (p.resident_bytes == 0) {
+          wgmma_wait<0>();  // the stage's weights have been read
+        }
+        __syncwarp();
+        if (lane == 0) {
+          mbarrier_arrive(empty + stage * 8);
+        }
+        if (++stage == p.stages) {
+          stage = 0;
+          parity ^= 1;
+        }
+      }
+    }
+    wgmma_wait<0>();
+#pragma unroll
+    for (int m = 0; m < Shape::kTilesM; ++m) {
+      fragments[m].hold();
+      wgmma_hold(accumulators[m]);
+    }
+
+    // The thread's columns of a pass go to their channels' rows of a slab, where the storing warps
+    // find them.
+    const int first = (cursor.run + warpgroup * p.warpgroup_step) * residues;
+    const T* output = static_cast<const T*>(p.problem.output) +
+                      cursor.n * p.problem.output_strides.batch +
+                      (static_cast<int64_t>(group) * out_channels + block_channel) *
+                          p.problem.output_strides.channel +
+                      first;
+    uint32_t place = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(output) / kSize);
+#pragma unroll
+    for (int pass = 0; pass < kSlots / Shape::kPassColumns; ++pass) {
+      if (pass < passes) {
+        mbarrier_wait(slab_empty + (first_slab + slab) * 8, slab_parity);
+        float* values = slabs + (first_slab + slab) * (p.slab_bytes / 4);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const int column = i / 2 * 8 + quad * 2 + i % 2;
+          const int channel = kUnit ? column : column / residues;
+          if (kUnit || channel < pass_channels) {
+            float* value = values + channel * p.slab_pitch +
+                           (place + channel * channel_stride) % kVector + row * residues +
+                           (column - channel * residues);
+#pragma unroll
+            for (int m = 0; m < Shape::kTilesM; ++m) {
+#pragma unroll
+              for (int half = 0; half < 2; ++half) {
+                value[(m * 64 + half * 8) * residues] =
+                    accumulators[m][(pass * 2 + i / 2) * 4 + half * 2 + i % 2];
+              }
+            }
+          }
+        }
+        __syncwarp();
+        if (lane == 0) {
+          mbarrier_arrive(slab_full + (first_slab + slab) * 8);
+        }
+        if (++slab == p.slabs) {
+          slab = 0;
+          slab_parity ^= 1;
+        }
+        place += pass_channels * channel_stride;
+      }
+    }
+  }
+#endif
+}
+
+}  // namespace kernelopt

@@ -1,0 +1,68 @@
+// A 1-D convolution, either way round, as the warpgroup kernel sees it, and how its launch is cut.
+// Passed to kernels by value. Includes no torch header.
+#pragma once
+
+#include "common/mma.cuh"
+#include "conv1d/conv1d_problem.h"
+
+namespace kernelopt {
+
+/// The problem as one correlation. Output positions are taken in runs of `residues`: the q-th run
+/// of `positions` holds q * residues ... q * residues + residues - 1, and tap j of `taps` reads
+/// input position q * input_step + input_first + j * tap_step for all of them.
+///   Not transposed: residues is 1, the taps are the weight's.
+///   Transposed: residues is the stride; tap k of the weight reaches the one residue r with
+///   r = k * dilation - padding modulo stride, from the input position
+///   q - floor((k * dilation - padding) / stride). So the residues of a run are output channels of
+///   one correlation at unit step, with weights that are zero where a residue has no such tap.
+struct Conv1dCorrelation {
+  int residues;
+  int positions;
+  int taps;
+  int input_step, input_first, tap_step;
+};
+
+/// What the kernel is told. A slot is a column of the product: 16 of them, a pass of the epilogue,
+/// hold all residues of pass_channels output channels.
+struct Conv1dWgmmaParams {
+  Conv1dProblem problem;
+  Conv1dCorrelation correlation;
+  const void* input_end;       // one past the last element that the input's strides reach
+  const uint4* packed_weight;  // [group][n block][chunk][tap][part][k / 8][slot][k % 8]
+  int n_blocks;                // blocks of slots, of one group
+  int pass_channels;           // 16 / residues
+  int channel_chunks;          // of 16 input channels
+  int taps_per_step;
+  int tiles;           // of one batch entry
+  int warpgroup_step;  // runs from one warpgroup's tile to the next, 128 or fewer where tiles
+                       // overlap
+  int stages, stage_channels;
+  int window_pitch, window_bytes;  // of one row of a stage, and of all
+  int step_weight_bytes;           // of a stage, 0 where the weights are resident
+  int resident_bytes;              // of all weights of a block, 0 where they are not
+  int slabs;                       // of a warpgroup
+  int slab_pitch, slab_bytes;      // of a row in words, of a slab in bytes
+};
+
+struct Conv1dWgmmaShape {
+  static constexpr int kWarpgroups = 2;  // that multiply; two more load and store
+  static constexpr int kThreads = (kWarpgroups + 2) * 128;
+  // Registers a thread: of 128 that a block of 512 threads has on average.
+  static constexpr int kProductRegisters = 200, kLoadRegisters = 40, kStoreRegisters = 72;
+  static constexpr int kTilesM = 2;                 // 64-row tiles of a warpgroup
+  static constexpr int kWarpgroupM = kTilesM * 64;  // positions of a warpgroup
+  static constexpr int kStageChannels = 32;         // rows of a stage at most, one a loading lane
+  static constexpr int kChunkChannels = 16;         // the k of one product
+  static constexpr int kPassColumns = 16;           // slots that pass through a slab at a time
+  static constexpr int kStoreThreads = 64;          // of a warpgroup
+  static constexpr int kBarrierBytes = 320;         // 33 at most: stages and slabs have two each
+};
+
+/// Words from a channel's row of a slab to the next: room for a part that begins anywhere in 16
+/// bytes. With 4 words modulo 16 the writes of a warp fall into different banks.
+template <typename T>
+constexpr int slab_row_pitch(int residues) {
+  return Conv1dWgmmaShape::kWarpgroupM * residues + (sizeof(T) == 4 ? 4 : 20);
+}
+
+}  // namespace kernelopt

@@ -1,0 +1,173 @@
+// How a convolution is cut for the warpgroup kernel: slots of a block, taps of a step, what stays
+// in shared memory. Includes no torch header.
+#pragma once
+
+#include "conv1d/conv1d_wgmma_params.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+namespace kernelopt {
+
+/// Shared memory, workspace and grid of one launch; `fits` is false where the kernel cannot take
+/// it.
+struct Conv1dWgmmaPlan {
+  bool fits = false;
+  int block_slots = 0;  // 32, 64 or 128
+  int shared_bytes = 0;
+  int64_t packed_bytes = 0;
+  unsigned grid_x = 0, grid_y = 0;
+  Conv1dWgmmaParams params{};
+};
+
+struct Conv1dWgmmaLimits {
+  static constexpr int64_t kMaxPackedBytes = int64_t{1} << 30;
+  static constexpr int kMaxStages = 8;
+  // Residues of a run share the 16 slots of a pass.
+  static constexpr int64_t kMaxResidues = Conv1dWgmmaShape::kPassColumns;
+  // Taps of the correlation for each of the weight's; those it has besides are zeros.
+  static constexpr int64_t kMaxTapWaste = 2;
+};
+
+/// Rounds up to a multiple.
+constexpr int64_t round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+/// The problem as one correlation; `taps` is 0 where it is none.
+inline Conv1dCorrelation conv1d_correlation(const Conv1dProblem& problem) {
+  constexpr int64_t kLimit = std::numeric_limits<int32_t>::max() / 4;
+  Conv1dCorrelation correlation{};
+  if (!problem.transposed) {
+    return {1,
+            static_cast<int>(problem.out_length),
+            static_cast<int>(problem.kernel_size),
+            static_cast<int>(problem.stride),
+            static_cast<int>(-problem.padding),
+            static_cast<int>(problem.dilation)};
+  }
+  if (problem.stride > Conv1dWgmmaLimits::kMaxResidues) {
+    return correlation;
+  }
+  const auto offset = [&](int64_t tap) {
+    const int64_t reach = tap * problem.dilation - problem.padding;
+    const int64_t floor = reach / problem.stride - (reach % problem.stride < 0 ? 1 : 0);
+    return -floor;
+  };
+  const int64_t first = offset(problem.kernel_size - 1), last = offset(0);
+  int64_t step = 0;
+  for (int64_t tap = 1; tap < problem.kernel_size; ++tap) {
+    step = std::gcd(step, offset(tap - 1) - offset(tap));
+  }
+  step = std::max<int64_t>(step, 1);
+  const int64_t taps = (last - first) / step + 1;
+  const int64_t positions = (problem.out_length - 1) / problem.stride + 1;
+  if (taps * problem.stride >
+          Conv1dWgmmaLimits::kMaxTapWaste * std::max(problem.kernel_size, problem.stride) ||
+      positions > kLimit) {
+    return correlation;
+  }
+  return {static_cast<int>(problem.stride), static_cast<int>(positions), static_cast<int>(taps), 1,
+          static_cast<int>(first),          static_cast<int>(step)};
+}
+
+/// Plans a problem within 32-bit positions (fits_32_bits) with rows that run along the length.
+template <typename T>
+Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_bytes,
+                                  int multiprocessors) {
+  using Shape = Conv1dWgmmaShape;
+  using Limits = Conv1dWgmmaLimits;
+  constexpr int kParts = MmaTraits<T>::kParts;
+  Conv1dWgmmaPlan plan;
+  Conv1dWgmmaParams& p = plan.params;
+  p.problem = problem;
+  p.correlation = conv1d_correlation(problem);
+  if (p.correlation.taps == 0) {
+    return plan;
+  }
+  const Conv1dCorrelation& correlation = p.correlation;
+  p.input_end = static_cast<const T*>(problem.input) +
+                (problem.batch - 1) * problem.input_strides.batch +
+                (problem.groups * problem.in_channels - 1) * problem.input_strides.channel +
+                problem.in_length;
+  p.pass_channels = Shape::kPassColumns / correlation.residues;
+  p.channel_chunks = static_cast<int>(round_up(problem.in_channels, Shape::kChunkChannels)) /
+                     Shape::kChunkChannels;
+  const int64_t slots =
+      round_up(problem.out_channels, p.pass_channels) / p.pass_channels * Shape::kPassColumns;
+  plan.block_slots = slots > 64 ? 128 : slots > 32 ? 64 : 32;
+  p.n_blocks = static_cast<int>(round_up(slots, plan.block_slots) / plan.block_slots);
+
+  // Output rows that begin anywhere in a 32-byte sector: tiles overlap by a sector, so that every
+  // row is stored from a sector's start to a sector's start.
+  constexpr int64_t kSector = 32 / sizeof(T);
+  const bool aligned = reinterpret_cast<uintptr_t>(problem.output) % 32 == 0 &&
+                       problem.output_strides.channel % kSector == 0 &&
+                       problem.output_strides.batch % kSector == 0;
+  p.warpgroup_step = Shape::kWarpgroupM - (aligned ? 0 : static_cast<int>(kSector));
+  const int64_t block_runs = int64_t{Shape::kWarpgroups} * p.warpgroup_step;
+  p.tiles = static_cast<int>(round_up(correlation.positions, block_runs) / block_runs);
+
+  // The last position read, padded tiles included, must fit 32 bits.
+  const int64_t reach = (p.tiles * block_runs + Shape::kWarpgroupM) * correlation.input_step +
+                        int64_t{correlation.taps} * correlation.tap_step +
+                        std::abs(int64_t{correlation.input_first});
+  if (reach > std::numeric_limits<int32_t>::max()) {
+    return plan;
+  }
+
+  p.slab_pitch = slab_row_pitch<T>(correlation.residues);
+  p.slab_bytes = static_cast<int>(round_up(p.pass_channels * p.slab_pitch * 4, 16));
+  const int64_t tap_bytes = int64_t{plan.block_slots} * 32 * kParts;
+  const int64_t resident = p.channel_chunks * correlation.taps * tap_bytes;
+  const int64_t grid_y = problem.groups * p.n_blocks;
+  plan.packed_bytes = grid_y * resident;
+  if (plan.packed_bytes > Limits::kMaxPackedBytes || grid_y > 65535) {
+    return plan;
+  }
+  const auto fit = [&](bool keep, int64_t taps, int slabs, int channels, int min_stages) {
+    const int64_t fixed = int64_t{Shape::kWarpgroups} * slabs * p.slab_bytes +
+                          plan.block_slots * 4 + Shape::kBarrierBytes;
+    const int64_t runs = int64_t{Shape::kWarpgroups - 1} * p.warpgroup_step + Shape::kWarpgroupM;
+    const int64_t length =
+        (runs - 1) * correlation.input_step + (taps - 1) * correlation.tap_step + 1;
+    // Rows begin at their own place in 16 bytes. A pitch of 4 words modulo 16 puts the four rows
+    // that a fragment reads at once in different banks.
+    const int64_t bytes = round_up(length * static_cast<int64_t>(sizeof(T)) + 16, 16);
+    const int64_t pitch = round_up(bytes - 16, 64) + 16;
+    const int64_t window = channels * pitch;
+    const int64_t weights = keep ? 0 : channels / Shape::kChunkChannels * taps * tap_bytes;
+    const int64_t left = max_shared_bytes - fixed - (keep ? resident : 0);
+    const int64_t stages = std::min<int64_t>(left / (window + weights), Limits::kMaxStages);
+    if (left < 0 || stages < min_stages) {
+      return false;
+    }
+    p.stage_channels = channels;
+    p.taps_per_step = static_cast<int>(taps);
+    p.window_pitch = static_cast<int>(pitch);
+    p.window_bytes = static_cast<int>(window);
+    p.step_weight_bytes = static_cast<int>(weights);
+    p.resident_bytes = keep ? static_cast<int>(resident) : 0;
+    p.stages = static_cast<int>(stages);
+    p.slabs = slabs;
+    plan.shared_bytes =
+        static_cast<int>((keep ? resident : 0) + stages * (window + weights) + fixed);
+    return true;
+  };
+  // As many taps a step as fit, for a wider window serves more products; then buffers enough for
+  // loads, products and stores to overlap.
+  for (const bool keep : {true, false}) {
+    for (int64_t taps = correlation.taps; taps >= 1; taps = taps == 1 ? 0 : (taps + 1) / 2) {
+      plan.fits = plan.fits || fit(keep, taps, 4, 32, 3) || fit(keep, taps, 4, 16, 3) ||
+                  fit(keep, taps, 2, 32, 2) || fit(keep, taps, 2, 16, 2);
+    }
+  }
+  const int64_t tiles = problem.batch * p.tiles;
+  plan.grid_x =
+      static_cast<unsigned>(std::clamp<int64_t>(multiprocessors / grid_y, 1, tiles));  // one wave
+  plan.grid_y = static_cast<unsigned>(grid_y);
+  return plan;
+}
+
+}  // namespace kernelopt

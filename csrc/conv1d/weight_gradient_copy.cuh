@@ -1,0 +1,99 @@
+// How the tensor-core weight gradient brings runs of a tensor's memory into shared memory:
+// asynchronous copies of 16 or 4 bytes, zeros at positions outside the tensor. A channel that is
+// not in the tensor belongs to no result; what stands for it does not matter. Includes no torch
+// header.
+#pragma once
+
+#include "common/mma.cuh"
+#include "conv1d/weight_gradient_mma_params.h"
+
+namespace kernelopt {
+
+/// The same as copy_async, of the first `bytes` bytes; the others become zeros.
+template <int kBytes>
+__device__ __forceinline__ void copy_async_part(uint32_t destination, const void* source,
+                                                int bytes) {
+  if constexpr (kBytes == 16) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(destination), "l"(source),
+                 "r"(bytes)
+                 : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;\n" ::"r"(destination), "l"(source),
+                 "n"(kBytes), "r"(bytes)
+                 : "memory");
+  }
+}
+
+/// Starts the copies of a tile: `rows` rows from `first` on, from `position` on, a multiple of a
+/// piece.
+/// @param place  called with a row and a piece: where it goes, a shared address
+template <typename T, int kBytes, int kThreads, typename Place>
+__device__ __forceinline__ void copy_pieces(const GradientCopy& copy, const T* first, int rows,
+                                            int position, Place&& place) {
+  constexpr int kElements = kBytes / static_cast<int>(sizeof(T));
+  const int count = rows * copy.pieces;
+  const bool inside = position >= 0 && position + copy.pieces * kElements <= copy.length;
+#pragma unroll 4
+  for (int index = threadIdx.x; index < count; index += kThreads) {
+    const int row = __umulhi(index, copy.divide_by_pieces);
+    const int piece = index - row * copy.pieces;
+    const int start = position + piece * kElements;
+    const T* source = first + row * copy.channel_stride + start;
+    if (inside) {
+      copy_async_part<kBytes>(place(row, piece), source, kBytes);
+    } else {
+      const int left = (copy.length - start) * static_cast<int>(sizeof(T));
+      const int bytes = start < 0 || left < 0 ? 0 : left < kBytes ? left : kBytes;
+      copy_async_part<kBytes>(place(row, piece), bytes > 0 ? source : first, bytes);
+    }
+  }
+}
+
+template <typename T, int kThreads, typename Place>
+__device__ __forceinline__ void copy_rows(const GradientCopy& copy, const T* first, int rows,
+                                          int position, Place&& place) {
+  if (copy.wide) {
+    copy_pieces<T, 16, kThreads>(copy, first, rows, position, place);
+  } else {
+    copy_pieces<T, 4, kThreads>(copy, first, rows, position, place);
+  }
+}
+
+/// Starts the copies of a tile whose runs are the channels of kGradientPositions positions, `step`
+/// apart from `position` on.
+/// @param first     the tile's first channel
+/// @param channels  from it on that are in the tensor's group
+template <typename T, int kBytes, int kThreads, typename Place>
+__device__ __forceinline__ void copy_position_pieces(const GradientCopy& copy, const T* first,
+                                                     int channels, int position, int step,
+                                                     Place&& place) {
+  constexpr int kElements = kBytes / static_cast<int>(sizeof(T));
+  const int count = kGradientPositions<T> * copy.pieces;
+#pragma unroll 4
+  for (int index = threadIdx.x; index < count; index += kThreads) {
+    const int row = __umulhi(index, copy.divide_by_pieces);
+    const int piece = index - row * copy.pieces;
+    const int at = position + row * step;
+    const int left = channels - piece * kElements;
+    if (left > 0) {
+      const bool inside = static_cast<unsigned>(at) < static_cast<unsigned>(copy.length);
+      const int bytes = (left < kElements ? left : kElements) * static_cast<int>(sizeof(T));
+      copy_async_part<kBytes>(place(row, piece),
+                              inside ? first + at * copy.length_stride + piece * kElements : first,
+                              inside ? bytes : 0);
+    }
+  }
+}
+
+template <typename T, int kThreads, typename Place>
+__device__ __forceinline__ void copy_positions(const GradientCopy& copy, const T* first,
+                                               int channels, int position, int step,
+                                               Place&& place) {
+  if (copy.wide) {
+    copy_position_pieces<T, 16, kThreads>(copy, first, channels, position, step, place);
+  } else {
+    copy_position_pieces<T, 4, kThreads>(copy, first, channels, position, step, place);
+  }
+}
+
+}  // namespace kernelopt

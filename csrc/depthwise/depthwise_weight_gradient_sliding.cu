@@ -1,0 +1,87 @@
+#include "common/dtype.cuh"
+#include "common/share_sum.cuh"
+#include "depthwise/depthwise_launch.h"
+#include "depthwise/depthwise_weight_gradient_sliding_kernel.cuh"
+
+namespace kernelopt {
+namespace {
+
+/// The forward correlation whose plan the weight gradient takes over.
+DepthwiseParams forward_of(const DepthwiseWeightGradientParams& params) {
+  DepthwiseParams forward{};
+  forward.batch = params.batch;
+  forward.source_channels = params.filters / params.multiplier;
+  forward.result_channels = params.filters;
+  forward.filters = 1;
+  forward.multiplier = params.multiplier;
+  forward.h = params.h;
+  forward.w = params.w;
+  return forward;
+}
+
+template <typename T>
+bool launch(const char* op, DepthwiseWeightGradientParams params, const Tensor& grad_z,
+            const Tensor& input, const Tensor& grad_weight, cudaStream_t stream) {
+  using Policy = DepthwiseWeightGradientPolicy;
+  const int device = input.get_device_index();
+  const int64_t multiprocessors = multiprocessor_count(device);
+  const int64_t largest_block = max_shared_bytes_per_block(device);
+  const int64_t stage_bytes =
+      std::min(Policy::kStageBytes, largest_block / 2 - Policy::kStageMargin);
+  const SlidingPlan plan =
+      plan_sliding(forward_of(params), sizeof(T), static_cast<int>(multiprocessors), stage_bytes,
+                   params.filters);
+  const int64_t taps = params.h.kernel_size * params.w.kernel_size;
+  const int64_t shared_bytes =
+      std::max<int64_t>(2 * plan.shared_bytes, plan.threads * taps * int64_t{sizeof(float)});
+  if (shared_bytes > largest_block) {
+    return false;
+  }
+  return dispatch_shape(
+      SlidingShapes{}, params.h.kernel_size, params.w.kernel_size, params.h.stride, params.w.stride,
+      [&](auto shape) {
+        using Shape = decltype(shape);
+        const int64_t groups = divide_up(params.filters, plan.planes);
+        const int64_t items = params.batch * plan.strips * plan.tiles;
+        const int64_t wanted =
+            divide_up(multiprocessors * Policy::kSlidingBlocksPerMultiprocessor, groups);
+        params.share_length = divide_up(items, std::min(items, wanted));
+        params.shares = divide_up(items, params.share_length);
+        const Tensor partial = empty_shares<T>(op, params.shares, grad_weight.numel(), input);
+        const auto kernel =
+            depthwise_weight_gradient_sliding_kernel<T, Shape::kKernelHeight, Shape::kKernelWidth,
+                                                     Shape::kStride>;
+        KERNELOPT_CUDA_CHECK(
+            op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                     static_cast<int>(shared_bytes)));
+        kernel<<<grid_size(op, groups * params.shares, 1), plan.threads, shared_bytes, stream>>>(
+            params, plan, const_data<T>(grad_z), const_data<T>(input),
+            mutable_data<float>(partial));
+        KERNELOPT_CHECK_LAUNCH(op);
+        launch_share_sum<T>(op, partial, grad_weight, stream);
+      });
+}
+
+}  // namespace
+
+bool launch_depthwise_weight_gradient_sliding(const char* op,
+                                              const DepthwiseWeightGradientParams& params,
+                                              const Tensor& grad_z, const Tensor& input,
+                                              const Tensor& grad_weight, cudaStream_t stream) {
+  const int64_t strips = params.h.result_size * divide_up(params.w.result_size, 64);
+  const bool served = params.h.dilation == 1 && params.w.dilation == 1 && params.batch > 0 &&
+                      params.batch * strips <= kMaxIndex32 &&
+                      fits_32bit(forward_of(params), params.batch * params.filters, kSlidingSlack);
+  if (!served) {
+    return false;
+  }
+  switch (input.scalar_type()) {
+    case ScalarType::Float: return launch<float>(op, params, grad_z, input, grad_weight, stream);
+    case ScalarType::Half: return launch<__half>(op, params, grad_z, input, grad_weight, stream);
+    case ScalarType::BFloat16:
+      return launch<__nv_bfloat16>(op, params, grad_z, input, grad_weight, stream);
+    default: return false;
+  }
+}
+
+}  // namespace kernelopt

@@ -1,0 +1,235 @@
+// The weight gradient of contiguous tensors with a kernel size, a stride and dilation 1 known at
+// compile time:
+//   partial[share, f, i, j] = sum over the share's n, y, x of
+//       grad_z[n, f, y, x] * input[n, f / multiplier, y * S - pad_h + i, x * S - pad_w + j]
+// A block owns a share and the filters of one SlidingPlan block, and walks over images, strips and
+// tiles: input and gradient of the next are on their way to shared memory meanwhile. A thread owns
+// kVec columns of some rows and slides down as in the forward kernel; it keeps the rows of the
+// gradient that an input row meets, and the sums of all taps. share_sum_kernel adds the shares.
+#pragma once
+
+#include "common/row_window.cuh"
+#include "depthwise/depthwise_sliding_block.cuh"
+
+namespace kernelopt {
+
+/// The taps' sums of a thread, and the gradient rows that the current input row meets, latest
+/// first.
+template <int kHeight, int kWidth, int kStride, int kColumns>
+struct SlidingTapSums {
+  static constexpr int kRows = (kHeight - 1) / kStride + 1;
+
+  float sums[kHeight][kWidth];
+  float grads[kRows][kColumns];
+
+  __device__ __forceinline__ void push(const float* grad) {
+#pragma unroll
+    for (int row = kRows - 1; row >= 0; --row) {
+#pragma unroll
+      for (int column = 0; column < kColumns; ++column) {
+        grads[row][column] = row == 0 ? grad[column] : grads[row - 1][column];
+      }
+    }
+  }
+
+  /// Adds input row kPhase of a step.
+  /// @param count    of the thread's gradient rows
+  /// @param columns  of them, beyond which nothing is multiplied: Inf times 0 would be NaN
+  template <int kPhase>
+  __device__ __forceinline__ void add(const float* values, int step, int count, int columns) {
+#pragma unroll
+    for (int row = 0; row < kRows; ++row) {
+      const int tap_row = row * kStride + kPhase;
+      if (tap_row < kHeight && step >= row && step - row < count) {
+        if (columns >= kColumns) {
+#pragma unroll
+          for (int column = 0; column < kColumns; ++column) {
+            add_column(row, tap_row, column, values);
+          }
+        } else {
+#pragma unroll
+          for (int column = 0; column < kColumns; ++column) {
+            if (column < columns) {
+              add_column(row, tap_row, column, values);
+            }
+          }
+        }
+      }
+    }
+  }
+
+ private:
+  __device__ __forceinline__ void add_column(int row, int tap_row, int column,
+                                             const float* values) {
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) {
+      sums[tap_row][j] += grads[row][column] * values[column * kStride + j];
+    }
+  }
+};
+
+/// The place of a block's walk over images, strips and tiles.
+struct WeightGradientCursor {
+  int n;
+  int strip;
+  int tile;
+
+  __device__ __forceinline__ WeightGradientCursor(const SlidingPlan& plan, int item) {
+    const int line = divide(item, plan.tiles);
+    tile = item - line * plan.tiles;
+    n = divide(line, plan.strips);
+    strip = line - n * plan.strips;
+  }
+  __device__ __forceinline__ void advance(const SlidingPlan& plan) {
+    if (++tile == plan.tiles) {
+      tile = 0;
+      if (++strip == plan.strips) {
+        strip = 0;
+        ++n;
+      }
+    }
+  }
+};
+
+template <typename T, int kHeight, int kWidth, int kStride>
+__global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
+    depthwise_weight_gradient_sliding_kernel(
+        const __grid_constant__ DepthwiseWeightGradientParams params,
+        const __grid_constant__ SlidingPlan plan,  // shared_bytes: of a stage
+        const T* __restrict__ grad_z,              // [N, filters, h, w]
+        const T* __restrict__ input,               // [N, filters / multiplier, h, w]
+        float* __restrict__ partial) {             // [shares, filters, kHeight, kWidth]
+  constexpr int kVec = sliding_vector_bytes(sizeof(T), kHeight * kWidth) / sizeof(T);
+  constexpr int kTaps = kHeight * kWidth;
+  constexpr int kReach = (kVec - 1) * kStride + kWidth;
+  constexpr int kElement = sizeof(T);
+  using Sums = SlidingTapSums<kHeight, kWidth, kStride, kVec>;
+  extern __shared__ __align__(128) unsigned char shared[];
+
+  const int multiplier = static_cast<int>(params.multiplier);
+  const int filters = static_cast<int>(params.filters);
+  const int groups = (filters + plan.planes - 1) / plan.planes;
+  const int share = static_cast<int>(blockIdx.x) / groups;
+  const int filter = (static_cast<int>(blockIdx.x) - share * groups) * plan.planes;
+  const int planes = min(plan.planes, filters - filter);
+  const int items = static_cast<int>(params.batch) * plan.strips * plan.tiles;
+  const int begin = share * static_cast<int>(params.share_length);
+  const int count = min(static_cast<int>(params.share_length), items - begin);
+
+  const int64_t input_elements =
+      params.batch * (filters / multiplier) * params.h.source_size * params.w.source_size;
+  const int64_t grad_elements =
+      params.batch * filters * params.h.result_size * params.w.result_size;
+  const auto stage_of = [&](int index) { return shared + (index & 1) * plan.shared_bytes; };
+  const auto barrier_of = [&](int index) { return reinterpret_cast<uint64_t*>(stage_of(index)); };
+  const auto block_at = [&](const WeightGradientCursor& at) {
+    return SlidingBlock(params.h, params.w, plan, multiplier, at.n * filters + filter, planes,
+                        at.strip, at.tile);
+  };
+  const auto load = [&](const SlidingBlock& block, int index) {
+    start_load<T>(block.source_pieces(input, params.h, params.w, plan, stage_of(index)),
+                  reinterpret_cast<const char*>(input),
+                  reinterpret_cast<const char*>(input + input_elements), barrier_of(index));
+    start_load<T>(block.result_pieces(grad_z, params.h, params.w, plan, stage_of(index)),
+                  reinterpret_cast<const char*>(grad_z),
+                  reinterpret_cast<const char*>(grad_z + grad_elements), barrier_of(index));
+  };
+
+  WeightGradientCursor ahead(plan, begin), at(plan, begin);
+  if (threadIdx.x == 0) {
+    init_load_barrier(barrier_of(0), 2);
+    init_load_barrier(barrier_of(1), 2);
+  }
+  load(block_at(ahead), 0);
+  commit_loads();
+
+  const SlidingThread thread(plan, kVec);
+  Sums sums;
+#pragma unroll
+  for (int tap = 0; tap < kTaps; ++tap) {
+    sums.sums[tap / kWidth][tap % kWidth] = 0.0f;
+  }
+  for (int index = 0; index < count; ++index) {
+    if (index + 1 < count) {
+      ahead.advance(plan);
+      load(block_at(ahead), index + 1);
+    }
+    commit_loads();
+    finish_loads<1>(barrier_of(index), index >> 1 & 1);
+    const SlidingBlock block = block_at(at);
+    at.advance(plan);
+    const unsigned char* stage = stage_of(index);
+    const int rows = min(plan.rows_per_thread, block.rows - thread.row);
+    const int columns = block.columns - thread.column;
+    if (thread.plane < planes && rows > 0 && columns > 0) {
+      const CopyPieces input_pieces =
+          block.source_pieces(input, params.h, params.w, plan, const_cast<unsigned char*>(stage));
+      const CopyPieces grad_pieces =
+          block.result_pieces(grad_z, params.h, params.w, plan, const_cast<unsigned char*>(stage));
+      const SlidingStart start(block, thread, params.h, params.w, plan, multiplier, kReach,
+                               kElement, input_pieces, stage);
+      RowWindow<T, kReach> window;
+      window.set_mask(start.x, static_cast<int>(params.w.source_size));
+      RowWindow<T, kVec> grad;
+      int y = start.y, offset = start.offset;
+      int grad_offset = static_cast<int>(grad_pieces.shared - stage) +
+                        (thread.plane * block.rows + thread.row) * plan.result_pitch +
+                        thread.column * kElement;
+      for (int step = 0; step < rows + Sums::kRows - 1; ++step) {
+        if (step < rows) {
+          grad.template load<false>(stage, grad_offset);
+          grad_offset += plan.result_pitch;
+        }
+        sums.push(grad.values);
+        const auto slide = [&](auto phase) {
+          constexpr int kPhase = decltype(phase)::value;
+          if (y >= block.source_row_begin && y < block.source_row_end) {
+            window.load(stage, offset);
+            sums.template add<kPhase>(window.values, step, rows, columns);
+          }
+          ++y;
+          offset += plan.source_pitch;
+        };
+        slide(std::integral_constant<int, 0>{});
+        if constexpr (kStride == 2) {
+          slide(std::integral_constant<int, 1>{});
+        }
+      }
+    }
+    __syncthreads();  // before the stage is loaded again
+  }
+
+  // The threads of a filter add up in two steps, always in the same order.
+  constexpr int kParts = 8;
+  float* const totals = reinterpret_cast<float*>(shared);
+  const int threads = static_cast<int>(blockDim.x);
+#pragma unroll
+  for (int tap = 0; tap < kTaps; ++tap) {
+    totals[tap * threads + threadIdx.x] = sums.sums[tap / kWidth][tap % kWidth];
+  }
+  __syncthreads();
+  const int owners = plan.row_groups * plan.threads_per_row;  // threads of a filter
+  for (int i = threadIdx.x; i < planes * kTaps * kParts; i += threads) {
+    const int plane = i / (kTaps * kParts), tap = i / kParts % kTaps;
+    float* const first = totals + tap * threads + plane * owners;
+    float sum = 0.0f;
+    for (int owner = i % kParts; owner < owners; owner += kParts) {
+      sum += first[owner];
+    }
+    if (i % kParts < owners) {
+      first[i % kParts] = sum;
+    }
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < planes * kTaps; i += threads) {
+    const int plane = i / kTaps, tap = i % kTaps;
+    const float* const first = totals + tap * threads + plane * owners;
+    float sum = 0.0f;
+    for (int part = 0; part < min(kParts, owners); ++part) {
+      sum += first[part];
+    }
+    partial[(int64_t{share} * filters + filter + plane) * kTaps + tap] = sum;
+  }
+}
+
+}  // namespace kernelopt

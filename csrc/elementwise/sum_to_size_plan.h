@@ -1,0 +1,83 @@
+// Which kernel sums a reduction, in vectors of how many elements, in how many shares. Includes no
+// torch header.
+#pragma once
+
+#include "elementwise/elementwise_policy.h"
+#include "elementwise/iteration.h"
+
+#include <algorithm>
+
+namespace kernelopt {
+
+constexpr int64_t kSumVecBytes = 16;
+
+inline int64_t sum_blocks(int64_t items, int64_t per_block) {
+  return (items + per_block - 1) / per_block;
+}
+
+/// Which kernel sums, in vectors of how many elements, and the grid.
+struct SumLaunch {
+  bool rows;
+  int vec;
+  int lanes;          // columns: threads along the kept dimension
+  int64_t run_items;  // rows: elements or vectors of a run
+  int64_t items;      // of the reduced space
+  int64_t blocks;     // a share
+  int64_t shares;
+};
+
+/// Whether memory runs along the reduced dimensions first.
+inline bool reduced_is_innermost(const Reduction& reduction) {
+  if (reduction.kept.dims == 0 || reduction.reduced.dims == 0) {
+    return reduction.kept.dims == 0;
+  }
+  return reduction.reduced.strides[0][0] < reduction.kept.strides[0][0];
+}
+
+/// Whether the kept elements are whole, aligned vectors of `vec`, wherever the reduced ones are.
+inline bool kept_is_vectors(const void* source, int64_t element_bytes, const Reduction& reduction,
+                            int vec) {
+  const Iteration<1>&kept = reduction.kept, &reduced = reduction.reduced;
+  bool aligned = kept.dims > 0 && kept.strides[0][0] == 1 && kept.sizes[0] % vec == 0 &&
+                 reinterpret_cast<uintptr_t>(source) % (vec * element_bytes) == 0;
+  for (int dim = 1; dim < kept.dims; ++dim) {
+    aligned = aligned && kept.strides[0][dim] % vec == 0;
+  }
+  for (int dim = 0; dim < reduced.dims; ++dim) {
+    aligned = aligned && reduced.strides[0][dim] % vec == 0;
+  }
+  return aligned;
+}
+
+/// @param rows  whether the rows kernel is to sum
+inline SumLaunch plan_sum(const void* source, int64_t element_bytes, const Reduction& reduction,
+                          bool rows, int multiprocessors) {
+  const Iteration<1>&kept = reduction.kept, &reduced = reduction.reduced;
+  const int vec = static_cast<int>(kSumVecBytes / element_bytes);
+  SumLaunch launch{rows, 1, 1, 1, reduced.numel, kept.numel, 1};
+  int64_t block_items = 1;  // elements of a block's every reduced item
+  if (rows) {
+    const int64_t length = reduced.dims > 0 ? reduced.sizes[0] : 1;
+    const bool runs = reduced.dims > 0 && reduced.strides[0][0] == 1;
+    launch.vec = runs && length >= SumPolicy::kMinRunVectors * vec ? vec : 1;
+    // A run that starts between two vectors touches one more.
+    launch.run_items = launch.vec == 1 ? length : (length + vec - 2) / vec + 1;
+    launch.items = reduced.numel / length * launch.run_items;
+    block_items = launch.vec;
+  } else {
+    launch.vec = kept_is_vectors(source, element_bytes, reduction, vec) ? vec : 1;
+    const int64_t vectors = sum_blocks(kept.numel, launch.vec);
+    launch.blocks =
+        sum_blocks(vectors, launch.vec == 1 ? SumPolicy::kMaxElementLanes : SumPolicy::kMaxLanes);
+    launch.lanes = static_cast<int>(sum_blocks(vectors, launch.blocks));
+    block_items = int64_t{launch.lanes} * launch.vec;
+  }
+  constexpr int64_t kMaxShares = 65535;  // gridDim.y
+  const int64_t wanted = int64_t{multiprocessors} * SumPolicy::kBlocksPerMultiprocessor;
+  const int64_t useful = launch.items / sum_blocks(SumPolicy::kMinItemsPerBlock, block_items);
+  launch.shares =
+      std::clamp<int64_t>(std::min(sum_blocks(wanted, launch.blocks), useful), 1, kMaxShares);
+  return launch;
+}
+
+}  // namespace kernelopt

@@ -22,6 +22,7 @@ __device__ __forceinline__ int64_t weight_tap(const Conv1dWgmmaParams& p, int re
 template <typename T>
 __global__ void pack_conv1d_wgmma_weight_kernel(const __grid_constant__ Conv1dWgmmaParams p,
                                                 uint4* packed, int block_slots, int64_t vectors) {
+#if KERNELOPT_HAS_MMA
   constexpr int kParts = MmaTraits<T>::kParts;
   const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (index >= vectors) {
@@ -72,6 +73,7 @@ __global__ void pack_conv1d_wgmma_weight_kernel(const __grid_constant__ Conv1dWg
   if constexpr (kParts == 2) {
     destination[2 * block_slots] = *reinterpret_cast<const uint4*>(low);
   }
+#endif
 }
 
 }  // namespace kernelopt

@@ -29,9 +29,15 @@ class TestDepthwiseConv2d(ConvolutionSuite):
             "dtype": DTYPES,
             "activation": ACTIVATIONS,
             "layout": LAYOUTS,
-            "size": [(2, 3, 9, 11), (1, 8, 35, 70), (3, 33, 12, 5)],
+            "size": [
+                (2, 3, 9, 11),
+                (1, 8, 35, 70),
+                (3, 33, 12, 5),
+                (2, 40, 7, 7),
+                (1, 2, 20, 1051),
+            ],
             "multiplier": [1, 2],
-            "kernel_size": [(1, 1), (3, 3), (2, 5), (7, 7)],
+            "kernel_size": [(1, 1), (3, 3), (2, 5), (7, 7), (3, 1), (5, 5)],
             "bias": [False, True],
             "stride": [1, 2, (1, 3)],
             "padding": [3, (6, 7), "same"],
@@ -97,6 +103,26 @@ def test_same_pads_the_odd_element_on_the_right_and_below(device):
     expected = F.conv2d(F.pad(x, (1, 2, 0, 1)), weight, groups=3)
     torch.testing.assert_close(output, expected)
     assert output.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_padding_takes_no_part_beside_inf(device, channels_last):
+    """Neither Inf in the weight nor Inf next to the padding may make NaN of zeros that pad."""
+    x = torch.ones(1, 8, 6, 20, device=device)
+    x[:, :, 2, 19] = torch.inf  # the last column, which the next row follows in memory
+    weight = torch.ones(8, 1, 3, 3, device=device)
+    weight[1, 0, 0, 0] = torch.inf
+    if channels_last:
+        x = x.to(memory_format=torch.channels_last)
+    if x.device.type == "cpu":
+        pytest.skip("ATen's convolution multiplies its padding")
+    output = kernelopt.depthwise_conv2d(x, weight, padding=1)
+    assert not output.isnan().any()
+    touched = torch.zeros(6, 20, dtype=torch.bool, device=device)
+    touched[1:4, 18:] = True
+    assert torch.equal(output[0, 0].isinf(), touched)
+    touched[1:, 1:] = True  # the corner tap meets the image everywhere else
+    assert torch.equal(output[0, 1].isinf(), touched)
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,9 @@ void launch_conv1d_direct(const char* op, const Conv1dProblem& problem, const Co
 /// output = activation(bias) everywhere.
 void launch_conv1d_fill(const char* op, const Conv1dProblem& problem, const Tensor& like);
 
+/// Whether the tensor cores are worth having for a problem on `like`'s device.
+bool conv1d_on_tensor_cores(const Conv1dProblem& problem, const Tensor& like);
+
 /// `blocks` as a grid's size; raises where it is too large for one.
 unsigned grid_size(const char* op, int64_t blocks);
 

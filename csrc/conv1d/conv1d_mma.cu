@@ -4,6 +4,10 @@
 
 namespace kernelopt {
 
+bool conv1d_on_tensor_cores(const Conv1dProblem& problem, const Tensor& like) {
+  return tensor_cores_serve(problem, Conv1dPhases::of(problem), like);
+}
+
 bool launch_conv1d_mma(const char* op, const Conv1dProblem& problem, const Conv1dPhases& phases,
                        const Tensor& like) {
   return tensor_cores_serve(problem, phases, like) &&

@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(Policy::kThreads, 1)
               return shared_address(window + ShiftedTile::word(row, index * shifted_piece));
             });
       } else {
-        copy_rows<T, Policy::kThreads>(
+        copy_steady<T, Policy::kThreads>(
             p.steady_copy, steady_entry, steady_count, i, [&](int row, int index) {
               return shared_address(tile + steady_word(row, index * steady_piece));
             });

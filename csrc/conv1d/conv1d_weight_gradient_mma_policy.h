@@ -22,7 +22,8 @@ struct WeightGradientMmaPolicy {
   static constexpr int kThreads = kWarpsShifted * kWarpsSteady * kWarpsK * 32;
 };
 
-using PointwiseGradient = WeightGradientMmaPolicy<1, 4, 4, 1, 4, 2>;
+using PointwiseGradient = WeightGradientMmaPolicy<1, 2, 8, 2, 2, 2>;
+using WidePointwiseGradient = WeightGradientMmaPolicy<1, 4, 8, 2, 2, 2>;
 using WideGradient = WeightGradientMmaPolicy<3, 1, 8, 4, 2, 1>;
 // For at most 32 steady channels.
 using NarrowGradient = WeightGradientMmaPolicy<3, 1, 4, 4, 1, 2>;
@@ -58,7 +59,11 @@ void with_weight_gradient_policy(const Conv1dWeightGradientProblem& problem, Gra
     return (problem.kernel_size + taps - 1) / taps * taps;
   };
   if (problem.kernel_size == 1 || layout == GradientLayout::kChannels) {
-    function(PointwiseGradient{});
+    if (problem.shifted_channels > PointwiseGradient::kBlockShifted) {
+      function(WidePointwiseGradient{});
+    } else {
+      function(PointwiseGradient{});
+    }
   } else if (problem.steady_channels > NarrowGradient::kBlockSteady) {
     function(WideGradient{});
   } else if (padded_taps(NarrowGradient::kTaps) < padded_taps(NarrowTallGradient::kTaps)) {

@@ -49,6 +49,37 @@ __device__ __forceinline__ void copy_pieces(const GradientCopy& copy, const T* f
   }
 }
 
+/// The same for rows of 128 bytes, as the other operand's are.
+template <typename T, int kBytes, int kThreads, typename Place>
+__device__ __forceinline__ void copy_steady_pieces(const GradientCopy& copy, const T* first,
+                                                   int rows, int position, Place&& place) {
+  constexpr int kElements = kBytes / static_cast<int>(sizeof(T));
+  constexpr int kPieces = 128 / kBytes, kRowStep = kThreads / kPieces;
+  static_assert(kRowStep % 8 == 0, "rows of one thread are permuted alike");
+  const int piece = threadIdx.x % kPieces, first_row = threadIdx.x / kPieces;
+  const int start = position + piece * kElements;
+  const int left = (copy.length - start) * static_cast<int>(sizeof(T));
+  const int bytes = left < 0 ? 0 : left < kBytes ? left : kBytes;
+  const T* source = first + first_row * copy.channel_stride + (bytes > 0 ? start : 0);
+  uint32_t destination = place(first_row, piece);
+#pragma unroll 4
+  for (int row = first_row; row < rows; row += kRowStep) {
+    copy_async_part<kBytes>(destination, source, bytes);
+    source += kRowStep * copy.channel_stride;
+    destination += kRowStep * 128;
+  }
+}
+
+template <typename T, int kThreads, typename Place>
+__device__ __forceinline__ void copy_steady(const GradientCopy& copy, const T* first, int rows,
+                                            int position, Place&& place) {
+  if (copy.wide) {
+    copy_steady_pieces<T, 16, kThreads>(copy, first, rows, position, place);
+  } else {
+    copy_steady_pieces<T, 4, kThreads>(copy, first, rows, position, place);
+  }
+}
+
 template <typename T, int kThreads, typename Place>
 __device__ __forceinline__ void copy_rows(const GradientCopy& copy, const T* first, int rows,
                                           int position, Place&& place) {

@@ -73,43 +73,63 @@ struct WeightGradientFragments {
     }
   }
 
-  /// Pairs of 16-bit elements of a window's row, `element` the lane's first.
-  static __device__ __forceinline__ uint32_t window_pair(const uint32_t* row, int element,
-                                                         int stride) {
-    if constexpr (kUnitStride) {
-      // An odd element: its word's second half and the next word's first.
-      const bool odd = element % 2 != 0;
-      const uint32_t* word = row + element / 2;
-      const uint32_t next = odd ? word[1] : 0;
-      return __byte_perm(word[0], next, odd ? 0x5432 : 0x3210);
+  /// Where a lane reads one tap of a window: out of its channel's row and the one 8 channels on.
+  struct WindowTap {
+    const uint32_t* upper;
+    const uint32_t* lower;
+    uint32_t selector;  // 16-bit at unit stride: of a pair's elements out of two words
+    bool odd;           // the pair begins inside a word
+  };
+
+  /// @param row      the lane's channel
+  /// @param element  that the tap meets at the step's first position
+  static __device__ __forceinline__ WindowTap window_tap(const WeightGradientMmaParams<T>& p,
+                                                         const uint32_t* row, int element) {
+    const int q = threadIdx.x % 4;
+    WindowTap tap;
+    if constexpr (kParts == 1) {
+      element += 2 * q * (kUnitStride ? 1 : p.stride);
+      tap.odd = (element & 1) != 0;
+      tap.selector = tap.odd ? 0x5432 : 0x3210;
+      tap.upper = row + (element >> 1);
     } else {
-      const uint16_t* elements = reinterpret_cast<const uint16_t*>(row);
-      return __byte_perm(elements[element], elements[element + stride], 0x5410);
+      tap.odd = false;
+      tap.selector = 0;
+      tap.upper = row + element + q * (kUnitStride ? 1 : p.stride);
+    }
+    tap.lower = tap.upper + 8 * p.window_pitch;
+    return tap;
+  }
+
+  /// A pair of 16-bit elements, `offset` elements from the tap's first; even at unit stride.
+  static __device__ __forceinline__ uint32_t window_pair(const WindowTap& tap, const uint32_t* row,
+                                                         int offset, int stride) {
+    if constexpr (kUnitStride) {
+      const uint32_t next = tap.odd ? row[offset / 2 + 1] : 0;
+      return __byte_perm(row[offset / 2], next, tap.selector);
+    } else {
+      const uint16_t* elements = reinterpret_cast<const uint16_t*>(row) + (tap.odd ? 1 : 0);
+      return __byte_perm(elements[offset], elements[offset + stride], 0x5410);
     }
   }
 
-  /// The left fragment, 16 shifted channels at 16 positions.
-  /// @param row      the lane's channel
-  /// @param element  of the first of the 16 positions
+  /// The left fragment, 16 shifted channels at the positions from 16 * k on.
   static __device__ __forceinline__ void load_left(const WeightGradientMmaParams<T>& p,
-                                                   const uint32_t* row, int element,
+                                                   const WindowTap& tap, int k,
                                                    uint4 (&left)[kParts]) {
-    const int q = threadIdx.x % 4;
-    const uint32_t* below = row + 8 * p.window_pitch;
+    const int stride = kUnitStride ? 1 : p.stride, first = k * 16 * stride;
     if constexpr (kParts == 1) {
-      const int first = element + 2 * q * (kUnitStride ? 1 : p.stride);
-      const int second = first + 8 * (kUnitStride ? 1 : p.stride);
-      left[0] =
-          make_uint4(window_pair(row, first, p.stride), window_pair(below, first, p.stride),
-                     window_pair(row, second, p.stride), window_pair(below, second, p.stride));
+      const int second = first + 8 * stride;
+      left[0] = make_uint4(
+          window_pair(tap, tap.upper, first, stride), window_pair(tap, tap.lower, first, stride),
+          window_pair(tap, tap.upper, second, stride), window_pair(tap, tap.lower, second, stride));
     } else {
-      const int step = 4 * (kUnitStride ? 1 : p.stride);
-      const float* upper = reinterpret_cast<const float*>(row) + element + step / 4 * q;
-      const float* lower = upper + 8 * p.window_pitch;
-      const SplitPair a = split_bf16(upper[0], upper[step]);
-      const SplitPair b = split_bf16(lower[0], lower[step]);
-      const SplitPair c = split_bf16(upper[2 * step], upper[3 * step]);
-      const SplitPair d = split_bf16(lower[2 * step], lower[3 * step]);
+      const auto pair = [&](const uint32_t* row, int offset) {
+        return split_bf16_unlimited(__uint_as_float(row[first + offset * stride]),
+                                    __uint_as_float(row[first + (offset + 4) * stride]));
+      };
+      const SplitPair a = pair(tap.upper, 0), b = pair(tap.lower, 0);
+      const SplitPair c = pair(tap.upper, 8), d = pair(tap.lower, 8);
       left[0] = make_uint4(a.high, b.high, c.high, d.high);
       left[1] = make_uint4(a.low, b.low, c.low, d.low);
     }
@@ -140,8 +160,8 @@ struct WeightGradientFragments {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int position = i % 2 * 8 + q;
-      pairs[i] = split_bf16(__uint_as_float(element(channel + i / 2 * 8, position)),
-                            __uint_as_float(element(channel + i / 2 * 8, position + 4)));
+      pairs[i] = split_bf16_unlimited(__uint_as_float(element(channel + i / 2 * 8, position)),
+                                      __uint_as_float(element(channel + i / 2 * 8, position + 4)));
     }
     right[0] = make_uint4(pairs[0].high, pairs[1].high, pairs[2].high, pairs[3].high);
     right[1] = make_uint4(pairs[0].low, pairs[1].low, pairs[2].low, pairs[3].low);
@@ -159,7 +179,8 @@ struct WeightGradientFragments {
       const uint32_t* first = tile + Tile::word(k * 16 + lane % 4, channel + lane / 4);
       const auto pair = [&](int below, int position) {
         const uint32_t* element = first + position * Tile::kPitch + below;
-        return split_bf16(__uint_as_float(element[0]), __uint_as_float(element[4 * Tile::kPitch]));
+        return split_bf16_unlimited(__uint_as_float(element[0]),
+                                    __uint_as_float(element[4 * Tile::kPitch]));
       };
       const SplitPair a = pair(0, 0), b = pair(8, 0), c = pair(0, 8), d = pair(8, 8);
       left[0] = make_uint4(a.high, b.high, c.high, d.high);
@@ -187,26 +208,28 @@ struct WeightGradientFragments {
                                            const uint32_t* steady, const uint32_t* window,
                                            int element, int steady_channel, int shifted_channel,
                                            int first_k) {
+    WindowTap taps[kSlots];
+    if constexpr (kLayout != GradientLayout::kChannels) {
+#pragma unroll
+      for (int slot = 0; slot < kSlots; ++slot) {
+        // Taps beyond the last are computed like the first and not stored.
+        const int tap = slot / Policy::kTilesShifted, tile = slot % Policy::kTilesShifted;
+        const int channel = shifted_channel + tile * 16 + threadIdx.x % 32 / 4;
+        taps[slot] = window_tap(p, window + channel * p.window_pitch,
+                                element + (tap < p.kernel_size ? tap * p.dilation : 0));
+      }
+    }
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
       const int k = first_k + step;
       uint4 left[kSlots][kParts];
 #pragma unroll
-      for (int tap = 0; tap < Policy::kTaps; ++tap) {
-#pragma unroll
-        for (int tile = 0; tile < Policy::kTilesShifted; ++tile) {
-          const int channel = shifted_channel + tile * 16;
-          uint4(&fragment)[kParts] = left[tap * Policy::kTilesShifted + tile];
-          if constexpr (kLayout == GradientLayout::kChannels) {
-            static_assert(Policy::kTaps == 1 || kLayout != GradientLayout::kChannels, "one tap");
-            load_left_channels(window, channel, k, fragment);
-          } else {
-            // Taps beyond the last are computed like the first and not stored.
-            load_left(p, window + (channel + threadIdx.x % 32 / 4) * p.window_pitch,
-                      element + (tap < p.kernel_size ? tap * p.dilation : 0) +
-                          k * 16 * (kUnitStride ? 1 : p.stride),
-                      fragment);
-          }
+      for (int slot = 0; slot < kSlots; ++slot) {
+        if constexpr (kLayout == GradientLayout::kChannels) {
+          static_assert(Policy::kTaps == 1 || kLayout != GradientLayout::kChannels, "one tap");
+          load_left_channels(window, shifted_channel + slot * 16, k, left[slot]);
+        } else {
+          load_left(p, taps[slot], k, left[slot]);
         }
       }
 #pragma unroll

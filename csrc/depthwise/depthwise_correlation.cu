@@ -37,8 +37,9 @@ void launch_direct(const char* op, const DepthwiseParams& params, const Depthwis
 void launch_depthwise_correlation(const char* op, const DepthwiseParams& params,
                                   const DepthwiseOperands& operands, Activation activation,
                                   cudaStream_t stream) {
-  if (!operands.channels_last &&
-      launch_depthwise_sliding(op, params, operands, activation, stream)) {
+  const auto launch_sliding =
+      operands.channels_last ? launch_depthwise_channels_last_sliding : launch_depthwise_sliding;
+  if (launch_sliding(op, params, operands, activation, stream)) {
     return;
   }
   constexpr int kItems = DepthwisePolicy::kDirectItems;

@@ -57,13 +57,18 @@ constexpr int sliding_shared_bytes(int largest_block, int64_t taps) {
 }
 
 struct DepthwiseChannelsLastPolicy {
-  static constexpr int kThreads = 128;
-  static constexpr int kMaxVectors = 32;      // channel vectors of a block
-  static constexpr int kMaxColumnGroups = 8;  // of a block
-  static constexpr int kRowsPerThread = 8;
-  static constexpr int kTallRowsPerThread = 14;
+  static constexpr int kThreads = 128;  // a block's, at most
+  // Channel vectors of a block; fewer of them leave room for more columns and rows.
+  static constexpr int kMaxVectors = 32;
+  static constexpr int kMinVectors = 8;
+  static constexpr int kMaxColumnGroups = 8;
+  // Result rows a thread slides over, at most.
+  static constexpr int kRowsOf32Bit = 8;
+  static constexpr int kRowsOf16Bit = 14;
+  // Fewer where the device would have less than this many threads to each multiprocessor.
   static constexpr int kThreadsPerMultiprocessor = 256;
-  static constexpr int kMinRowsPerThread = 2;
+  static constexpr int kMinRows = 2;
+  static constexpr double kRowsToBegin = 2;  // what a thread does before its first row, in rows
 };
 
 struct DepthwiseWeightGradientPolicy {
@@ -79,6 +84,8 @@ struct DepthwiseWeightGradientPolicy {
   static constexpr int64_t kStageBytes = 40 * 1024;
   static constexpr int64_t kStageMargin = 1024;
   static constexpr int kSlidingBlocksPerMultiprocessor = 8;
+  // Strips a block sums at least, so that its beginning and its end cost little.
+  static constexpr int64_t kMinStrips = 4;
 };
 
 template <int kHeight, int kWidth, int kStrideBoth>
@@ -108,12 +115,15 @@ using SlidingShapes = ShapeList<
     SlidingShape<7, 1, 1>, SlidingShape<3, 5, 1>, SlidingShape<5, 3, 1>, SlidingShape<3, 7, 1>,
     SlidingShape<7, 3, 1>, SlidingShape<1, 1, 2>, SlidingShape<2, 2, 2>, SlidingShape<3, 3, 2>,
     SlidingShape<5, 5, 2>, SlidingShape<7, 7, 2>>;
+/// Columns and channels of a thread are those that measured best on an H100.
+template <int kElementBytes>
 using ChannelsLastShapes =
-    ShapeList<ChannelsLastShape<3, 3, 1, 4, 4>, ChannelsLastShape<3, 3, 2, 2, 4>,
-              ChannelsLastShape<5, 5, 1, 2, 4>, ChannelsLastShape<5, 5, 2, 2, 4>,
-              ChannelsLastShape<7, 7, 1, 2, 4>, ChannelsLastShape<7, 7, 2, 2, 4>,
-              ChannelsLastShape<3, 1, 1, 4, 4>, ChannelsLastShape<1, 3, 1, 4, 4>,
-              ChannelsLastShape<3, 7, 1, 2, 4>, ChannelsLastShape<7, 3, 1, 2, 4>>;
+    ShapeList<ChannelsLastShape<3, 3, 1, kElementBytes == 2 ? 4 : 2, 4>,
+              ChannelsLastShape<3, 3, 2, 2, 4>, ChannelsLastShape<5, 5, 1, 2, 4>,
+              ChannelsLastShape<5, 5, 2, 2, 4>, ChannelsLastShape<7, 7, 1, 2, 4>,
+              ChannelsLastShape<7, 7, 2, 2, 4>, ChannelsLastShape<3, 1, 1, 4, 4>,
+              ChannelsLastShape<1, 3, 1, 4, 4>, ChannelsLastShape<3, 7, 1, 4, 4>,
+              ChannelsLastShape<7, 3, 1, 2, 4>>;
 
 /// Calls `function(Shape{})` with the one of the shapes that it is, and says whether there was one.
 template <typename... Shapes, typename Function>

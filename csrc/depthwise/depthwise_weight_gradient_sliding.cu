@@ -45,7 +45,8 @@ bool launch(const char* op, DepthwiseWeightGradientParams params, const Tensor& 
         const int64_t items = params.batch * plan.strips * plan.tiles;
         const int64_t wanted =
             divide_up(multiprocessors * Policy::kSlidingBlocksPerMultiprocessor, groups);
-        params.share_length = divide_up(items, std::min(items, wanted));
+        params.share_length =
+            std::min(items, std::max(divide_up(items, wanted), Policy::kMinStrips));
         params.shares = divide_up(items, params.share_length);
         const Tensor partial = empty_shares<T>(op, params.shares, grad_weight.numel(), input);
         const auto kernel =

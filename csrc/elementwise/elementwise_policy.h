@@ -25,7 +25,7 @@ struct SumPolicy {
   // Threads of a block along kept dimensions: 512 bytes of memory in 16-byte vectors or in single
   // fp32 elements; the rest of the block takes other rows.
   static constexpr int kMaxLanes = 32;
-  static constexpr int kMaxElementLanes = 128;
+  static constexpr int kMaxElementLanes = 64;
   // Vectors that a run along a reduced dimension has at least to be read in vectors: its first and
   // last one are read element by element where it does not start or end on a vector's boundary.
   static constexpr int kMinRunVectors = 4;

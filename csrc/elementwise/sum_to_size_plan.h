@@ -57,7 +57,8 @@ inline SumLaunch plan_sum(const void* source, int64_t element_bytes, const Reduc
   SumLaunch launch{rows, 1, 1, 1, reduced.numel, kept.numel, 1};
   int64_t block_items = 1;  // elements of a block's every reduced item
   if (rows) {
-    const int64_t length = reduced.dims > 0 ? reduced.sizes[0] : 1;
+    // A sum over nothing has runs of one element, of which there are none.
+    const int64_t length = reduced.dims > 0 ? std::max<int64_t>(reduced.sizes[0], 1) : 1;
     const bool runs = reduced.dims > 0 && reduced.strides[0][0] == 1;
     launch.vec = runs && length >= SumPolicy::kMinRunVectors * vec ? vec : 1;
     // A run that starts between two vectors touches one more.

@@ -33,7 +33,7 @@ std::vector<int64_t> check_pointwise(const char* op, const Tensor& input, const 
 }
 
 Tensor PointwiseCpu::forward(const char* op, const Tensor& input, const Tensor& weight,
-                             const std::optional<Tensor>& bias, Activation activation) {
+                             const std::optional<Tensor>& bias, Activation activation, Precision) {
   const Tensor z = aten_convolution(input, weight, bias, kOnes, kZeros, kOnes, false, kZeros, 1);
   return finish_cpu(op, z, strides_in_format_of(input, z.sizes()), activation);
 }
@@ -61,7 +61,8 @@ Tensor pointwise_conv2d_cpu(const Tensor& input, const Tensor& weight,
   constexpr const char* kOp = "pointwise_conv2d";
   check_pointwise(kOp, input, weight, bias);
   check_activation_and_precision(kOp, activation, precision);
-  return PointwiseCpu::forward(kOp, input, weight, bias, Activation(activation));
+  return PointwiseCpu::forward(kOp, input, weight, bias, Activation(activation),
+                               Precision(precision));
 }
 
 Gradients pointwise_conv2d_backward_cpu(const Tensor& grad_output, const Tensor& input,

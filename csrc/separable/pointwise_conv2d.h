@@ -22,7 +22,8 @@ std::vector<int64_t> check_pointwise(const char* op, const Tensor& input, const 
 struct PointwiseCpu {
   /// activation(pointwise convolution), in the format of `input`.
   static Tensor forward(const char* op, const Tensor& input, const Tensor& weight,
-                        const std::optional<Tensor>& bias, Activation activation);
+                        const std::optional<Tensor>& bias, Activation activation,
+                        Precision precision);
   /// Gradients of the convolution without its activation: grad_input in the format of `input`, the
   /// others contiguous, 0-element where the mask does not ask.
   static Gradients gradients(const char* op, const Tensor& grad_z, const Tensor& input,
@@ -33,11 +34,14 @@ struct PointwiseCpu {
 
 struct PointwiseCuda {
   static Tensor forward(const char* op, const Tensor& input, const Tensor& weight,
-                        const std::optional<Tensor>& bias, Activation activation);
+                        const std::optional<Tensor>& bias, Activation activation,
+                        Precision precision);
   /// The same, written to `output`, which has the format `channels_last` says.
   static void forward_into(const char* op, const Tensor& input, const Tensor& weight,
                            const std::optional<Tensor>& bias, Activation activation,
-                           bool channels_last, const Tensor& output);
+                           Precision precision, bool channels_last, const Tensor& output);
+  /// Whether tensor cores are worth having for a contiguous output.
+  static bool on_tensor_cores(const Tensor& output, const Tensor& weight, Precision precision);
   static Gradients gradients(const char* op, const Tensor& grad_z, const Tensor& input,
                              const Tensor& weight, Precision precision,
                              const BoolList& output_mask);
@@ -52,7 +56,7 @@ Gradients pointwise_backward(const char* op, const Tensor& grad_output, const Te
                              const BoolList& output_mask) {
   Tensor grad_z = grad_output;
   if (activation != Activation::kNone) {
-    const Tensor z = Pointwise::forward(op, input, weight, bias, Activation::kNone);
+    const Tensor z = Pointwise::forward(op, input, weight, bias, Activation::kNone, precision);
     grad_z = activation_gradient<Pointwise>(op, grad_output, z, activation);
   }
   return Pointwise::gradients(op, grad_z, input, weight, precision, output_mask);

@@ -1,4 +1,5 @@
 #include "common/device.h"
+#include "conv1d/conv1d_cuda.h"
 #include "conv1d/conv1d_weight_gradient_mma.h"
 #include "depthwise/conv2d_cuda.h"
 #include "separable/channel_gemm.h"
@@ -6,17 +7,63 @@
 
 namespace kernelopt {
 
+namespace {
+
+/// The product with contiguous pixels as a one-dimensional convolution over the pixels of an image:
+/// of the input, or of the output's gradient where `transposed`. Pointers are left null.
+Conv1dProblem problem_of_images(int64_t batch, int64_t plane, const Tensor& weight, bool transposed,
+                                Activation activation, Precision precision) {
+  Conv1dProblem problem{};
+  problem.batch = batch;
+  problem.groups = problem.kernel_size = problem.stride = problem.dilation = 1;
+  problem.in_channels = weight.size(transposed ? 0 : 1);
+  problem.out_channels = weight.size(transposed ? 1 : 0);
+  problem.in_length = problem.out_length = plane;
+  problem.input_strides = {problem.in_channels * plane, plane, 1};
+  problem.output_strides = {problem.out_channels * plane, plane, 1};
+  problem.transposed = transposed;
+  problem.activation = activation;
+  problem.precision = precision;
+  return problem;
+}
+
+/// Computes such a problem on tensor cores where they are worth having; says whether it did. All
+/// tensors contiguous.
+bool multiply_images(const char* op, Conv1dProblem problem, const Tensor& source,
+                     const Tensor& weight, const std::optional<Tensor>& bias,
+                     const Tensor& output) {
+  if (!conv1d_on_tensor_cores(problem, source)) {
+    return false;
+  }
+  problem.input = source.const_data_ptr();
+  problem.weight = weight.const_data_ptr();
+  problem.bias = bias.has_value() ? bias->const_data_ptr() : nullptr;
+  problem.output = output.mutable_data_ptr();
+  conv1d_forward_cuda(op, problem, source);
+  return true;
+}
+
+}  // namespace
+
+bool PointwiseCuda::on_tensor_cores(const Tensor& output, const Tensor& weight,
+                                    Precision precision) {
+  return conv1d_on_tensor_cores(problem_of_images(output.size(0), output.size(2) * output.size(3),
+                                                  weight, false, Activation::kNone, precision),
+                                output);
+}
+
 Tensor PointwiseCuda::forward(const char* op, const Tensor& input, const Tensor& weight,
-                              const std::optional<Tensor>& bias, Activation activation) {
+                              const std::optional<Tensor>& bias, Activation activation,
+                              Precision precision) {
   const Tensor output = empty_in_format_of(
       op, input, std::vector<int64_t>{input.size(0), weight.size(0), input.size(2), input.size(3)});
-  forward_into(op, input, weight, bias, activation, is_channels_last(input), output);
+  forward_into(op, input, weight, bias, activation, precision, is_channels_last(input), output);
   return output;
 }
 
 void PointwiseCuda::forward_into(const char* op, const Tensor& input, const Tensor& weight,
                                  const std::optional<Tensor>& bias, Activation activation,
-                                 bool channels_last, const Tensor& output) {
+                                 Precision precision, bool channels_last, const Tensor& output) {
   if (output.numel() == 0) {
     return;
   }
@@ -25,6 +72,13 @@ void PointwiseCuda::forward_into(const char* op, const Tensor& input, const Tens
   const int64_t plane = input.size(2) * input.size(3), pixels = input.size(0) * plane;
   const Tensor source = in_format(op, input, channels_last);
   const Tensor filter = contiguous_cuda(op, weight);
+  const std::optional<Tensor> dense_bias = contiguous_bias(op, bias);
+  if (!channels_last &&
+      multiply_images(
+          op, problem_of_images(source.size(0), plane, filter, false, activation, precision),
+          source, filter, dense_bias, output)) {
+    return;
+  }
   ChannelGemmParams params{};
   params.k = params.share_length = channels;
   params.shares = 1;
@@ -46,18 +100,24 @@ void PointwiseCuda::forward_into(const char* op, const Tensor& input, const Tens
   channel_gemm(op, params,
                channels_last ? ChannelGemmOperands{source, true, filter, true}
                              : ChannelGemmOperands{filter, true, source, false},
-               contiguous_bias(op, bias), output, current_stream(input));
+               dense_bias, output, current_stream(input));
 }
 
 namespace {
 
 /// grad_input[n, c, p] = sum over o of weight[o, c] * grad_z[n, o, p].
 void input_gradient(const char* op, const Tensor& grad_z, const Tensor& weight,
-                    const Tensor& grad_input, bool channels_last) {
+                    const Tensor& grad_input, bool channels_last, Precision precision) {
   const int64_t channels = weight.size(1), out_channels = weight.size(0);
   const int64_t plane = grad_input.size(2) * grad_input.size(3);
   const int64_t pixels = grad_input.size(0) * plane;
   const Tensor filter = contiguous_cuda(op, weight);
+  if (!channels_last &&
+      multiply_images(
+          op, problem_of_images(grad_z.size(0), plane, filter, true, Activation::kNone, precision),
+          grad_z, filter, std::nullopt, grad_input)) {
+    return;
+  }
   ChannelGemmParams params{};
   params.k = params.share_length = out_channels;
   params.shares = 1;
@@ -137,7 +197,7 @@ Gradients PointwiseCuda::gradients(const char* op, const Tensor& grad_z, const T
   if (output_mask[0]) {
     grad_input = empty_in_format_of(op, input, input.sizes());
     if (grad_input.numel() > 0) {
-      input_gradient(op, grad, weight, grad_input, channels_last);
+      input_gradient(op, grad, weight, grad_input, channels_last, precision);
     }
   }
   Tensor grad_weight = no_gradient(op, input);
@@ -159,7 +219,8 @@ Tensor pointwise_conv2d_cuda(const Tensor& input, const Tensor& weight,
   if (!kernels_available(input)) {
     return call_aten_path<Tensor>(kOp, input, weight, bias, activation, precision);
   }
-  return PointwiseCuda::forward(kOp, input, weight, bias, Activation(activation));
+  return PointwiseCuda::forward(kOp, input, weight, bias, Activation(activation),
+                                Precision(precision));
 }
 
 Gradients pointwise_conv2d_backward_cuda(const Tensor& grad_output, const Tensor& input,

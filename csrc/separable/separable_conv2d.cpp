@@ -38,8 +38,8 @@ Tensor separable_conv2d_cpu(const Tensor& input, const Tensor& depthwise_weight,
   check_separable(kOp, arguments);
   const Tensor hidden = DepthwiseCpu::forward(kOp, input, depthwise_weight, depthwise_bias,
                                               arguments.window, Activation(depthwise_activation));
-  const Tensor output =
-      PointwiseCpu::forward(kOp, hidden, pointwise_weight, pointwise_bias, Activation(activation));
+  const Tensor output = PointwiseCpu::forward(kOp, hidden, pointwise_weight, pointwise_bias,
+                                              Activation(activation), Precision(precision));
   return finish_cpu(kOp, output, strides_in_format_of(input, output.sizes()), Activation::kNone);
 }
 

@@ -29,13 +29,21 @@ Tensor separable_conv2d_cuda(const Tensor& input, const Tensor& depthwise_weight
                                   activation, precision);
   }
   Tensor output = empty_in_format_of(kOp, input, sizes);
-  if (output.numel() == 0 || separable_fused_cuda(kOp, arguments, output)) {
+  if (output.numel() == 0) {
+    return output;
+  }
+  // On tensor cores the two kernels, each at the memory's speed, are faster than the fused one,
+  // which multiplies on CUDA cores.
+  const bool tensor_cores =
+      !is_channels_last(input) &&
+      PointwiseCuda::on_tensor_cores(output, pointwise_weight, arguments.precision);
+  if (!tensor_cores && separable_fused_cuda(kOp, arguments, output)) {
     return output;
   }
   const Tensor hidden = DepthwiseCuda::forward(kOp, input, depthwise_weight, depthwise_bias,
                                                arguments.window, arguments.depthwise_activation);
   PointwiseCuda::forward_into(kOp, hidden, pointwise_weight, pointwise_bias, arguments.activation,
-                              is_channels_last(input), output);
+                              arguments.precision, is_channels_last(input), output);
   return output;
 }
 

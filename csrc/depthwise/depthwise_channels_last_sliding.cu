@@ -1,0 +1,51 @@
+#include "common/dtype.cuh"
+#include "depthwise/conv2d_cuda.h"
+#include "depthwise/depthwise_channels_last_sliding_kernel.cuh"
+#include "depthwise/depthwise_launch.h"
+
+namespace kernelopt {
+namespace {
+
+template <typename T>
+bool launch(const char* op, const DepthwiseParams& params, const DepthwiseOperands& operands,
+            Activation activation, cudaStream_t stream) {
+  if (channel_vector_size<T>(params, operands) == 1) {
+    return false;
+  }
+  return dispatch_shape(
+      ChannelsLastShapes<sizeof(T)>{}, params.h.kernel_size, params.w.kernel_size, params.h.stride,
+      params.w.stride, [&](auto shape) {
+        using Shape = decltype(shape);
+        const int device = operands.source.get_device_index();
+        const ChannelsLastPlan plan = plan_channels_last<Shape>(
+            params, sizeof(T), multiprocessor_count(device),
+            sliding_shared_bytes(max_shared_bytes_per_block(device),
+                                 params.h.kernel_size * params.w.kernel_size));
+        depthwise_channels_last_sliding_kernel<T, Shape>
+            <<<grid_size(op, plan.blocks, 1), plan.threads, plan.shared_bytes, stream>>>(
+                params, plan, const_data<T>(operands.source), const_data<T>(operands.weight),
+                data_or_null<T>(operands.bias), mutable_data<T>(operands.result), activation);
+        KERNELOPT_CHECK_LAUNCH(op);
+      });
+}
+
+}  // namespace
+
+bool launch_depthwise_channels_last_sliding(const char* op, const DepthwiseParams& params,
+                                            const DepthwiseOperands& operands,
+                                            Activation activation, cudaStream_t stream) {
+  const bool served = params.h.dilation == 1 && params.w.dilation == 1 &&
+                      fits_32bit(params, params.batch * params.result_channels, kSlidingSlack);
+  if (!served) {
+    return false;
+  }
+  switch (operands.source.scalar_type()) {
+    case ScalarType::Float: return launch<float>(op, params, operands, activation, stream);
+    case ScalarType::Half: return launch<__half>(op, params, operands, activation, stream);
+    case ScalarType::BFloat16:
+      return launch<__nv_bfloat16>(op, params, operands, activation, stream);
+    default: return false;
+  }
+}
+
+}  // namespace kernelopt

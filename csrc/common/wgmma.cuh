@@ -91,17 +91,17 @@ __device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t shared_address, in
 
 // The accumulators as operands of an asm statement.
 #define KERNELOPT_NAMES_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
-#define KERNELOPT_NAMES_32                                                     \
-  KERNELOPT_NAMES_16                                                           \
-      ", "                                                                     \
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, " \
-      "%30, %31"
-#define KERNELOPT_NAMES_64                                                     \
-  KERNELOPT_NAMES_32                                                           \
-      ", "                                                                     \
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, " \
-      "%46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, " \
-      "%60, %61, %62, %63"
+#define KERNELOPT_NAMES_32                                                 \
+  KERNELOPT_NAMES_16                                                       \
+  ", "                                                                     \
+  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, " \
+  "%30, %31"
+#define KERNELOPT_NAMES_64                                                 \
+  KERNELOPT_NAMES_32                                                       \
+  ", "                                                                     \
+  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, " \
+  "%46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, " \
+  "%60, %61, %62, %63"
 #define KERNELOPT_OUTPUTS_8(i)                                                                \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
       "+f"(d[i + 6]), "+f"(d[i + 7])

@@ -9,18 +9,25 @@
 
 namespace kernelopt {
 
-/// The same as copy_async, of the first `bytes` bytes; the others become zeros.
-template <int kBytes>
-__device__ __forceinline__ void copy_async_part(uint32_t destination, const void* source,
-                                                int bytes) {
-  if constexpr (kBytes == 16) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(destination), "l"(source),
-                 "r"(bytes)
-                 : "memory");
-  } else {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;\n" ::"r"(destination), "l"(source),
-                 "n"(kBytes), "r"(bytes)
-                 : "memory");
+/// Brings the first `elements` of kBytes bytes, all of them asynchronously; the others become
+/// zeros. Of a part, elements are read one by one: no byte beyond it.
+template <typename T, int kBytes>
+__device__ __forceinline__ void copy_part(uint32_t destination, const T* source, int elements) {
+  constexpr int kElements = kBytes / static_cast<int>(sizeof(T));
+  if (elements <= 0 || elements >= kElements) {
+    copy_async<kBytes>(destination, source, elements > 0);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < kElements; ++i) {
+    if constexpr (sizeof(T) == 2) {
+      const uint16_t bits =
+          i < elements ? reinterpret_cast<const uint16_t*>(source)[i] : uint16_t{0};
+      asm volatile("st.shared.u16 [%0], %1;\n" ::"r"(destination + i * 2), "h"(bits) : "memory");
+    } else {
+      const float value = i < elements ? source[i] : 0.0f;
+      asm volatile("st.shared.f32 [%0], %1;\n" ::"r"(destination + i * 4), "f"(value) : "memory");
+    }
   }
 }
 
@@ -40,11 +47,10 @@ __device__ __forceinline__ void copy_pieces(const GradientCopy& copy, const T* f
     const int start = position + piece * kElements;
     const T* source = first + row * copy.channel_stride + start;
     if (inside) {
-      copy_async_part<kBytes>(place(row, piece), source, kBytes);
+      copy_async<kBytes>(place(row, piece), source, true);
     } else {
-      const int left = (copy.length - start) * static_cast<int>(sizeof(T));
-      const int bytes = start < 0 || left < 0 ? 0 : left < kBytes ? left : kBytes;
-      copy_async_part<kBytes>(place(row, piece), bytes > 0 ? source : first, bytes);
+      const int left = start < 0 ? 0 : copy.length - start;
+      copy_part<T, kBytes>(place(row, piece), left > 0 ? source : first, left);
     }
   }
 }
@@ -58,13 +64,12 @@ __device__ __forceinline__ void copy_steady_pieces(const GradientCopy& copy, con
   static_assert(kRowStep % 8 == 0, "rows of one thread are permuted alike");
   const int piece = threadIdx.x % kPieces, first_row = threadIdx.x / kPieces;
   const int start = position + piece * kElements;
-  const int left = (copy.length - start) * static_cast<int>(sizeof(T));
-  const int bytes = left < 0 ? 0 : left < kBytes ? left : kBytes;
-  const T* source = first + first_row * copy.channel_stride + (bytes > 0 ? start : 0);
+  const int left = copy.length - start;
+  const T* source = first + first_row * copy.channel_stride + (left > 0 ? start : 0);
   uint32_t destination = place(first_row, piece);
 #pragma unroll 4
   for (int row = first_row; row < rows; row += kRowStep) {
-    copy_async_part<kBytes>(destination, source, bytes);
+    copy_part<T, kBytes>(destination, source, left);
     source += kRowStep * copy.channel_stride;
     destination += kRowStep * 128;
   }
@@ -108,10 +113,9 @@ __device__ __forceinline__ void copy_position_pieces(const GradientCopy& copy, c
     const int left = channels - piece * kElements;
     if (left > 0) {
       const bool inside = static_cast<unsigned>(at) < static_cast<unsigned>(copy.length);
-      const int bytes = (left < kElements ? left : kElements) * static_cast<int>(sizeof(T));
-      copy_async_part<kBytes>(place(row, piece),
-                              inside ? first + at * copy.length_stride + piece * kElements : first,
-                              inside ? bytes : 0);
+      copy_part<T, kBytes>(place(row, piece),
+                           inside ? first + at * copy.length_stride + piece * kElements : first,
+                           inside ? left : 0);
     }
   }
 }

@@ -26,6 +26,14 @@ struct ChannelsLastPlan {
   int64_t blocks;
 };
 
+/// Whether blocks of this size leave a multiprocessor warps enough to hide their latencies: 1, or
+/// less. Five blocks with all the shared memory of the budget fit, and 16 warps are enough.
+inline double residency(int64_t threads, int64_t shared_bytes, int64_t shared_budget) {
+  const int64_t blocks =
+      std::min<int64_t>(32, 5 * shared_budget / std::max<int64_t>(shared_bytes, 1));
+  return std::min(1.0, static_cast<double>(blocks * divide_up(threads, 32)) / 16);
+}
+
 /// The plan with at most this many channel vectors and column groups a block.
 /// @param rows_per_thread  at most
 /// @return `rows` is 0 where not even one row fits the shared memory
@@ -88,6 +96,8 @@ ChannelsLastPlan plan_channels_last(const DepthwiseParams& params, int element_b
   const int64_t rows_per_thread = std::clamp<int64_t>(
       all_rows / (int64_t{multiprocessors} * Policy::kThreadsPerMultiprocessor), Policy::kMinRows,
       element_bytes == 2 ? Policy::kRowsOf16Bit : Policy::kRowsOf32Bit);
+  const int64_t least_vectors =
+      Shape::kTapsInRegisters ? Policy::kMinVectors : Policy::kMinVectorsOfManyTaps;
   ChannelsLastPlan best{};
   double best_share = 0;
   const auto consider = [&](const ChannelsLastPlan& plan) {
@@ -110,7 +120,7 @@ ChannelsLastPlan plan_channels_last(const DepthwiseParams& params, int element_b
       best = plan;
     }
   };
-  for (int64_t vectors = Policy::kMaxVectors; vectors >= Policy::kMinVectors; vectors /= 2) {
+  for (int64_t vectors = Policy::kMaxVectors; vectors >= least_vectors; vectors /= 2) {
     for (int64_t groups = Policy::kMaxColumnGroups; groups >= 2; groups /= 2) {
       for (int64_t rows = rows_per_thread; rows >= (rows_per_thread + 1) / 2;
            rows -= (rows + 1) / 2) {

@@ -13,7 +13,7 @@ bool launch(const char* op, const DepthwiseParams& params, const DepthwiseOperan
     return false;
   }
   return dispatch_shape(
-      ChannelsLastShapes<sizeof(T)>{}, params.h.kernel_size, params.w.kernel_size, params.h.stride,
+      ChannelsLastShapes{}, params.h.kernel_size, params.w.kernel_size, params.h.stride,
       params.w.stride, [&](auto shape) {
         using Shape = decltype(shape);
         const int device = operands.source.get_device_index();

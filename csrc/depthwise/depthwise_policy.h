@@ -58,9 +58,11 @@ constexpr int sliding_shared_bytes(int largest_block, int64_t taps) {
 
 struct DepthwiseChannelsLastPolicy {
   static constexpr int kThreads = 128;  // a block's, at most
-  // Channel vectors of a block; fewer of them leave room for more columns and rows.
+  // Channel vectors of a block: fewer of them leave room for more columns and rows, more of them
+  // are longer pieces of memory.
   static constexpr int kMaxVectors = 32;
-  static constexpr int kMinVectors = 8;
+  static constexpr int kMinVectors = 16;
+  static constexpr int kMinVectorsOfManyTaps = 8;
   static constexpr int kMaxColumnGroups = 8;
   // Result rows a thread slides over, at most.
   static constexpr int kRowsOf32Bit = 8;
@@ -116,14 +118,12 @@ using SlidingShapes = ShapeList<
     SlidingShape<7, 3, 1>, SlidingShape<1, 1, 2>, SlidingShape<2, 2, 2>, SlidingShape<3, 3, 2>,
     SlidingShape<5, 5, 2>, SlidingShape<7, 7, 2>>;
 /// Columns and channels of a thread are those that measured best on an H100.
-template <int kElementBytes>
 using ChannelsLastShapes =
-    ShapeList<ChannelsLastShape<3, 3, 1, kElementBytes == 2 ? 4 : 2, 4>,
-              ChannelsLastShape<3, 3, 2, 2, 4>, ChannelsLastShape<5, 5, 1, 2, 4>,
-              ChannelsLastShape<5, 5, 2, 2, 4>, ChannelsLastShape<7, 7, 1, 2, 4>,
-              ChannelsLastShape<7, 7, 2, 2, 4>, ChannelsLastShape<3, 1, 1, 4, 4>,
-              ChannelsLastShape<1, 3, 1, 4, 4>, ChannelsLastShape<3, 7, 1, 4, 4>,
-              ChannelsLastShape<7, 3, 1, 2, 4>>;
+    ShapeList<ChannelsLastShape<3, 3, 1, 2, 4>, ChannelsLastShape<3, 3, 2, 2, 4>,
+              ChannelsLastShape<5, 5, 1, 2, 4>, ChannelsLastShape<5, 5, 2, 2, 4>,
+              ChannelsLastShape<7, 7, 1, 2, 4>, ChannelsLastShape<7, 7, 2, 2, 4>,
+              ChannelsLastShape<3, 1, 1, 4, 4>, ChannelsLastShape<1, 3, 1, 4, 4>,
+              ChannelsLastShape<3, 7, 1, 4, 4>, ChannelsLastShape<7, 3, 1, 2, 4>>;
 
 /// Calls `function(Shape{})` with the one of the shapes that it is, and says whether there was one.
 template <typename... Shapes, typename Function>

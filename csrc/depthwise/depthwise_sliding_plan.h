@@ -40,14 +40,6 @@ inline double fullness(int64_t threads) {
   return static_cast<double>(threads) / (divide_up(threads, 32) * 32);
 }
 
-/// Whether blocks of this size leave a multiprocessor warps enough to hide their latencies: 1, or
-/// less. Five blocks with all the shared memory of the budget fit, and 16 warps are enough.
-inline double residency(int64_t threads, int64_t shared_bytes, int64_t shared_budget) {
-  const int64_t blocks =
-      std::min<int64_t>(32, 5 * shared_budget / std::max<int64_t>(shared_bytes, 1));
-  return std::min(1.0, static_cast<double>(blocks * divide_up(threads, 32)) / 16);
-}
-
 /// @param element_bytes    2 or 4
 /// @param multiprocessors  of the device
 /// @param shared_budget    bytes of shared memory that a block should not pass
@@ -117,13 +109,9 @@ SlidingPlan plan_sliding(const DepthwiseParams& params, int element_bytes, int m
     const int64_t groups = divide_up(rows, rows_per_thread);
     const int64_t threads = plan.threads_per_row * groups;
     const int64_t block_planes = strips == 1 && plan.whole_rows ? planes_of_block(threads) : 1;
-    // The part of the lanes that have a thread, of a thread's rows that exist, and of its time that
-    // goes into rows of its own, and whether there are warps enough.
-    const int64_t shared_bytes =
-        strips == 1 ? block_planes * plane_bytes : overlap * plan.source_pitch + rows * row_bytes;
-    const double efficiency = fullness(block_planes * threads) * height / (strips * groups) /
-                              (rows_per_thread + begin) *
-                              residency(block_planes * threads, shared_bytes, shared_budget);
+    // The part of the lanes that have a thread, and of its time that goes into rows of its own.
+    const double efficiency =
+        fullness(block_planes * threads) * rows_per_thread / (rows_per_thread + begin);
     if (efficiency > best) {
       best = efficiency;
       plan.planes = static_cast<int>(block_planes);

@@ -14,6 +14,7 @@ from kernelopt.benchmarking import plots
 from kernelopt.benchmarking.calls import torch_call
 from kernelopt.benchmarking.cases import FAMILIES, Case, find_directory, load
 from kernelopt.benchmarking.floors import Rates, input_shapes, valid_taps, work
+from kernelopt.benchmarking.hostinfo import csrc_sha256
 from kernelopt.benchmarking.overhead import measure_overhead
 from kernelopt.benchmarking.paths import kernel_path
 from kernelopt.benchmarking.plan import Selection, plan_overhead
@@ -252,6 +253,16 @@ def test_figures_of_two_trees_do_not_mix(tmp_path: Path) -> None:
         measure(fake_options(tmp_path, csrc_sha256="two"))
     fresh = measure(fake_options(tmp_path, csrc_sha256="two", fresh=True))
     assert fresh.results.environment["csrc_sha256"] == "two"
+
+
+def test_the_hash_of_the_sources_is_that_of_their_code(tmp_path: Path) -> None:
+    source = tmp_path / "csrc" / "add" / "add.cu"
+    source.parent.mkdir(parents=True)
+    hashes = []
+    for text in ("int a = 1;\n", "// One.\nint a =\n    1; /* of\ntwo lines */\n", "int a = 2;\n"):
+        source.write_text(text)
+        hashes.append(csrc_sha256(tmp_path))
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_the_time_budget_ends_a_run(tmp_path: Path) -> None:

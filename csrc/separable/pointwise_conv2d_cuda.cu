@@ -27,8 +27,7 @@ Conv1dProblem problem_of_images(int64_t batch, int64_t plane, const Tensor& weig
   return problem;
 }
 
-/// Computes such a problem on tensor cores where they are worth having; says whether it did. All
-/// tensors contiguous.
+/// Computes such a problem, of contiguous tensors, on tensor cores where they pay; whether it did.
 bool multiply_images(const char* op, Conv1dProblem problem, const Tensor& source,
                      const Tensor& weight, const std::optional<Tensor>& bias,
                      const Tensor& output) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,14 @@ UNKNOWN = "unknown"
 _SOURCES = (".cpp", ".cu", ".cuh", ".h")
 
 
+_COMMENTS_AND_SPACE = re.compile(rb"//[^\n]*|/\*.*?\*/|\s+", re.DOTALL)
+
+
 def csrc_sha256(root: Path) -> str:
-    """One hash over the names and contents of the C++ and CUDA sources under ``root/csrc``."""
+    """One hash over the names and the code of the C++ and CUDA sources under ``root/csrc``.
+
+    Comments and white space do not count: figures stay those of the code when a comment changes.
+    """
     paths = sorted(
         path for path in (root / "csrc").rglob("*") if path.suffix in _SOURCES and path.is_file()
     )
@@ -25,7 +32,7 @@ def csrc_sha256(root: Path) -> str:
         return UNKNOWN
     digest = hashlib.sha256()
     for path in paths:
-        content = path.read_bytes()
+        content = _COMMENTS_AND_SPACE.sub(b"", path.read_bytes())
         digest.update(f"{path.relative_to(root).as_posix()} {len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()

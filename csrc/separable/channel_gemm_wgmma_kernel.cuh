@@ -112,7 +112,8 @@ __global__ void __launch_bounds__(ChannelGemmWgmmaShape::kThreads, 1)
   // Resident weights, stages, biases, barriers.
   extern __shared__ __align__(1024) unsigned char shared[];
   const int resident_bytes = p.resident ? p.chunks * kRightBytes : 0;
-  const int stage_bytes = kLeftBytes + (p.resident ? 0 : kRightBytes);
+  const int left_bytes = (p.together ? Shape::kWarpgroups : 1) * kLeftBytes;
+  const int stage_bytes = left_bytes + (p.resident ? 0 : kRightBytes);
   float* biases = reinterpret_cast<float*>(shared + resident_bytes + p.stages * stage_bytes);
   const uint32_t resident = shared_address(shared), stages = resident + resident_bytes;
   const uint32_t full = shared_address(biases + kN), empty = full + p.stages * 8;
@@ -121,7 +122,7 @@ __global__ void __launch_bounds__(ChannelGemmWgmmaShape::kThreads, 1)
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < p.stages; ++stage) {
       mbarrier_init(full + stage * 8, p.packed != nullptr && !p.resident ? 5 : 4);
-      mbarrier_init(empty + stage * 8, 4);
+      mbarrier_init(empty + stage * 8, p.together ? Shape::kWarpgroups * 4 : 4);
     }
     for (int i = 0; i < Shape::kWarpgroups; ++i) {
       mbarrier_init(turn + i * 8, 4);
@@ -158,18 +159,22 @@ __global__ void __launch_bounds__(ChannelGemmWgmmaShape::kThreads, 1)
       parity ^= 1;
     }
   };
-  if (warpgroup == 1) {
+  const int turns = p.together ? 1 : Shape::kWarpgroups;
+  if (warpgroup == 1 && !p.together) {
     skip_tile();
   }
-  for (int tile = blockIdx.x + warpgroup * gridDim.x; tile < p.row_tiles;
-       tile += Shape::kWarpgroups * gridDim.x) {
-    // Also keeps a warpgroup from waiting for a stage that is still two phases away.
-    mbarrier_wait(turn + warpgroup * 8, turn_parity);
-    turn_parity ^= 1;
+  for (int tile = blockIdx.x + (p.together ? 0 : warpgroup * gridDim.x); tile < p.row_tiles;
+       tile += turns * gridDim.x) {
+    if (!p.together) {
+      // Also keeps a warpgroup from waiting for a stage that is still two phases away.
+      mbarrier_wait(turn + warpgroup * 8, turn_parity);
+      turn_parity ^= 1;
+    }
     int previous = -1;
     for (int chunk = 0; chunk < p.chunks; ++chunk) {
-      const uint32_t left = stages + stage * stage_bytes;
-      const uint32_t right = p.resident ? resident + chunk * kRightBytes : left + kLeftBytes;
+      const uint32_t place = stages + stage * stage_bytes;
+      const uint32_t left = place + (p.together ? warpgroup * kLeftBytes : 0);
+      const uint32_t right = p.resident ? resident + chunk * kRightBytes : place + left_bytes;
       const auto release = [&] {
         if (previous >= 0) {
           __syncwarp();
@@ -195,9 +200,11 @@ __global__ void __launch_bounds__(ChannelGemmWgmmaShape::kThreads, 1)
         parity ^= 1;
       }
     }
-    __syncwarp();
-    if (lane == 0) {
-      mbarrier_arrive(turn + (1 - warpgroup) * 8);
+    if (!p.together) {
+      __syncwarp();
+      if (lane == 0) {
+        mbarrier_arrive(turn + (1 - warpgroup) * 8);
+      }
     }
     wgmma_wait<0>();
     if constexpr (MmaTraits<T>::kParts == 2) {
@@ -212,9 +219,12 @@ __global__ void __launch_bounds__(ChannelGemmWgmmaShape::kThreads, 1)
     if (lane == 0) {
       mbarrier_arrive(empty + previous * 8);
     }
-    const int64_t row = static_cast<int64_t>(tile) * kRows + warp % 4 * 16 + lane / 4;
-    store_channel_tile<T>(p, accumulators, row, first_column, biases);
-    skip_tile();
+    const int64_t part = p.together ? int64_t{tile} * Shape::kWarpgroups + warpgroup : tile;
+    store_channel_tile<T>(p, accumulators, part * kRows + warp % 4 * 16 + lane / 4, first_column,
+                          biases);
+    if (!p.together) {
+      skip_tile();
+    }
   }
 #endif
 }

@@ -16,9 +16,18 @@ void launch_channel_gemm_wgmma_tile(const char* op, const ChannelGemmWgmmaPlan& 
   const auto kernel = channel_gemm_wgmma_kernel<T, kTilesM, kN>;
   KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                 plan.shared_bytes));
-  kernel<<<dim3(plan.grid_x, plan.grid_y), ChannelGemmWgmmaShape::kThreads, plan.shared_bytes,
-           stream>>>(plan.params);
-  KERNELOPT_CHECK_LAUNCH(op);
+  // After the packing kernel it starts early, and waits for it where it needs its weights.
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(plan.grid_x, plan.grid_y);
+  config.blockDim = dim3(ChannelGemmWgmmaShape::kThreads);
+  config.dynamicSmemBytes = static_cast<size_t>(plan.shared_bytes);
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = plan.packed_bytes > 0 ? 1 : 0;
+  KERNELOPT_CUDA_CHECK(op, cudaLaunchKernelEx(&config, kernel, plan.params));
 }
 
 template <typename T, int kTilesM>

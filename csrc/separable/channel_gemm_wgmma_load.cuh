@@ -89,10 +89,14 @@ __device__ __forceinline__ void load_channel_stages(const ChannelGemmWgmmaParams
                                                     uint32_t resident, uint32_t stages,
                                                     uint32_t full, uint32_t empty, uint32_t ready) {
   using Shape = ChannelGemmWgmmaShape;
-  constexpr int kRows = kTilesM * 64, kPending = Shape::pending_stages(kTilesM);
+  constexpr int kRows = kTilesM * 64;
+  constexpr int kPending = Shape::pending_stages(kTilesM, false);
+  constexpr int kPendingTogether = Shape::pending_stages(kTilesM, true);
   constexpr int kLeftBytes = kRows * Shape::kChunkBytes, kRightBytes = kN * Shape::kChunkBytes;
   constexpr int kSize = static_cast<int>(sizeof(T));
-  const int stage_bytes = kLeftBytes + (p.resident ? 0 : kRightBytes);
+  const int parts = p.together ? Shape::kWarpgroups : 1;
+  const int left_bytes = parts * kLeftBytes;
+  const int stage_bytes = left_bytes + (p.resident ? 0 : kRightBytes);
   const int lane = threadIdx.x % 32;
   const int64_t pitch = static_cast<int64_t>(p.k) * kSize;
   const int first_column = blockIdx.y * kN;
@@ -111,8 +115,8 @@ __device__ __forceinline__ void load_channel_stages(const ChannelGemmWgmmaParams
     }
   };
   for (int tile = blockIdx.x; tile < p.row_tiles; tile += gridDim.x) {
-    const int64_t row = static_cast<int64_t>(tile) * kRows;
-    const int rows = static_cast<int>(min(static_cast<int64_t>(kRows), p.m - row));
+    const int64_t row = static_cast<int64_t>(tile) * parts * kRows;
+    const int rows = static_cast<int>(min(static_cast<int64_t>(parts * kRows), p.m - row));
     const char* left = static_cast<const char*>(p.left) + row * pitch;
     const bool load_right = !p.resident || tile == static_cast<int>(blockIdx.x);
     for (int chunk = 0; chunk < p.chunks; ++chunk) {
@@ -123,10 +127,11 @@ __device__ __forceinline__ void load_channel_stages(const ChannelGemmWgmmaParams
       const uint32_t left_place = stages + stage * stage_bytes;
       if (load_right) {
         const uint32_t place =
-            p.resident ? resident + chunk * kRightBytes : left_place + kLeftBytes;
+            p.resident ? resident + chunk * kRightBytes : left_place + left_bytes;
         if (p.packed == nullptr) {
           load_rows<T, kN>(place, right + offset, pitch, p.n - first_column, bytes, 16);
         } else if (threadIdx.x % 128 == 0) {
+          wait_for_previous_kernel();
           const uint32_t barrier = p.resident ? ready + chunk * 8 : full + stage * 8;
           mbarrier_arrive_expect(barrier, kRightBytes);
           bulk_load(place,
@@ -135,11 +140,19 @@ __device__ __forceinline__ void load_channel_stages(const ChannelGemmWgmmaParams
                     kRightBytes, barrier);
         }
       }
-      load_rows<T, kRows>(left_place, left + offset, pitch, rows, bytes, p.piece);
+      for (int part = 0; part < parts; ++part) {
+        load_rows<T, kRows>(left_place + part * kLeftBytes, left + offset + part * kRows * pitch,
+                            pitch, rows - part * kRows, bytes, p.piece);
+      }
       copy_async_commit();
       ++loading;
-      copy_async_wait<kPending>();
-      hand_over(kPending);
+      if (p.together) {
+        copy_async_wait<kPendingTogether>();
+        hand_over(kPendingTogether);
+      } else {
+        copy_async_wait<kPending>();
+        hand_over(kPending);
+      }
       if (++stage == p.stages) {
         stage = 0;
         parity ^= 1;

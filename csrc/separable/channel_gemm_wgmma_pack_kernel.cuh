@@ -12,16 +12,18 @@ template <typename T>
 __global__ void pack_channel_gemm_weight_kernel(const __grid_constant__ ChannelGemmWgmmaParams p,
                                                 uint4* packed, int block_n, int64_t vectors) {
 #if KERNELOPT_HAS_MMA
+  allow_next_kernel();
   constexpr int kParts = MmaTraits<T>::kParts;
   constexpr int kUnits = 8 / kParts;  // of eight k in a chunk
   const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (index >= vectors) {
     return;
   }
-  const int row = static_cast<int>(index % block_n);
-  int64_t rest = index / block_n;
-  const int unit = static_cast<int>(rest % kUnits);
-  rest /= kUnits;  // [n block][chunk]
+  // Neighbouring threads read neighbouring elements.
+  const bool along_k = p.right_k_stride == 1;
+  const int row = static_cast<int>(along_k ? index / kUnits % block_n : index % block_n);
+  const int unit = static_cast<int>(along_k ? index % kUnits : index / block_n % kUnits);
+  const int64_t rest = index / (kUnits * block_n);  // [n block][chunk]
   const int64_t n = rest / p.chunks * block_n + row;
   const int64_t first = rest % p.chunks * (kUnits * 8) + (kParts == 2 ? unit / 2 * 16 : unit * 8);
   const T* weight = static_cast<const T*>(p.right) + n * p.right_n_stride;

@@ -71,6 +71,25 @@ __device__ __forceinline__ void store_vectors(T* row, int columns, const float (
   }
 }
 
+/// Copies group `group` of kCount from kFirst on, of the accumulators' columns, tiles and halves,
+/// by a tree of branches: with one comparison a group every group's copies were issued.
+template <int kFirst, int kCount, int kTilesM, int kRegisters>
+__device__ __forceinline__ void pick_group(const float (&accumulators)[kTilesM][kRegisters],
+                                           int group, float (&values)[8]) {
+  if constexpr (kCount == 1) {
+    constexpr int kHalf = kFirst % 2, kTile = kFirst / 2 % kTilesM;
+    constexpr int kColumns = kFirst / 2 / kTilesM;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      values[i] = accumulators[kTile][(kColumns * 4 + i / 2) * 4 + kHalf * 2 + i % 2];
+    }
+  } else if (group < kFirst + kCount / 2) {
+    pick_group<kFirst, kCount / 2>(accumulators, group, values);
+  } else {
+    pick_group<kFirst + kCount / 2, kCount - kCount / 2>(accumulators, group, values);
+  }
+}
+
 /// The sum of a result in plain fp32, for those that the split in parts made NaN or Inf: Inf times
 /// a part that is 0 is NaN, and the product of two rounded high parts can overflow where that of
 /// the values does not.
@@ -148,16 +167,7 @@ __device__ __forceinline__ void store_channel_tile(const ChannelGemmWgmmaParams&
 #pragma unroll 1
   for (int group = 0; group < kColumnGroups * kTilesM * 2; ++group) {
     float values[8];
-#pragma unroll
-    for (int choice = 0; choice < kColumnGroups * kTilesM * 2; ++choice) {
-      if (group == choice) {
-#pragma unroll
-        for (int i = 0; i < 8; ++i) {
-          values[i] = accumulators[choice / 2 % kTilesM]
-                                  [(choice / 2 / kTilesM * 4 + i / 2) * 4 + choice % 2 * 2 + i % 2];
-        }
-      }
-    }
+    pick_group<0, kColumnGroups * kTilesM * 2>(accumulators, group, values);
     const int half = group % 2, m = group / 2 % kTilesM;
     const int first = group / 2 / kTilesM * kGroupColumns;
     const int64_t distance = m * 64 + half * 8;

@@ -362,7 +362,8 @@ def _pixel_rows(dtype: torch.dtype) -> list[Case]:
         x = flat[offset:].view(shape).permute(0, 3, 1, 2)
         weight = torch.randn(outputs, inputs, 1, 1, device="cuda", dtype=dtype)
         bias = draw((None, torch.randn(outputs, device="cuda", dtype=dtype)))
-        options = {"activation": draw((None, "relu", "gelu", "silu"))}
+        # Not ReLU: where a sum is 0 but for rounding, its gradient is a matter of luck.
+        options = {"activation": draw((None, "gelu", "silu"))}
         precision = kernelopt.Precision.DEFAULT
         if draw((True, False)):
             case = Case(OPS["pointwise_conv2d"], (x, weight, bias), {}, precision=precision)

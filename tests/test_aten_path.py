@@ -1,5 +1,5 @@
-"""ATen's path: its errors keep torch's types and messages, and on a GPU it serves what its operators
-compute faster than kernelopt's kernels."""
+"""ATen's path: its errors keep torch's types and messages, and on a GPU it serves what its
+operators compute faster than kernelopt's kernels."""
 
 from __future__ import annotations
 

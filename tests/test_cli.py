@@ -330,6 +330,14 @@ torch.set_num_threads(torch.get_num_threads() + 1)
     assert torch.get_num_threads() == threads
 
 
+def test_frozen_settings(run, monkeypatch):
+    """torch.testing's internals freeze some; a file may import them."""
+    names = torch.backends.ContextProp.__set__.__globals__  # the module itself is wrapped
+    monkeypatch.setitem(names, "flags_frozen", lambda: True)
+    status, _, printed = run(CONV)
+    assert status == 0, printed
+
+
 def test_an_unforeseen_error_does_not_stop_the_others(tmp_path, capsys, monkeypatch):
     def broken(self, seeds, seconds):
         if self.problem.path.name == "a.py":

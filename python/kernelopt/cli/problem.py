@@ -210,7 +210,8 @@ def settings_restored() -> Iterator[None]:
             torch.set_default_device(device)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         for name, value in flags.items():
-            setattr(cudnn, name, value)
+            if getattr(cudnn, name) != value:
+                setattr(cudnn, name, value)
 
 
 @contextlib.contextmanager

@@ -326,6 +326,7 @@ torch.set_num_threads(torch.get_num_threads() + 1)
     assert torch.get_default_dtype() == torch.float32
     assert torch.is_grad_enabled()
     assert torch.get_default_device() == torch.device("cpu")
+    assert not torch.overrides._get_current_function_mode_stack()
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.get_num_threads() == threads
 

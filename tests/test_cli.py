@@ -326,8 +326,17 @@ torch.set_num_threads(torch.get_num_threads() + 1)
     assert torch.get_default_dtype() == torch.float32
     assert torch.is_grad_enabled()
     assert torch.get_default_device() == torch.device("cpu")
+    assert not torch.overrides._get_current_function_mode_stack()
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.get_num_threads() == threads
+
+
+def test_frozen_settings(run, monkeypatch):
+    """torch.testing's internals freeze some; a file may import them."""
+    names = torch.backends.ContextProp.__set__.__globals__  # the module itself is wrapped
+    monkeypatch.setitem(names, "flags_frozen", lambda: True)
+    status, _, printed = run(CONV)
+    assert status == 0, printed
 
 
 def test_an_unforeseen_error_does_not_stop_the_others(tmp_path, capsys, monkeypatch):

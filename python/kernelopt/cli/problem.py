@@ -206,11 +206,12 @@ def settings_restored() -> Iterator[None]:
         torch.set_default_dtype(dtype)
         torch.set_grad_enabled(grad)
         torch.set_num_threads(threads)
-        if torch.get_default_device() != device:
-            torch.set_default_device(device)
+        # None, not the CPU: any device set here would be a mode that all functions pass through.
+        torch.set_default_device(None if device.type == "cpu" else device)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         for name, value in flags.items():
-            setattr(cudnn, name, value)
+            if getattr(cudnn, name) != value:
+                setattr(cudnn, name, value)
 
 
 @contextlib.contextmanager

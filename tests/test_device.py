@@ -290,13 +290,19 @@ def test_default_float32_is_ten_times_as_accurate_as_tf32() -> None:
         check(replace(case, label="long sums"))
 
 
-def _large_calls(name: str, dtype: torch.dtype) -> list[Case]:
+MANY_POSITIONS = ((8, 19, 33, 64), (1021, 4097))
+MANY_CHANNELS = ((130, 257, 400), (61, 100, 301))  # few blocks, which split the sums
+
+
+def _tensor_core_calls(
+    name: str, dtype: torch.dtype, channels: tuple[int, ...], lengths: tuple[int, ...]
+) -> list[Case]:
     """Calls with enough products for the tensor cores, in sizes that fill no tile evenly."""
     draw = Random(0).choice
     cases = []
     while len(cases) < 16:
-        groups, inputs, outputs = draw((1, 2, 3)), draw((8, 19, 33, 64)), draw((9, 40, 65, 130))
-        taps, length, batch = draw((1, 2, 3, 7)), draw((1021, 4097)), draw((1, 3))
+        groups, inputs, outputs = draw((1, 2, 3)), draw(channels), draw((9, 40, 65, 130))
+        taps, length, batch = draw((1, 2, 3, 7)), draw(lengths), draw((1, 3))
         stride, dilation, padding = draw((1, 2, 3)), draw((1, 2, 3)), draw((0, 1, 4))
         if batch * groups * inputs * outputs * length * taps < 2**24 * stride:
             continue
@@ -312,10 +318,13 @@ def _large_calls(name: str, dtype: torch.dtype) -> list[Case]:
     return cases
 
 
+@pytest.mark.parametrize("sizes", [MANY_POSITIONS, MANY_CHANNELS])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", ["conv1d", "conv_transpose1d"])
-def test_tensor_cores(name: str, dtype: torch.dtype) -> None:
-    cases = _large_calls(name, dtype)
+def test_tensor_cores(
+    name: str, dtype: torch.dtype, sizes: tuple[tuple[int, ...], tuple[int, ...]]
+) -> None:
+    cases = _tensor_core_calls(name, dtype, *sizes)
     for case in cases:
         check(case)
     with torch.no_grad(), profile(activities=[ProfilerActivity.CUDA]) as profiler:
@@ -324,21 +333,26 @@ def test_tensor_cores(name: str, dtype: torch.dtype) -> None:
                 case.op.ours(*case.tensors, **case.options)
     kernels = [event.key for event in profiler.key_averages()]
     hopper = torch.cuda.get_device_capability() == (9, 0)
-    expected = "conv1d_wgmma_kernel" if hopper else "correlation_mma_kernel"
-    assert any(expected in kernel for kernel in kernels), kernels
+    expected = ["conv1d_wgmma_kernel" if hopper else "correlation_mma_kernel"]
+    if hopper and sizes is MANY_CHANNELS:
+        expected.append("sum_conv1d_splits_kernel")
+    for kernel in expected:
+        assert any(kernel in key for key in kernels), kernels
 
 
-def test_tensor_cores_keep_inf_and_nan() -> None:
+@pytest.mark.parametrize(("length", "channels"), [(2000, 64), (400, 512)])  # whole and split sums
+def test_tensor_cores_keep_inf_and_nan(length: int, channels: int) -> None:
     """Inf meets parts of a split float32 that are 0; it must not become NaN."""
-    x = torch.randn(4, 64, 2000, device="cuda")
-    weight = torch.randn(64, 64, 3, device="cuda").bfloat16().float()
-    x[0, 3, 500], x[1, 2, 10], x[2, 7, 77] = torch.inf, torch.nan, -torch.inf
-    x[3, 5, 1234] = torch.finfo(torch.float32).max  # rounded to bfloat16 it would be Inf
+    x = torch.randn(4, channels, length, device="cuda")
+    weight = torch.randn(64, channels, 3, device="cuda").bfloat16().float()
+    x[0, 3, 300], x[1, 2, 10], x[2, 7, 77] = torch.inf, torch.nan, -torch.inf
+    x[3, 5, 123] = torch.finfo(torch.float32).max  # rounded to bfloat16 it would be Inf
     weight[:, 5] /= 64  # so that no product with it overflows
     weight[5, 6, 1] = torch.inf
     # The product is just below the largest float32, that of the rounded high parts above it.
     edge = 2.0**64 * (1 - 2.0**-12)
-    x[3, :, 1998], weight[9, :, 2], weight[9, 8, 2], x[3, 8, 1998] = 0, 0, edge, edge
+    last = length - 2
+    x[3, :, last], weight[9, :, 2], weight[9, 8, 2], x[3, 8, last] = 0, 0, edge, edge
     reference = torch.nn.functional.conv1d(x.double(), weight.double())
     output = kernelopt.conv1d(x, weight)
     expected = reference.float()

@@ -56,6 +56,17 @@ constexpr int sliding_shared_bytes(int largest_block, int64_t taps) {
                                      : Policy::kSharedBytes;
 }
 
+struct DepthwiseTilePolicy {
+  static constexpr int kMaxThreads = 512;  // a block's, at most
+  // Columns of a block; narrower ones are not worth their halo.
+  static constexpr int kMaxColumns = 128;
+  static constexpr int kMinColumns = 16;
+  // Shared memory of a block in floats; 48 KiB is what every launch may ask for.
+  static constexpr int64_t kFloats = 11 * 1024;
+  // A block's tile is smaller where there would be fewer blocks than this.
+  static constexpr int kBlocksPerMultiprocessor = 2;
+};
+
 struct DepthwiseChannelsLastPolicy {
   static constexpr int kThreads = 128;  // a block's, at most
   // Channel vectors of a block: fewer of them leave room for more columns and rows, more of them

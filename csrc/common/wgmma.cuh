@@ -89,6 +89,14 @@ __device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t shared_address, in
          uint64_t{128 >> 4} << 32;
 }
 
+/// The descriptor of an operand [rows][64] in shared memory whose rows of 128 bytes run along k,
+/// the 16-byte unit u of row r at u ^ r % 8; 16-bit elements. The address is that of a row which is
+/// a multiple of 8, plus 32 bytes for every 16 k; row 0 lies at a multiple of 1024 bytes.
+__device__ __forceinline__ uint64_t wgmma_swizzled_descriptor(uint32_t shared_address) {
+  return static_cast<uint64_t>((shared_address & 0x3ffff) >> 4) | uint64_t{1} << 16 |
+         uint64_t{1024 >> 4} << 32 | uint64_t{1} << 62;
+}
+
 // The accumulators as operands of an asm statement.
 #define KERNELOPT_NAMES_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
 #define KERNELOPT_NAMES_32                                                 \
@@ -96,6 +104,11 @@ __device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t shared_address, in
   ", "                                                                     \
   "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, " \
   "%30, %31"
+#define KERNELOPT_NAMES_48                                                 \
+  KERNELOPT_NAMES_32                                                       \
+  ", "                                                                     \
+  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, " \
+  "%46, %47"
 #define KERNELOPT_NAMES_64                                                 \
   KERNELOPT_NAMES_32                                                       \
   ", "                                                                     \
@@ -107,6 +120,7 @@ __device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t shared_address, in
       "+f"(d[i + 6]), "+f"(d[i + 7])
 #define KERNELOPT_OUTPUTS_16(i) KERNELOPT_OUTPUTS_8(i), KERNELOPT_OUTPUTS_8(i + 8)
 #define KERNELOPT_OUTPUTS_32(i) KERNELOPT_OUTPUTS_16(i), KERNELOPT_OUTPUTS_16(i + 16)
+#define KERNELOPT_OUTPUTS_48(i) KERNELOPT_OUTPUTS_32(i), KERNELOPT_OUTPUTS_16(i + 32)
 #define KERNELOPT_OUTPUTS_64(i) KERNELOPT_OUTPUTS_32(i), KERNELOPT_OUTPUTS_32(i + 32)
 
 // d += a * b for kN columns, kRegisters = kN / 2 accumulators a thread; the operands that follow
@@ -131,7 +145,8 @@ template <typename T, int kRegisters>
 __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], const uint32_t (&a)[4],
                                              uint64_t descriptor, int accumulate) {
   constexpr bool kHalf = std::is_same_v<T, __half>;
-  static_assert(kRegisters == 16 || kRegisters == 32 || kRegisters == 64, "32, 64 or 128 columns");
+  static_assert(kRegisters == 16 || kRegisters == 32 || kRegisters == 48 || kRegisters == 64,
+                "32, 64, 96 or 128 columns");
   if constexpr (kRegisters == 16 && kHalf) {
     KERNELOPT_WGMMA(32, 16, "f16", "%16", "%17", "%18", "%19", "%20", "%21");
   } else if constexpr (kRegisters == 16) {
@@ -140,6 +155,10 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], const uint3
     KERNELOPT_WGMMA(64, 32, "f16", "%32", "%33", "%34", "%35", "%36", "%37");
   } else if constexpr (kRegisters == 32) {
     KERNELOPT_WGMMA(64, 32, "bf16", "%32", "%33", "%34", "%35", "%36", "%37");
+  } else if constexpr (kRegisters == 48 && kHalf) {
+    KERNELOPT_WGMMA(96, 48, "f16", "%48", "%49", "%50", "%51", "%52", "%53");
+  } else if constexpr (kRegisters == 48) {
+    KERNELOPT_WGMMA(96, 48, "bf16", "%48", "%49", "%50", "%51", "%52", "%53");
   } else if constexpr (kRegisters == 64 && kHalf) {
     KERNELOPT_WGMMA(128, 64, "f16", "%64", "%65", "%66", "%67", "%68", "%69");
   } else if constexpr (kRegisters == 64) {
@@ -147,12 +166,55 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], const uint3
   }
 }
 
+// The same with both operands in shared memory.
+#define KERNELOPT_WGMMA_SHARED(kN, kRegisters, kType, left, right, predicate) \
+  asm volatile(                                                               \
+      "{\n"                                                                   \
+      ".reg .pred p;\n"                                                       \
+      "setp.ne.b32 p, " predicate                                             \
+      ", 0;\n"                                                                \
+      "wgmma.mma_async.sync.aligned.m64n" #kN "k16.f32." kType "." kType      \
+      " {" KERNELOPT_NAMES_##kRegisters "}, " left ", " right                 \
+                                        ", p, 1, 1, 0, 0;\n"                  \
+                                        "}\n"                                 \
+      : KERNELOPT_OUTPUTS_##kRegisters(0)                                     \
+      : "l"(a), "l"(b), "r"(accumulate))
+
+/// The same as above, both operands described in shared memory with rows that run along k.
+template <typename T, int kRegisters>
+__device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], uint64_t a, uint64_t b,
+                                             int accumulate) {
+  constexpr bool kHalf = std::is_same_v<T, __half>;
+  static_assert(kRegisters == 16 || kRegisters == 32 || kRegisters == 48 || kRegisters == 64,
+                "32, 64, 96 or 128 columns");
+  if constexpr (kRegisters == 16 && kHalf) {
+    KERNELOPT_WGMMA_SHARED(32, 16, "f16", "%16", "%17", "%18");
+  } else if constexpr (kRegisters == 16) {
+    KERNELOPT_WGMMA_SHARED(32, 16, "bf16", "%16", "%17", "%18");
+  } else if constexpr (kRegisters == 32 && kHalf) {
+    KERNELOPT_WGMMA_SHARED(64, 32, "f16", "%32", "%33", "%34");
+  } else if constexpr (kRegisters == 32) {
+    KERNELOPT_WGMMA_SHARED(64, 32, "bf16", "%32", "%33", "%34");
+  } else if constexpr (kRegisters == 48 && kHalf) {
+    KERNELOPT_WGMMA_SHARED(96, 48, "f16", "%48", "%49", "%50");
+  } else if constexpr (kRegisters == 48) {
+    KERNELOPT_WGMMA_SHARED(96, 48, "bf16", "%48", "%49", "%50");
+  } else if constexpr (kRegisters == 64 && kHalf) {
+    KERNELOPT_WGMMA_SHARED(128, 64, "f16", "%64", "%65", "%66");
+  } else if constexpr (kRegisters == 64) {
+    KERNELOPT_WGMMA_SHARED(128, 64, "bf16", "%64", "%65", "%66");
+  }
+}
+
+#undef KERNELOPT_WGMMA_SHARED
 #undef KERNELOPT_WGMMA
 #undef KERNELOPT_OUTPUTS_64
+#undef KERNELOPT_OUTPUTS_48
 #undef KERNELOPT_OUTPUTS_32
 #undef KERNELOPT_OUTPUTS_16
 #undef KERNELOPT_OUTPUTS_8
 #undef KERNELOPT_NAMES_64
+#undef KERNELOPT_NAMES_48
 #undef KERNELOPT_NAMES_32
 #undef KERNELOPT_NAMES_16
 

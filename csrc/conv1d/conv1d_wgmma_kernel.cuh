@@ -1,7 +1,8 @@
 // 1-D convolution on Hopper's tensor cores (wgmma), as an implicit GEMM with the positions as rows:
 //   output[n, o, q * residues + r] = act(bias[o] + sum_{c, j} weight[slot(o, r), c, j] * x[n, c,
 //   i]), i = q * input_step + input_first + j * tap_step, zero outside the input.
-// A block owns up to 128 slots of a group and walks over tiles of the positions. One warp loads
+// A block owns up to 128 slots of a group and walks over tiles of the positions; small problems
+// split the channels c among blocks as well (conv1d_wgmma_split_kernel.cuh). Four warps load
 // (conv1d_wgmma_load.cuh), two warpgroups, 128 positions each, multiply: they read their fragments
 // from a window of the input at any tap's offset (fp32 split in two bf16 parts, three products),
 // the packed weights are in shared memory. Two warps for each store (conv1d_wgmma_store.cuh).
@@ -85,6 +86,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
 
   // Resident weights, stages, slabs, biases, barriers.
   extern __shared__ __align__(128) unsigned char shared[];
+  grid_dependency_launch();
   const int stage_bytes = p.window_bytes + p.step_weight_bytes;
   unsigned char* stages = shared + p.resident_bytes;
   float* slabs = reinterpret_cast<float*>(stages + p.stages * stage_bytes);
@@ -119,16 +121,15 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
   const int warpgroup = warp / 4;
   if (warpgroup == Shape::kWarpgroups) {
     give_registers<Shape::kLoadRegisters>();
-    if (warp % 4 == 0) {
-      if (p.resident_bytes > 0 && lane == 0) {
-        mbarrier_arrive_expect(resident_barrier, p.resident_bytes);
-        bulk_load(shared_address(shared),
-                  reinterpret_cast<const unsigned char*>(p.packed_weight) +
-                      static_cast<int64_t>(blockIdx.y) * p.resident_bytes,
-                  p.resident_bytes, resident_barrier);
-      }
-      load_conv1d_stages<T, kSlots>(p, stages, stage_bytes, full, empty);
+    if (p.resident_bytes > 0 && threadIdx.x % 128 == 0) {
+      grid_dependency_wait();  // for the packed weights
+      mbarrier_arrive_expect(resident_barrier, p.resident_bytes);
+      bulk_load(shared_address(shared),
+                reinterpret_cast<const unsigned char*>(p.packed_weight) +
+                    static_cast<int64_t>(blockIdx.y) * p.resident_bytes,
+                p.resident_bytes, resident_barrier);
     }
+    load_conv1d_stages<T, kSlots>(p, warp % 4, stages, stage_bytes, full, empty);
     return;
   }
   if (warpgroup == Shape::kWarpgroups + 1) {
@@ -146,7 +147,11 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
   const int input_step = kUnit ? 1 : p.correlation.input_step;
   const int row = warp % 4 * 16 + lane / 4, quad = lane % 4;  // of the thread's first fragment row
   const int passes = block_passes<kSlots>(out_channels - block_channel, pass_channels);
-  const uint32_t channel_stride = static_cast<uint32_t>(p.problem.output_strides.channel);
+  // Slabs of splits begin at their rows' first element.
+  const bool split = p.split_sums != nullptr;
+  const uint32_t channel_stride =
+      split ? 0 : static_cast<uint32_t>(p.problem.output_strides.channel);
+  const Conv1dChannelRange channels(p);
   if (p.resident_bytes > 0) {
     mbarrier_wait(resident_barrier, 0);
   }
@@ -158,7 +163,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
   uint32_t parity = 0, slab_parity = 1;
   for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
     int accumulate = 0;
-    for (int channel = 0; channel < in_channels; channel += p.stage_channels) {
+    for (int channel = channels.begin; channel < channels.end; channel += p.stage_channels) {
       for (int tap = 0; tap < taps; tap += p.taps_per_step) {
         const int step_taps = min(p.taps_per_step, taps - tap);
         const int position =
@@ -230,7 +235,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
                       (static_cast<int64_t>(group) * out_channels + block_channel) *
                           p.problem.output_strides.channel +
                       first;
-    uint32_t place = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(output) / kSize);
+    uint32_t place = split ? 0 : static_cast<uint32_t>(reinterpret_cast<uintptr_t>(output) / kSize);
 #pragma unroll
     for (int pass = 0; pass < kSlots / Shape::kPassColumns; ++pass) {
       if (pass < passes) {

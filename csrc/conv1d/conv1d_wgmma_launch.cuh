@@ -7,6 +7,7 @@
 #include "conv1d/conv1d_wgmma_kernel.cuh"
 #include "conv1d/conv1d_wgmma_pack_kernel.cuh"
 #include "conv1d/conv1d_wgmma_plan.h"
+#include "conv1d/conv1d_wgmma_split_kernel.cuh"
 
 namespace kernelopt {
 
@@ -18,9 +19,9 @@ void launch_conv1d_wgmma_slots(const char* op, const Conv1dWgmmaPlan& plan, cuda
                           : conv1d_wgmma_kernel<T, kSlots, false>;
   KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                 plan.shared_bytes));
-  kernel<<<dim3(plan.grid_x, plan.grid_y), Conv1dWgmmaShape::kThreads, plan.shared_bytes, stream>>>(
-      plan.params);
-  KERNELOPT_CHECK_LAUNCH(op);
+  KERNELOPT_CUDA_CHECK(
+      op, launch_dependent(kernel, dim3(plan.grid_x, plan.grid_y, plan.splits),
+                           Conv1dWgmmaShape::kThreads, plan.shared_bytes, stream, plan.params));
 }
 
 /// Computes a problem; false where the kernel does not fit it.
@@ -33,20 +34,35 @@ bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const 
   if (!plan.fits) {
     return false;
   }
-  const std::vector<int64_t> words{plan.packed_bytes / 4};
-  const Tensor packed = empty_contiguous(op, words, ScalarType::Float, like);
-  uint4* packed_weight = static_cast<uint4*>(packed.mutable_data_ptr());
+  // The packed weights, then the splits' sums.
+  const std::vector<int64_t> words{(plan.packed_bytes + plan.sums_bytes) / 4};
+  const Tensor workspace = empty_contiguous(op, words, ScalarType::Float, like);
+  uint4* packed_weight = static_cast<uint4*>(workspace.mutable_data_ptr());
   plan.params.packed_weight = packed_weight;
-  constexpr int kPackThreads = 256;
-  const int64_t vectors = plan.packed_bytes / (16 * MmaTraits<T>::kParts);
-  const unsigned blocks = static_cast<unsigned>((vectors + kPackThreads - 1) / kPackThreads);
+  if (plan.sums_bytes > 0) {
+    plan.params.split_sums =
+        static_cast<float*>(workspace.mutable_data_ptr()) + plan.packed_bytes / 4;
+  }
+  constexpr int kPackThreads = 128;
+  const int units = static_cast<int>(plan.packed_bytes /
+                                     (16 * MmaTraits<T>::kParts * plan.params.correlation.taps));
   pack_conv1d_wgmma_weight_kernel<T>
-      <<<blocks, kPackThreads, 0, stream>>>(plan.params, packed_weight, plan.block_slots, vectors);
+      <<<(units + kPackThreads - 1) / kPackThreads, kPackThreads, 0, stream>>>(
+          plan.params, packed_weight, plan.block_slots, units);
   KERNELOPT_CHECK_LAUNCH(op);
   switch (plan.block_slots) {
     case 32: launch_conv1d_wgmma_slots<T, 32>(op, plan, stream); break;
     case 64: launch_conv1d_wgmma_slots<T, 64>(op, plan, stream); break;
     default: launch_conv1d_wgmma_slots<T, 128>(op, plan, stream); break;
+  }
+  if (plan.sums_bytes > 0) {
+    constexpr int kSumThreads = 128;
+    const int64_t sum_vectors = plan.sums_bytes / (16 * plan.splits);
+    const unsigned sum_blocks =
+        static_cast<unsigned>((sum_vectors + kSumThreads - 1) / kSumThreads);
+    KERNELOPT_CUDA_CHECK(
+        op, launch_dependent(sum_conv1d_splits_kernel<T>, dim3(sum_blocks), kSumThreads, 0, stream,
+                             plan.params, static_cast<int>(plan.splits), sum_vectors));
   }
   return true;
 }

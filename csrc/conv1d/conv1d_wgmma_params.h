@@ -40,6 +40,9 @@ struct Conv1dWgmmaParams {
   int window_pitch, window_bytes;  // of one row of a stage, and of all
   int step_weight_bytes;           // of a stage, 0 where the weights are resident
   int resident_bytes;              // of all weights of a block, 0 where they are not
+  int split_channels;              // input channels of a split, whole stages
+  float* split_sums;               // [split][batch][channel][split_pitch], null where not split
+  int split_pitch;                 // of a row, out_length rounded up to whole vectors
   int slabs;                       // of a warpgroup
   int slab_pitch, slab_bytes;      // of a row in words, of a slab in bytes
 };
@@ -49,6 +52,7 @@ struct Conv1dWgmmaShape {
   static constexpr int kThreads = (kWarpgroups + 2) * 128;
   // Registers a thread: of 128 that a block of 512 threads has on average.
   static constexpr int kProductRegisters = 200, kLoadRegisters = 40, kStoreRegisters = 72;
+  static constexpr int kLoaders = 4;                // warps of the loading warpgroup
   static constexpr int kTilesM = 2;                 // 64-row tiles of a warpgroup
   static constexpr int kWarpgroupM = kTilesM * 64;  // positions of a warpgroup
   static constexpr int kStageChannels = 32;         // rows of a stage at most, one a loading lane

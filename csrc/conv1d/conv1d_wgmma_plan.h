@@ -2,7 +2,7 @@
 // in shared memory. Includes no torch header.
 #pragma once
 
-#include "conv1d/conv1d_wgmma_params.h"
+#include "conv1d/conv1d_wgmma_cut.h"
 
 #include <algorithm>
 #include <limits>
@@ -17,7 +17,8 @@ struct Conv1dWgmmaPlan {
   int block_slots = 0;  // 32, 64 or 128
   int shared_bytes = 0;
   int64_t packed_bytes = 0;
-  unsigned grid_x = 0, grid_y = 0;
+  int64_t sums_bytes = 0;                       // of the splits' sums, 0 where not split
+  unsigned grid_x = 0, grid_y = 0, splits = 1;  // splits: of the input channels
   Conv1dWgmmaParams params{};
 };
 
@@ -96,8 +97,19 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
                      Shape::kChunkChannels;
   const int64_t slots =
       round_up(problem.out_channels, p.pass_channels) / p.pass_channels * Shape::kPassColumns;
-  plan.block_slots = slots > 64 ? 128 : slots > 32 ? 64 : 32;
-  p.n_blocks = static_cast<int>(round_up(slots, plan.block_slots) / plan.block_slots);
+  const auto blocks_of_slots = [&](int block_slots) {
+    return round_up(slots, block_slots) / block_slots;
+  };
+  const int64_t full_tile = Shape::kWarpgroups * Shape::kWarpgroupM;
+  const int64_t row_tiles =
+      problem.batch * (round_up(correlation.positions, full_tile) / full_tile) * problem.groups;
+  const Conv1dCut cut = choose_conv1d_cut(
+      slots, p.channel_chunks, correlation.taps,
+      problem.batch * problem.groups * problem.out_channels * problem.out_length, kParts == 2,
+      multiprocessors, [&](int block_slots) { return row_tiles * blocks_of_slots(block_slots); });
+  plan.block_slots = cut.block_slots;
+  const int64_t splits = cut.splits;
+  p.n_blocks = static_cast<int>(blocks_of_slots(plan.block_slots));
 
   // Output rows that begin anywhere in a 32-byte sector: tiles overlap by a sector, so that every
   // row is stored from a sector's start to a sector's start.
@@ -105,7 +117,8 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
   const bool aligned = reinterpret_cast<uintptr_t>(problem.output) % 32 == 0 &&
                        problem.output_strides.channel % kSector == 0 &&
                        problem.output_strides.batch % kSector == 0;
-  p.warpgroup_step = Shape::kWarpgroupM - (aligned ? 0 : static_cast<int>(kSector));
+  // Sums of splits have aligned rows of their own.
+  p.warpgroup_step = Shape::kWarpgroupM - (aligned || splits > 1 ? 0 : static_cast<int>(kSector));
   const int64_t block_runs = int64_t{Shape::kWarpgroups} * p.warpgroup_step;
   p.tiles = static_cast<int>(round_up(correlation.positions, block_runs) / block_runs);
 
@@ -155,17 +168,36 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
         static_cast<int>((keep ? resident : 0) + stages * (window + weights) + fixed);
     return true;
   };
-  // As many taps a step as fit, for a wider window serves more products; then buffers enough for
-  // loads, products and stores to overlap.
-  for (const bool keep : {true, false}) {
-    for (int64_t taps = correlation.taps; taps >= 1; taps = taps == 1 ? 0 : (taps + 1) / 2) {
-      plan.fits = plan.fits || fit(keep, taps, 4, 32, 3) || fit(keep, taps, 4, 16, 3) ||
-                  fit(keep, taps, 2, 32, 2) || fit(keep, taps, 2, 16, 2);
-    }
-  }
   const int64_t tiles = problem.batch * p.tiles;
   plan.grid_x =
       static_cast<unsigned>(std::clamp<int64_t>(multiprocessors / grid_y, 1, tiles));  // one wave
+  const int64_t split_chunks = (p.channel_chunks + splits - 1) / splits;
+  // As many taps a step as fit, for a wider window serves more products; then buffers enough for
+  // loads, products and stores to overlap. A block of one tile reads its weights once.
+  for (const bool keep : {true, false}) {
+    if (keep && plan.grid_x == tiles) {
+      continue;
+    }
+    for (int64_t taps = correlation.taps; taps >= 1; taps = taps == 1 ? 0 : (taps + 1) / 2) {
+      const auto fit_channels = [&](int slabs, int min_stages) {
+        return (split_chunks > 1 && fit(keep, taps, slabs, 32, min_stages)) ||
+               fit(keep, taps, slabs, 16, min_stages);
+      };
+      plan.fits = plan.fits || fit_channels(4, 3) || fit_channels(2, 2);
+    }
+  }
+  if (!plan.fits) {
+    return plan;
+  }
+  p.split_channels =
+      static_cast<int>(round_up(split_chunks * Shape::kChunkChannels, p.stage_channels));
+  plan.splits =
+      static_cast<unsigned>((problem.in_channels + p.split_channels - 1) / p.split_channels);
+  p.split_pitch = static_cast<int>(round_up(problem.out_length, 4));
+  if (splits > 1) {
+    plan.sums_bytes = plan.splits * problem.batch * problem.groups * problem.out_channels *
+                      p.split_pitch * int64_t{sizeof(float)};
+  }
   plan.grid_y = static_cast<unsigned>(grid_y);
   return plan;
 }

@@ -51,8 +51,9 @@ struct PointwiseCuda {
   static void forward_into(const char* op, const Tensor& input, const Tensor& weight,
                            const std::optional<Tensor>& bias, Activation activation,
                            Precision precision, bool channels_last, const Tensor& output);
-  /// Whether tensor cores are worth having for a contiguous output.
-  static bool on_tensor_cores(const Tensor& output, const Tensor& weight, Precision precision);
+  /// Whether tensor cores are worth having for an output in one of the two formats.
+  static bool on_tensor_cores(const Tensor& output, const Tensor& weight, Precision precision,
+                              bool channels_last);
   static Gradients gradients(const char* op, const Tensor& grad_z, const Tensor& input,
                              const Tensor& weight, Precision precision,
                              const BoolList& output_mask);

@@ -34,9 +34,8 @@ Tensor separable_conv2d_cuda(const Tensor& input, const Tensor& depthwise_weight
   }
   // On tensor cores the two kernels, each at the memory's speed, are faster than the fused one,
   // which multiplies on CUDA cores.
-  const bool tensor_cores =
-      !is_channels_last(input) &&
-      PointwiseCuda::on_tensor_cores(output, pointwise_weight, arguments.precision);
+  const bool tensor_cores = PointwiseCuda::on_tensor_cores(
+      output, pointwise_weight, arguments.precision, is_channels_last(input));
   if (!tensor_cores && separable_fused_cuda(kOp, arguments, output)) {
     return output;
   }

@@ -170,9 +170,9 @@ def activation_code(function: str, name: str, value: str | Activation | None) ->
         return 0
     if isinstance(value, Activation):
         return int(value)
-    if value not in _ACTIVATION_NAMES:
+    if not isinstance(value, str) or value not in _ACTIVATION_NAMES:
         names = ", ".join(repr(known) for known in _ACTIVATION_NAMES)
-        raise ValueError(
+        raise (ValueError if isinstance(value, str) else TypeError)(
             f"kernelopt.{function}(): expected {name} to be one of {names}, got {value!r}"
         )
     return int(_ACTIVATION_NAMES[value])

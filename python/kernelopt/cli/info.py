@@ -75,9 +75,10 @@ def _own_kernels(op: str, gpu: dict[str, Any]) -> str:
         return "kernelopt's kernels"
     if int(gpu["compute_capability"].split(".")[0]) < 8:
         return "kernelopt's kernels, on CUDA cores (tensor cores from compute capability 8.0)"
+    hopper = gpu["compute_capability"] == "9.0"
     return (
         "kernelopt's kernels, on tensor cores for float16, bfloat16 and default-precision float32 "
-        "with at least 2^24 products, else on CUDA cores"
+        f"with at least 2^24 products{' or 48 an output' if hopper else ''}, else on CUDA cores"
     )
 
 

@@ -9,8 +9,6 @@ namespace kernelopt {
 /// made on top.
 constexpr int64_t kMaxIndex32 = int64_t{1} << 30;
 
-inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 /// One spatial axis. Result r and tap k meet at source index
 ///   r * stride - padding + k * dilation            in a correlation,
 ///   (r + padding - k * dilation) / stride          in a strided input gradient, where it is whole;

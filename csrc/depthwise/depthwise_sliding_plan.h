@@ -33,6 +33,8 @@ struct SlidingPlan {
 /// at most 68 bytes; it holds the barrier, and lets both areas begin at any address modulo 128.
 constexpr int kSlidingMargin = 128;
 
+inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 /// What part of the lanes of as many warps as `threads` take have a thread.
 inline double fullness(int64_t threads) {
   return static_cast<double>(threads) / (divide_up(threads, 32) * 32);

@@ -1,8 +1,7 @@
 // How the tile kernel cuts a correlation in blocks. Includes no torch header.
 #pragma once
 
-#include "depthwise/depthwise_params.h"
-#include "depthwise/depthwise_policy.h"
+#include "depthwise/depthwise_sliding_plan.h"
 
 #include <algorithm>
 

@@ -376,7 +376,8 @@ def _pixel_rows(dtype: torch.dtype) -> list[Case]:
         x = flat[offset:].view(shape).permute(0, 3, 1, 2)
         weight = torch.randn(outputs, inputs, 1, 1, device="cuda", dtype=dtype)
         bias = draw((None, torch.randn(outputs, device="cuda", dtype=dtype)))
-        options = {"activation": draw((None, "relu", "gelu", "silu"))}
+        # Not ReLU: where a sum is 0 but for rounding, its gradient is a matter of luck.
+        options = {"activation": draw((None, "gelu", "silu"))}
         precision = kernelopt.Precision.DEFAULT
         if draw((True, False)):
             case = Case(OPS["pointwise_conv2d"], (x, weight, bias), {}, precision=precision)
@@ -393,14 +394,18 @@ def test_tensor_cores_of_channels_last_images(dtype: torch.dtype) -> None:
     cases = _pixel_rows(dtype)
     for case in cases:
         check(case)
-    with torch.no_grad(), profile(activities=[ProfilerActivity.CUDA]) as profiler:
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         for case in cases:
             with float32_precision(case.precision):
-                case.op.ours(*case.tensors, **case.options)
+                output = case.op.ours(*case.tensors, **case.options)
+            run(case, case.op.ours, torch.ones_like(output))
     kernels = [event.key for event in profiler.key_averages()]
     hopper = torch.cuda.get_device_capability() == (9, 0)
-    expected = "channel_gemm_wgmma_kernel" if hopper else "channel_gemm_kernel"
-    assert any(expected in kernel for kernel in kernels), kernels
+    expected = ["channel_gemm_wgmma_kernel" if hopper else "channel_gemm_kernel"]
+    if hopper and dtype != torch.float32:
+        expected.append("channel_gradient_wgmma_kernel")
+    for name in expected:
+        assert any(name in kernel for kernel in kernels), kernels
 
 
 def test_tensor_cores_keep_inf_and_nan_of_channels_last_images() -> None:

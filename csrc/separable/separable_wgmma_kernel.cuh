@@ -81,7 +81,7 @@ __global__ void __launch_bounds__(SeparableWgmmaShape::kThreads, 1)
 #if KERNELOPT_HAS_WGMMA
   using Shape = SeparableWgmmaShape;
   constexpr int kParts = MmaTraits<T>::kParts;
-  constexpr int kOperandBytes = kParts * Shape::kPartUnits * 16;
+  constexpr int kOperandBytes = kParts * SeparableOperandLayout<T>::kPartUnits * 16;
   // Stages first: threads whose pixels lie below the tile read behind them.
   extern __shared__ __align__(128) unsigned char shared[];
   unsigned char* operands = shared + p.stages * p.stage_bytes;

@@ -20,23 +20,6 @@ struct SeparableWindow {
   int y, x;           // input coordinates of the first row and column
 };
 
-template <typename T>
-__device__ __forceinline__ float load_shared_element(uint32_t address) {
-  if constexpr (sizeof(T) == 4) {
-    float value;
-    asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(address));
-    return value;
-  } else {
-    uint16_t bits;
-    asm volatile("ld.shared.u16 %0, [%1];" : "=h"(bits) : "r"(address));
-    if constexpr (std::is_same_v<T, __half>) {
-      return __half2float(__ushort_as_half(bits));
-    } else {
-      return __uint_as_float(static_cast<uint32_t>(bits) << 16);
-    }
-  }
-}
-
 template <int kCount>
 __device__ __forceinline__ void load_shared_floats(float (&values)[kCount], uint32_t address) {
   static_assert(kCount % 4 == 0);
@@ -165,6 +148,7 @@ template <typename T, int kChannels>
 __device__ __forceinline__ void write_operand(OperandSums<kChannels>& sums, Activation activation,
                                               uint32_t operand, int pixel, int width, int rows) {
   using Shape = SeparableWgmmaShape;
+  using Layout = SeparableOperandLayout<T>;
   if (activation != Activation::kNone) {
     asm volatile("");  // keeps the test a branch of its own
     with_activation(activation, [&](auto kind) {
@@ -180,7 +164,7 @@ __device__ __forceinline__ void write_operand(OperandSums<kChannels>& sums, Acti
 #pragma unroll
   for (int o = 0; o < Shape::kThreadRows; ++o) {
     if (o < rows) {
-      const uint32_t unit = operand + Shape::pixel_unit(pixel + o * width) * 16;
+      const uint32_t unit = operand + Layout::pixel_unit(pixel + o * width) * 16;
       uint32_t high[kChannels / 2], low[kChannels / 2];
 #pragma unroll
       for (int i = 0; i < kChannels / 2; ++i) {
@@ -194,7 +178,7 @@ __device__ __forceinline__ void write_operand(OperandSums<kChannels>& sums, Acti
       }
       store_shared_words(unit, high);
       if constexpr (MmaTraits<T>::kParts == 2) {
-        store_shared_words(unit + Shape::kPartUnits * 16, low);
+        store_shared_words(unit + Layout::kPartUnits * 16, low);
       }
     }
   }
@@ -222,8 +206,9 @@ __device__ __forceinline__ void compute_separable_operands(const SeparableWgmmaP
                                                            uint32_t taps, uint32_t operands,
                                                            uint32_t barriers, bool finite) {
   using Shape = SeparableWgmmaShape;
+  using Layout = SeparableOperandLayout<T>;
   constexpr int kSize = static_cast<int>(sizeof(T));
-  constexpr int kOperandBytes = MmaTraits<T>::kParts * Shape::kPartUnits * 16;
+  constexpr int kOperandBytes = MmaTraits<T>::kParts * Layout::kPartUnits * 16;
   const SeparableAxis &h = p.problem.h, &w = p.problem.w;
   const uint32_t full = barriers, empty = full + p.stages * 8;
   const uint32_t operand_full = empty + p.stages * 8, operand_empty = operand_full + p.operands * 8;
@@ -245,7 +230,7 @@ __device__ __forceinline__ void compute_separable_operands(const SeparableWgmmaP
       mbarrier_wait(full + stage.index * 8, stage.parity);
       mbarrier_wait(operand_empty + operand.index * 8, operand.parity);
       for (int item = thread; item < items; item += 128) {
-        const int line = item / p.tile_width;
+        const int line = static_cast<int>(__umulhi(item, p.width_inverse));
         const int x = item - line * p.tile_width;
         const int octet = line >= groups ? 1 : 0;
         const int row = (line - octet * groups) * Shape::kThreadRows;
@@ -261,7 +246,7 @@ __device__ __forceinline__ void compute_separable_operands(const SeparableWgmmaP
                      window.y);
         }
         const uint32_t rows_of_octet =
-            operands + operand.index * kOperandBytes + octet * Shape::kOctetUnits * 16;
+            operands + operand.index * kOperandBytes + octet * Layout::kOctetUnits * 16;
         const int pixel = row * p.tile_width + x, rows = p.tile_height - row;
         if (kind == OperandKind::kThree || kind == OperandKind::kThreeStrided) {
           OperandSums<8> sums;

@@ -34,7 +34,7 @@ struct SeparableWgmmaParams {
   int slots;                    // output channels of a block: 32, 64 or 128
   // The raw input of a stage: kChunkChannels x rows x units of unit_bytes.
   int stages, rows, units, unit_bytes, stage_bytes;
-  uint32_t rows_inverse, units_inverse;  // 2^32 over them, rounded up
+  uint32_t width_inverse;  // 2^32 over tile_width, rounded up
   bool odd_rows;     // units of two elements begin before or at a row's start, as it is aligned
   int operands;      // buffers of a chunk's depthwise values
   int tap_pitch;     // floats from a channel's taps to the next one's; its bias follows its taps
@@ -53,21 +53,32 @@ struct SeparableWgmmaShape {
   static constexpr int kTilesM = 4;          // 64-row tiles of a block's pixels
   static constexpr int kPixels = kTilesM * 64;
   static constexpr int kThreadRows = 4;  // output rows of an operand thread
-  // An operand lies as [part][k / 8][tile][row / 8][row % 8][k % 8]. Units of 16 bytes from eight
-  // rows to the next and from a tile to the next, such that eight neighbouring pixels, which are
-  // rows of different tiles, are written to different banks.
-  static constexpr int kRowPitch = 9, kTilePitch = 8 * kRowPitch + 2;
-  static constexpr int kOctetUnits = kTilesM * kTilePitch;
-  static constexpr int kPartUnits = 2 * kOctetUnits;
   // Rows that are not stored in vectors pass through a slab of each warp, four channels at a time.
   static constexpr int kSlabPitch = 64 + 8, kSlabElements = 4 * kSlabPitch;
   static constexpr int kBarrierBytes = 256;
+};
 
-  /// The unit of a pixel's row in an operand: pixel 64 w + 8 g + i belongs to warp w's lanes 4 g
-  /// to 4 g + 3, so that a thread's results are eight neighbouring pixels.
+/// Where depthwise values lie as the product's left operand: [part][k / 8][tile][row / 8][row % 8]
+/// [k % 8], in units of 16 bytes. Of a warp's 64 pixels lanes 4 g to 4 g + 3 have eight each:
+/// vectors of 16 bytes of outputs, one of 16-bit ones, two of fp32 ones that are 32 pixels apart,
+/// so that the lanes' vectors are neighbours.
+template <typename T>
+struct SeparableOperandLayout {
+  static constexpr bool kWide = sizeof(T) == 2;
+  // From eight rows to the next and from a tile to the next, such that eight neighbouring pixels
+  // are written to different banks.
+  static constexpr int kRowPitch = kWide ? 9 : 10, kTilePitch = 8 * kRowPitch + (kWide ? 2 : 4);
+  static constexpr int kOctetUnits = SeparableWgmmaShape::kTilesM * kTilePitch;
+  static constexpr int kPartUnits = 2 * kOctetUnits;
+
+  /// A thread's pixel i of 64, and the unit of a pixel of the tile.
+  static constexpr KERNELOPT_HOST_DEVICE int thread_pixel(int group, int i) {
+    return kWide ? group * 8 + i : (i >> 2) * 32 + group * 4 + (i & 3);
+  }
   static constexpr KERNELOPT_HOST_DEVICE int pixel_unit(int pixel) {
-    return (pixel >> 6) * (2 * kRowPitch) + (pixel & 1) * kRowPitch + (pixel >> 3 & 7) +
-           (pixel >> 1 & 3) * kTilePitch;
+    const int group = kWide ? pixel >> 3 & 7 : pixel >> 2 & 7;
+    const int tile = kWide ? pixel >> 1 & 3 : (pixel >> 4 & 2) + (pixel >> 1 & 1);
+    return (pixel >> 6) * (2 * kRowPitch) + (pixel & 1) * kRowPitch + group + tile * kTilePitch;
   }
 };
 

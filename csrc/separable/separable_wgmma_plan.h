@@ -23,9 +23,19 @@ struct SeparableWgmmaLimits {
   static constexpr int kMaxStages = 8, kMaxOperands = 4;
 };
 
-/// Where one kernel is faster than two.
+/// Where one kernel is faster than two, by measurement (docs/tuning/separable.md).
 struct SeparableWgmmaPolicy {
-  static bool takes(const SeparableWgmmaPlan& plan) { return plan.grid_y == 1; }
+  static bool takes(const SeparableWgmmaPlan& plan) {
+    const SeparableWgmmaParams& p = plan.params;
+    const SeparableAxis &h = p.problem.h, &w = p.problem.w;
+    const bool three = h.kernel_size == 3 && w.kernel_size == 3 && h.stride <= 2 && w.stride <= 2;
+    const bool five = h.kernel_size == 5 && w.kernel_size == 5 && h.stride == 1 && w.stride == 1 &&
+                      h.dilation == 1 && w.dilation == 1;
+    const bool stored_directly = p.store_vector > 1 && (p.problem.activation == Activation::kNone ||
+                                                        p.problem.activation == Activation::kRelu);
+    // More output channels than a block has would compute every depthwise value twice.
+    return (three || five) && stored_directly && plan.grid_y == 1;
+  }
 };
 
 constexpr int separable_divide_up(int64_t a, int64_t b) {
@@ -51,17 +61,13 @@ void set_separable_tile(SeparableWgmmaParams& p, int width, int height) {
   const int vector = p.unit_bytes / kSize;
   const int columns = (width - 1) * w.stride + (w.kernel_size - 1) * w.dilation + 1;
   const int rows = (height - 1) * h.stride + (h.kernel_size - 1) * h.dilation + 1;
-  // A window begins anywhere in a unit; two units and rows at least, for the inverses.
-  p.units = std::max(2, separable_divide_up(columns + vector - 1 + (p.odd_rows ? 1 : 0), vector));
-  p.rows = std::max(2, rows);
+  // A window begins anywhere in a unit.
+  p.units = separable_divide_up(columns + vector - 1 + (p.odd_rows ? 1 : 0), vector);
+  p.rows = rows;
   p.stage_bytes =
       separable_divide_up(int64_t{Shape::kChunkChannels} * p.rows * p.units * p.unit_bytes, 128) *
       128;
-  const auto inverse = [](int value) {
-    return static_cast<uint32_t>(((uint64_t{1} << 32) + value - 1) / value);
-  };
-  p.units_inverse = inverse(p.units);
-  p.rows_inverse = inverse(p.rows);
+  p.width_inverse = static_cast<uint32_t>(((uint64_t{1} << 32) + width - 1) / width);
   // Vectors that lie in one row, or in consecutive ones of a tile as wide as the image.
   const auto aligned = [&](int elements) {
     const auto whole = [&](int64_t count) { return count % elements == 0; };
@@ -97,7 +103,7 @@ SeparableWgmmaPlan plan_separable_wgmma(const SeparableWgmmaProblem& problem, in
   const int blocks = separable_divide_up(problem.out_channels, p.slots);
   p.tap_pitch = (h.kernel_size * w.kernel_size + 1 + 3) / 4 * 4;
   const auto fit = [&](int min_stages) {
-    const int64_t operand_bytes = int64_t{kParts} * Shape::kPartUnits * 16;
+    const int64_t operand_bytes = int64_t{kParts} * SeparableOperandLayout<T>::kPartUnits * 16;
     const int64_t fixed = int64_t{p.chunks} * kParts * 2 * p.slots * 16 +
                           int64_t{p.chunks} * Shape::kChunkChannels * p.tap_pitch * 4 +
                           p.slots * 4 + Shape::kBarrierBytes +
@@ -124,7 +130,7 @@ SeparableWgmmaPlan plan_separable_wgmma(const SeparableWgmmaProblem& problem, in
     int width = separable_divide_up(w.output_size, parts);
     width = w.output_size % 4 != 0 || parts == 1 ? width : (width + 3) / 4 * 4;
     width = w.output_size % 8 != 0 || parts == 1 ? width : (width + 7) / 8 * 8;
-    if (width > Shape::kPixels) {
+    if (width > Shape::kPixels || width < 2) {
       continue;
     }
     const int rows = std::min(Shape::kPixels / width, h.output_size);

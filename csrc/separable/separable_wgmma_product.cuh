@@ -1,11 +1,9 @@
 // The product warpgroups of the separable kernel: all pixels of a tile times half of a block's
-// output channels each. A thread's results of a channel are eight neighbouring pixels, which it
-// stores in vectors, or by way of its warp's slab where rows are not aligned to them.
+// output channels each, with bias and activation on the way to memory (separable_wgmma_store.cuh).
 #pragma once
 
 #include "common/activation16.cuh"
-#include "common/row_window.cuh"
-#include "separable/separable_wgmma_load.cuh"
+#include "separable/separable_wgmma_store.cuh"
 
 namespace kernelopt {
 
@@ -65,150 +63,6 @@ __device__ __forceinline__ void wgmma_shared_m64k16(float (&d)[kRegisters], uint
 #undef KERNELOPT_NAMES_16
 #undef KERNELOPT_NAMES_8
 
-/// The output without its pointwise activation at some channels of a pixel, in plain fp32: for
-/// results that a split in parts made NaN or Inf.
-template <int kChannels, typename T>
-__device__ __forceinline__ void separate_exactly(const SeparableWgmmaProblem& problem, int n,
-                                                 int pixel_y, int pixel_x,
-                                                 const int (&o)[kChannels],
-                                                 float (&sums)[kChannels]) {
-  const SeparableAxis &h = problem.h, &w = problem.w;
-  const T* weight = static_cast<const T*>(problem.depthwise_weight);
-#pragma unroll
-  for (int i = 0; i < kChannels; ++i) {
-    sums[i] = 0;
-  }
-#pragma unroll 1
-  for (int c = 0; c < problem.channels; ++c) {
-    const T* input = static_cast<const T*>(problem.input) +
-                     (static_cast<int64_t>(n) * problem.channels + c) * h.input_size * w.input_size;
-    float hidden = problem.depthwise_bias == nullptr
-                       ? 0.0f
-                       : to_accumulate(static_cast<const T*>(problem.depthwise_bias)[c]);
-#pragma unroll 1
-    for (int i = 0; i < h.kernel_size; ++i) {
-      const int y = pixel_y * h.stride - h.padding + i * h.dilation;
-#pragma unroll 1
-      for (int j = 0; j < w.kernel_size; ++j, ++weight) {
-        const int x = pixel_x * w.stride - w.padding + j * w.dilation;
-        if (y >= 0 && y < h.input_size && x >= 0 && x < w.input_size) {
-          hidden = fmaf(to_accumulate(*weight), to_accumulate(input[y * w.input_size + x]), hidden);
-        }
-      }
-    }
-    hidden = apply_activation(problem.depthwise_activation, hidden);
-#pragma unroll
-    for (int i = 0; i < kChannels; ++i) {
-      if (o[i] < problem.out_channels) {
-        const T* factor = static_cast<const T*>(problem.pointwise_weight) +
-                          static_cast<int64_t>(o[i]) * problem.channels + c;
-        sums[i] = fmaf(to_accumulate(*factor), hidden, sums[i]);
-      }
-    }
-  }
-}
-
-/// A store of 8 or 16 bytes that the caches need not keep.
-__device__ __forceinline__ void store_streaming(void* destination, uint32_t a, uint32_t b) {
-  asm volatile("st.global.cs.v2.b32 [%0], {%1, %2};" ::"l"(destination), "r"(a), "r"(b) : "memory");
-}
-__device__ __forceinline__ void store_streaming(void* destination, uint32_t a, uint32_t b,
-                                                uint32_t c, uint32_t d) {
-  asm volatile("st.global.cs.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(destination), "r"(a), "r"(b),
-               "r"(c), "r"(d)
-               : "memory");
-}
-
-/// Where a thread's pixels of a tile go: its first and fifth one where it stores vectors, else two
-/// of the 64 of its warp.
-struct SeparablePixels {
-  int offset[2];  // in a plane, from the tile's first pixel
-  bool valid[2];
-  int y[2], x[2];  // in the tile
-
-  __device__ __forceinline__ SeparablePixels(const SeparableWgmmaParams& p, int warp, int lane) {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int pixel = warp * 64 + (p.store_vector > 1 ? lane / 4 * 8 + 4 * i : lane + 32 * i);
-      y[i] = pixel / p.tile_width;
-      x[i] = pixel - y[i] * p.tile_width;
-      offset[i] = y[i] * p.problem.w.output_size + x[i];
-    }
-  }
-  __device__ __forceinline__ void enter(const SeparableWgmmaParams& p,
-                                        const SeparableTileCursor& cursor) {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      valid[i] = y[i] < min(p.tile_height, p.problem.h.output_size - cursor.y) &&
-                 x[i] < p.problem.w.output_size - cursor.x;
-    }
-  }
-};
-
-/// Eight neighbouring pixels of a channel in the words that are stored.
-template <typename T>
-struct PixelWords {
-  static constexpr int kCount = 2 * static_cast<int>(sizeof(T));
-  uint32_t words[kCount];
-
-  __device__ __forceinline__ explicit PixelWords(const float (&z)[8]) {
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      if constexpr (sizeof(T) == 4) {
-        words[i] = __float_as_uint(z[i]);
-      } else {
-        words[i] = pack_pair<T>(z[2 * i], z[2 * i + 1]);
-      }
-    }
-  }
-  /// @param output  the channel's first pixel of the tile
-  /// @param wide    whether all eight pixels of 16 bits are one vector
-  __device__ __forceinline__ void store(T* output, const SeparablePixels& pixels, bool wide) const {
-    if constexpr (sizeof(T) == 4) {
-      if (pixels.valid[0]) {
-        store_streaming(output + pixels.offset[0], words[0], words[1], words[2], words[3]);
-      }
-      if (pixels.valid[1]) {
-        store_streaming(output + pixels.offset[1], words[4], words[5], words[6], words[7]);
-      }
-    } else if (wide) {
-      if (pixels.valid[0]) {
-        store_streaming(output + pixels.offset[0], words[0], words[1], words[2], words[3]);
-      }
-    } else {
-      if (pixels.valid[0]) {
-        store_streaming(output + pixels.offset[0], words[0], words[1]);
-      }
-      if (pixels.valid[1]) {
-        store_streaming(output + pixels.offset[1], words[2], words[3]);
-      }
-    }
-  }
-  /// By way of the warp's slab, T[4][kSlabPitch]: its four channels, two apart in the output.
-  /// @param channels  from the warp's first one on
-  __device__ __forceinline__ void store_through(T* slab, T* output, const SeparablePixels& pixels,
-                                                int64_t plane, int lane, int channels) const {
-    constexpr int kPitch = SeparableWgmmaShape::kSlabPitch;
-    uint4* row = reinterpret_cast<uint4*>(slab + lane % 4 * kPitch + lane / 4 * 8);
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < kCount / 4; ++i) {
-      row[i] = make_uint4(words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3]);
-    }
-    __syncwarp();
-    T* first = output - lane % 4 * 2 * plane;
-#pragma unroll
-    for (int c = 0; c < 4; ++c) {
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        if (2 * c < channels && pixels.valid[i]) {
-          first[2 * c * plane + pixels.offset[i]] = slab[c * kPitch + lane + 32 * i];
-        }
-      }
-    }
-  }
-};
-
 /// Multiplies and stores a block's tiles.
 /// @tparam kColumns  output channels of a warpgroup
 /// @param weights    shared address of [chunk][part][k / 8][slot][k % 8]
@@ -219,13 +73,14 @@ __device__ __forceinline__ void multiply_separable_tiles(const SeparableWgmmaPar
                                                          uint32_t operands, const float* biases,
                                                          T* slab, uint32_t barriers) {
   using Shape = SeparableWgmmaShape;
+  using Layout = SeparableOperandLayout<T>;
   constexpr int kParts = MmaTraits<T>::kParts, kRegisters = kColumns / 2;
   constexpr int kSlots = 2 * kColumns;
   const uint32_t operand_full = barriers, operand_empty = barriers + p.operands * 8;
   const int warp = threadIdx.x % 128 / 32, lane = threadIdx.x % 32;
   const int64_t plane = static_cast<int64_t>(p.problem.h.output_size) * p.problem.w.output_size;
   const int first_channel = blockIdx.y * kSlots + warpgroup * kColumns;
-  SeparablePixels pixels(p, warp, lane);
+  const SeparablePixels pixels(p, warp, lane, T{});
   biases += warpgroup * kColumns;
   const bool plain = p.store_vector > 1 && (p.problem.activation == Activation::kNone ||
                                             p.problem.activation == Activation::kRelu);
@@ -237,23 +92,23 @@ __device__ __forceinline__ void multiply_separable_tiles(const SeparableWgmmaPar
       mbarrier_wait(operand_full + operand.index * 8, operand.parity);
       const uint64_t b = wgmma_descriptor(
           weights + (chunk * kParts * 2 * kSlots + warpgroup * kColumns) * 16, kSlots);
-      const uint32_t a_address = operands + operand.index * (kParts * Shape::kPartUnits * 16);
+      const uint32_t a_address = operands + operand.index * (kParts * Layout::kPartUnits * 16);
       const uint64_t a = static_cast<uint64_t>((a_address & 0x3ffff) >> 4) |
-                         uint64_t{Shape::kOctetUnits} << 16 | uint64_t{Shape::kRowPitch} << 32;
+                         uint64_t{Layout::kOctetUnits} << 16 | uint64_t{Layout::kRowPitch} << 32;
       wgmma_fence();
 #pragma unroll
       for (int m = 0; m < Shape::kTilesM; ++m) {
-        wgmma_shared_m64k16<T>(accumulators[m], a + m * Shape::kTilePitch, b, chunk);
+        wgmma_shared_m64k16<T>(accumulators[m], a + m * Layout::kTilePitch, b, chunk);
       }
       if constexpr (kParts == 2) {
 #pragma unroll
         for (int m = 0; m < Shape::kTilesM; ++m) {
-          wgmma_shared_m64k16<T>(accumulators[m], a + Shape::kPartUnits + m * Shape::kTilePitch, b,
-                                 1);
+          wgmma_shared_m64k16<T>(accumulators[m], a + Layout::kPartUnits + m * Layout::kTilePitch,
+                                 b, 1);
         }
 #pragma unroll
         for (int m = 0; m < Shape::kTilesM; ++m) {
-          wgmma_shared_m64k16<T>(accumulators[m], a + m * Shape::kTilePitch, b + 2 * kSlots, 1);
+          wgmma_shared_m64k16<T>(accumulators[m], a + m * Layout::kTilePitch, b + 2 * kSlots, 1);
         }
       }
       wgmma_commit();
@@ -273,20 +128,28 @@ __device__ __forceinline__ void multiply_separable_tiles(const SeparableWgmmaPar
       mbarrier_arrive(operand_empty + previous * 8);
     }
 
-    pixels.enter(p, cursor);
     T* output =
         static_cast<T*>(p.problem.output) +
         (static_cast<int64_t>(cursor.n) * p.problem.out_channels + first_channel + lane % 4 * 2) *
             plane +
-        static_cast<int64_t>(cursor.y) * p.problem.w.output_size + cursor.x;
+        static_cast<int64_t>(cursor.y) * p.problem.w.output_size + cursor.x + pixels.offset(p, 0);
     const int channels = p.problem.out_channels - first_channel;
+    SeparableTarget target;
+    target.second = pixels.offset(p, 1) - pixels.offset(p, 0);
+    target.bias = shared_address(biases) + lane % 4 * 8;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      target.limits[i] = pixels.valid(p, cursor, i) ? channels - lane % 4 * 2 : -kColumns;
+    }
+    target.hide();
     float probe = 0;
     if (plain) {
-      const float lowest = p.problem.activation == Activation::kRelu ? 0.0f : -INFINITY;
+      float lowest = p.problem.activation == Activation::kRelu ? 0.0f : -INFINITY;
+      asm volatile("" : "+f"(lowest));
 #pragma unroll
       for (int step = 0; step < kRegisters / 2; ++step) {
         const int column = step / 2 * 8 + step % 2;
-        const float bias = biases[column + lane % 4 * 2];
+        const float bias = load_shared_element<float>(target.bias + column * 4);
         float z[8];
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
@@ -297,11 +160,9 @@ __device__ __forceinline__ void multiply_separable_tiles(const SeparableWgmmaPar
           z[i] += bias;
           z[i] = z[i] < lowest ? lowest : z[i];
         }
-        if (column + lane % 4 * 2 < channels) {
-          PixelWords<T>(z).store(output, pixels, p.store_vector == 8);
-        }
+        PixelWords<T>(z).store(output, target, column, p.store_vector == 8);
         output += (step % 2 == 0 ? 1 : 7) * plane;
-        asm volatile("" : "+l"(output));  // else all steps' offsets are computed ahead, and spilled
+        asm volatile("" : "+l"(output));
       }
     } else {
       // Only the choice of a step's accumulators is unrolled.
@@ -321,7 +182,7 @@ __device__ __forceinline__ void multiply_separable_tiles(const SeparableWgmmaPar
         if (column >= channels) {
           break;
         }
-        const float bias = biases[column + lane % 4 * 2];
+        const float bias = load_shared_element<float>(target.bias + column * 4);
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
           if constexpr (kParts == 2) {
@@ -337,9 +198,9 @@ __device__ __forceinline__ void multiply_separable_tiles(const SeparableWgmmaPar
         });
         const PixelWords<T> words(z);
         if (p.store_vector == 1) {
-          words.store_through(slab, output, pixels, plane, lane, channels - column);
-        } else if (column + lane % 4 * 2 < channels) {
-          words.store(output, pixels, p.store_vector == 8);
+          words.store_through(slab, output, target, column, plane, lane);
+        } else {
+          words.store(output, target, column, p.store_vector == 8);
         }
         output += (step % 2 == 0 ? 1 : 7) * plane;
       }
@@ -349,7 +210,7 @@ __device__ __forceinline__ void multiply_separable_tiles(const SeparableWgmmaPar
       if (probe != 0.0f) {
 #pragma unroll 1
         for (int i = 0; i < 8; ++i) {
-          const int pixel = warp * 64 + lane / 4 * 8 + i;
+          const int pixel = warp * 64 + Layout::thread_pixel(lane / 4, i);
           const int row = pixel / p.tile_width;
           const int y = cursor.y + row, x = cursor.x + pixel - row * p.tile_width;
           if (row >= p.tile_height || y >= p.problem.h.output_size ||

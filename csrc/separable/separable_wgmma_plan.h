@@ -20,6 +20,7 @@ struct SeparableWgmmaPlan {
 struct SeparableWgmmaLimits {
   static constexpr int64_t kMaxPlane = int64_t{1} << 26;
   static constexpr int64_t kMaxTiles = int64_t{1} << 30;
+  static constexpr int64_t kMaxReach = 4096;  // of a kernel, and of a stride: no stage holds more
   static constexpr int kMaxStages = 8, kMaxOperands = 4;
 };
 
@@ -91,7 +92,12 @@ SeparableWgmmaPlan plan_separable_wgmma(const SeparableWgmmaProblem& problem, in
   SeparableWgmmaParams& p = plan.params;
   p.problem = problem;
   const SeparableAxis &h = problem.h, &w = problem.w;
-  if (int64_t{h.input_size} * w.input_size > Limits::kMaxPlane ||
+  const auto reaches_far = [](const SeparableAxis& axis) {
+    return int64_t{axis.kernel_size - 1} * axis.dilation > Limits::kMaxReach ||
+           axis.stride > Limits::kMaxReach;
+  };
+  if (reaches_far(h) || reaches_far(w) ||
+      int64_t{h.input_size} * w.input_size > Limits::kMaxPlane ||
       int64_t{h.output_size} * w.output_size > Limits::kMaxPlane) {
     return plan;
   }

@@ -65,9 +65,8 @@ void set_separable_tile(SeparableWgmmaParams& p, int width, int height) {
   // A window begins anywhere in a unit.
   p.units = separable_divide_up(columns + vector - 1 + (p.odd_rows ? 1 : 0), vector);
   p.rows = rows;
-  p.stage_bytes =
-      separable_divide_up(int64_t{Shape::kChunkChannels} * p.rows * p.units * p.unit_bytes, 128) *
-      128;
+  const int64_t bytes = int64_t{Shape::kChunkChannels} * p.rows * p.units * p.unit_bytes;
+  p.stage_bytes = static_cast<int>(std::min<int64_t>((bytes + 127) / 128 * 128, 1 << 30));
   p.width_inverse = static_cast<uint32_t>(((uint64_t{1} << 32) + width - 1) / width);
   // Vectors that lie in one row, or in consecutive ones of a tile as wide as the image.
   const auto aligned = [&](int elements) {

@@ -424,3 +424,66 @@ def test_tensor_cores_keep_inf_and_nan_of_channels_last_images() -> None:
         expected = expected if activation is None else expected.relu()
         assert torch.equal(output.isnan(), expected.isnan())
         assert torch.equal(output.isinf(), expected.isinf())
+
+
+def _separable_calls(dtype: torch.dtype) -> list[Case]:
+    """Calls with enough products for the tensor cores, in sizes that fill no tile evenly."""
+    draw = Random(0).choice
+    cases = []
+    while len(cases) < 16:
+        inputs, outputs, batch = draw((8, 19, 33, 64)), draw((9, 33, 65, 128)), draw((1, 3))
+        height, width = draw((28, 61, 147)), draw((56, 112, 147, 301))
+        taps = draw(((3, 3), (3, 3), (1, 1), (5, 5), (2, 7)))
+        stride, dilation = draw((1, 1, 2)), draw((1, 1, 2))
+        if batch * inputs * outputs * height * width < 2**26:
+            continue
+        offset = draw((0, 1))
+        flat = torch.randn(batch * inputs * height * width + offset, device="cuda", dtype=dtype)
+        tensors = (
+            flat[offset:].view(batch, inputs, height, width),
+            torch.randn(inputs, 1, *taps, device="cuda", dtype=dtype),
+            torch.randn(outputs, inputs, 1, 1, device="cuda", dtype=dtype),
+            draw((None, torch.randn(inputs, device="cuda", dtype=dtype))),
+            draw((None, torch.randn(outputs, device="cuda", dtype=dtype))),
+        )
+        options = {"stride": stride, "padding": draw((0, 1, (2, 3))), "dilation": dilation}
+        case = Case(
+            OPS["separable_conv2d"], tensors, options, precision=kernelopt.Precision.DEFAULT
+        )
+        activations = {
+            "depthwise_activation": draw((None, "relu", "silu")),
+            "activation": draw((None, "relu", "gelu")),
+        }
+        cases.append(case.with_options(**activations))
+    return cases
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_separable_on_tensor_cores(dtype: torch.dtype) -> None:
+    cases = _separable_calls(dtype)
+    for case in cases:
+        check(case)
+    with torch.no_grad(), profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        for case in cases:
+            with float32_precision(case.precision):
+                case.op.ours(*case.tensors, **case.options)
+    kernels = [event.key for event in profiler.key_averages()]
+    hopper = torch.cuda.get_device_capability() == (9, 0)
+    expected = "separable_wgmma_kernel" if hopper else "correlation_mma_kernel"
+    assert any(expected in kernel for kernel in kernels), kernels
+
+
+def test_separable_keeps_inf_and_nan() -> None:
+    """Inf meets parts of a split float32 that are 0, and zeros outside the image infinite taps."""
+    x = torch.randn(2, 64, 90, 128, device="cuda")
+    depthwise_weight = torch.randn(64, 1, 3, 3, device="cuda")
+    weight = torch.randn(128, 64, 1, 1, device="cuda").bfloat16().float()
+    x[0, 3, 0, 0], x[0, 2, 40, 70], x[1, 7, 89, 127] = torch.inf, torch.nan, -torch.inf
+    for infinite in (False, True):
+        if infinite:
+            depthwise_weight[5, 0, 0, 1] = torch.inf
+        hidden = kernelopt.depthwise_conv2d(x, depthwise_weight, padding=1).double()
+        expected = torch.einsum("oc,nchw->nohw", weight[:, :, 0, 0].double(), hidden).float()
+        output = kernelopt.separable_conv2d(x, depthwise_weight, weight, padding=1)
+        assert torch.equal(output.isnan(), expected.isnan())
+        assert torch.equal(output.isinf(), expected.isinf())

@@ -290,19 +290,20 @@ def test_default_float32_is_ten_times_as_accurate_as_tf32() -> None:
         check(replace(case, label="long sums"))
 
 
-MANY_POSITIONS = ((8, 19, 33, 64), (1021, 4097))
-MANY_CHANNELS = ((130, 257, 400), (61, 100, 301))  # few blocks, which split the sums
+# Channels, lengths, batches.
+Sizes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+MANY_POSITIONS: Sizes = ((8, 19, 33, 64), (1021, 4097), (1, 3))
+MANY_CHANNELS: Sizes = ((130, 257, 400), (61, 100, 301), (1, 3))  # few blocks, which split the sums
+SHORT_ROWS: Sizes = ((19, 64, 96), (16, 33, 67), (40, 101))  # several in a tile
 
 
-def _tensor_core_calls(
-    name: str, dtype: torch.dtype, channels: tuple[int, ...], lengths: tuple[int, ...]
-) -> list[Case]:
+def _tensor_core_calls(name: str, dtype: torch.dtype, sizes: Sizes) -> list[Case]:
     """Calls with enough products for the tensor cores, in sizes that fill no tile evenly."""
     draw = Random(0).choice
     cases = []
     while len(cases) < 16:
-        groups, inputs, outputs = draw((1, 2, 3)), draw(channels), draw((9, 40, 65, 130))
-        taps, length, batch = draw((1, 2, 3, 7)), draw(lengths), draw((1, 3))
+        groups, inputs, outputs = draw((1, 2, 3)), draw(sizes[0]), draw((9, 40, 65, 130))
+        taps, length, batch = draw((1, 2, 3, 7)), draw(sizes[1]), draw(sizes[2])
         stride, dilation, padding = draw((1, 2, 3)), draw((1, 2, 3)), draw((0, 1, 4))
         if batch * groups * inputs * outputs * length * taps < 2**24 * stride:
             continue
@@ -318,13 +319,11 @@ def _tensor_core_calls(
     return cases
 
 
-@pytest.mark.parametrize("sizes", [MANY_POSITIONS, MANY_CHANNELS])
+@pytest.mark.parametrize("sizes", [MANY_POSITIONS, MANY_CHANNELS, SHORT_ROWS])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", ["conv1d", "conv_transpose1d"])
-def test_tensor_cores(
-    name: str, dtype: torch.dtype, sizes: tuple[tuple[int, ...], tuple[int, ...]]
-) -> None:
-    cases = _tensor_core_calls(name, dtype, *sizes)
+def test_tensor_cores(name: str, dtype: torch.dtype, sizes: Sizes) -> None:
+    cases = _tensor_core_calls(name, dtype, sizes)
     for case in cases:
         check(case)
     with torch.no_grad(), profile(activities=[ProfilerActivity.CUDA]) as profiler:
@@ -334,10 +333,22 @@ def test_tensor_cores(
     kernels = [event.key for event in profiler.key_averages()]
     hopper = torch.cuda.get_device_capability() == (9, 0)
     expected = ["conv1d_wgmma_kernel" if hopper else "correlation_mma_kernel"]
-    if hopper and sizes is MANY_CHANNELS:
+    if hopper and sizes is not MANY_POSITIONS:
         expected.append("sum_conv1d_splits_kernel")
     for kernel in expected:
         assert any(kernel in key for key in kernels), kernels
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_pointwise_of_small_images(dtype: torch.dtype) -> None:
+    """Several images in a tile, copied with all their channels or row by row."""
+    for channels, size, offset in ((96, 7, 0), (80, 5, 0), (64, 8, 1), (50, 7, 0)):
+        flat = torch.randn(70 * channels * size * size + offset, device="cuda", dtype=dtype)
+        x = flat[offset:].view(70, channels, size, size)
+        weight = torch.randn(150, channels, 1, 1, device="cuda", dtype=dtype)
+        bias = torch.randn(150, device="cuda", dtype=dtype)
+        case = Case(OPS["pointwise_conv2d"], (x, weight, bias))
+        check(replace(case, precision=kernelopt.Precision.DEFAULT))
 
 
 @pytest.mark.parametrize(("length", "channels"), [(2000, 64), (400, 512)])  # whole and split sums

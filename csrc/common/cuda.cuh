@@ -44,19 +44,6 @@ __device__ __forceinline__ A apply_activation(Activation activation, A z) {
   return with_activation(activation, [z](auto kind) { return decltype(kind)::forward(z); });
 }
 
-/// Lets the next kernel of the stream start, where it was launched to start early; it waits with
-/// wait_for_previous_kernel() before it reads what this one writes.
-__device__ __forceinline__ void allow_next_kernel() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}
-__device__ __forceinline__ void wait_for_previous_kernel() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-
 /// kSize elements moved as one aligned access.
 template <typename T, int kSize>
 struct alignas(sizeof(T) * kSize) Vec {

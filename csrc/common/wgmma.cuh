@@ -97,6 +97,17 @@ __device__ __forceinline__ uint64_t wgmma_swizzled_descriptor(uint32_t shared_ad
          uint64_t{1024 >> 4} << 32 | uint64_t{1} << 62;
 }
 
+/// The descriptor of an operand [k][columns] in shared memory whose rows of 128 bytes run along 64
+/// columns, the 16-byte unit u of row r at u ^ r % 8; 16-bit elements. The address is that of a row
+/// which is a multiple of 8; row 0 lies at a multiple of 1024 bytes.
+/// @param next_columns  bytes from 64 columns to the next 64
+__device__ __forceinline__ uint64_t wgmma_column_descriptor(uint32_t shared_address,
+                                                            int next_columns) {
+  return static_cast<uint64_t>((shared_address & 0x3ffff) >> 4) |
+         static_cast<uint64_t>(next_columns >> 4) << 16 | uint64_t{1024 >> 4} << 32 |
+         uint64_t{1} << 62;
+}
+
 // The accumulators as operands of an asm statement.
 #define KERNELOPT_NAMES_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
 #define KERNELOPT_NAMES_32                                                 \
@@ -166,46 +177,50 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], const uint3
   }
 }
 
-// The same with both operands in shared memory.
-#define KERNELOPT_WGMMA_SHARED(kN, kRegisters, kType, left, right, predicate) \
-  asm volatile(                                                               \
-      "{\n"                                                                   \
-      ".reg .pred p;\n"                                                       \
-      "setp.ne.b32 p, " predicate                                             \
-      ", 0;\n"                                                                \
-      "wgmma.mma_async.sync.aligned.m64n" #kN "k16.f32." kType "." kType      \
-      " {" KERNELOPT_NAMES_##kRegisters "}, " left ", " right                 \
-                                        ", p, 1, 1, 0, 0;\n"                  \
-                                        "}\n"                                 \
-      : KERNELOPT_OUTPUTS_##kRegisters(0)                                     \
+// The same with both operands in shared memory; `columns` is 1 where their rows run along m and n.
+#define KERNELOPT_WGMMA_SHARED(kN, kRegisters, kType, columns, left, right, predicate)           \
+  asm volatile(                                                                                  \
+      "{\n"                                                                                      \
+      ".reg .pred p;\n"                                                                          \
+      "setp.ne.b32 p, " predicate                                                                \
+      ", 0;\n"                                                                                   \
+      "wgmma.mma_async.sync.aligned.m64n" #kN "k16.f32." kType "." kType                         \
+      " {" KERNELOPT_NAMES_##kRegisters "}, " left ", " right ", p, 1, 1, " columns ", " columns \
+                                        ";\n"                                                    \
+                                        "}\n"                                                    \
+      : KERNELOPT_OUTPUTS_##kRegisters(0)                                                        \
       : "l"(a), "l"(b), "r"(accumulate))
+#define KERNELOPT_WGMMA_TYPES(kN, kRegisters, left, right, predicate)            \
+  if constexpr (kHalf && kColumns) {                                             \
+    KERNELOPT_WGMMA_SHARED(kN, kRegisters, "f16", "1", left, right, predicate);  \
+  } else if constexpr (kHalf) {                                                  \
+    KERNELOPT_WGMMA_SHARED(kN, kRegisters, "f16", "0", left, right, predicate);  \
+  } else if constexpr (kColumns) {                                               \
+    KERNELOPT_WGMMA_SHARED(kN, kRegisters, "bf16", "1", left, right, predicate); \
+  } else {                                                                       \
+    KERNELOPT_WGMMA_SHARED(kN, kRegisters, "bf16", "0", left, right, predicate); \
+  }
 
-/// The same as above, both operands described in shared memory with rows that run along k.
-template <typename T, int kRegisters>
+/// The same as above, both operands in shared memory as wgmma_swizzled_descriptor() describes them,
+/// or with kColumns as wgmma_column_descriptor() does.
+template <typename T, bool kColumns = false, int kRegisters>
 __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], uint64_t a, uint64_t b,
                                              int accumulate) {
   constexpr bool kHalf = std::is_same_v<T, __half>;
   static_assert(kRegisters == 16 || kRegisters == 32 || kRegisters == 48 || kRegisters == 64,
                 "32, 64, 96 or 128 columns");
-  if constexpr (kRegisters == 16 && kHalf) {
-    KERNELOPT_WGMMA_SHARED(32, 16, "f16", "%16", "%17", "%18");
-  } else if constexpr (kRegisters == 16) {
-    KERNELOPT_WGMMA_SHARED(32, 16, "bf16", "%16", "%17", "%18");
-  } else if constexpr (kRegisters == 32 && kHalf) {
-    KERNELOPT_WGMMA_SHARED(64, 32, "f16", "%32", "%33", "%34");
+  if constexpr (kRegisters == 16) {
+    KERNELOPT_WGMMA_TYPES(32, 16, "%16", "%17", "%18");
   } else if constexpr (kRegisters == 32) {
-    KERNELOPT_WGMMA_SHARED(64, 32, "bf16", "%32", "%33", "%34");
-  } else if constexpr (kRegisters == 48 && kHalf) {
-    KERNELOPT_WGMMA_SHARED(96, 48, "f16", "%48", "%49", "%50");
+    KERNELOPT_WGMMA_TYPES(64, 32, "%32", "%33", "%34");
   } else if constexpr (kRegisters == 48) {
-    KERNELOPT_WGMMA_SHARED(96, 48, "bf16", "%48", "%49", "%50");
-  } else if constexpr (kRegisters == 64 && kHalf) {
-    KERNELOPT_WGMMA_SHARED(128, 64, "f16", "%64", "%65", "%66");
+    KERNELOPT_WGMMA_TYPES(96, 48, "%48", "%49", "%50");
   } else if constexpr (kRegisters == 64) {
-    KERNELOPT_WGMMA_SHARED(128, 64, "bf16", "%64", "%65", "%66");
+    KERNELOPT_WGMMA_TYPES(128, 64, "%64", "%65", "%66");
   }
 }
 
+#undef KERNELOPT_WGMMA_TYPES
 #undef KERNELOPT_WGMMA_SHARED
 #undef KERNELOPT_WGMMA
 #undef KERNELOPT_OUTPUTS_64

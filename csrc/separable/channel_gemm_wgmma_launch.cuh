@@ -16,18 +16,16 @@ void launch_channel_gemm_wgmma_tile(const char* op, const ChannelGemmWgmmaPlan& 
   const auto kernel = channel_gemm_wgmma_kernel<T, kTilesM, kN>;
   KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                 plan.shared_bytes));
-  // After the packing kernel it starts early, and waits for it where it needs its weights.
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(plan.grid_x, plan.grid_y);
-  config.blockDim = dim3(ChannelGemmWgmmaShape::kThreads);
-  config.dynamicSmemBytes = static_cast<size_t>(plan.shared_bytes);
-  config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = plan.packed_bytes > 0 ? 1 : 0;
-  KERNELOPT_CUDA_CHECK(op, cudaLaunchKernelEx(&config, kernel, plan.params));
+  const dim3 grid(plan.grid_x, plan.grid_y);
+  constexpr unsigned kThreads = ChannelGemmWgmmaShape::kThreads;
+  if (plan.packed_bytes > 0) {
+    // It starts beside the packing kernel, and waits where it needs that one's weights.
+    KERNELOPT_CUDA_CHECK(
+        op, launch_dependent(kernel, grid, kThreads, plan.shared_bytes, stream, plan.params));
+    return;
+  }
+  kernel<<<grid, kThreads, plan.shared_bytes, stream>>>(plan.params);
+  KERNELOPT_CHECK_LAUNCH(op);
 }
 
 template <typename T, int kTilesM>

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "common/bulk_copy.cuh"
+#include "common/grid_dependency.cuh"
 #include "common/wgmma.cuh"
 #include "separable/channel_gemm_wgmma_params.h"
 
@@ -72,15 +73,56 @@ __device__ __forceinline__ void load_rows(uint32_t destination, const char* sour
   }
 }
 
-/// Calls `hand_over(left)` as the last kPending stages arrive, with how many are under way still.
-template <int kPending, typename HandOver>
-__device__ __forceinline__ void drain_stages(HandOver&& hand_over) {
-  if constexpr (kPending > 0) {
-    copy_async_wait<kPending - 1>();
-    hand_over(kPending - 1);
-    drain_stages<kPending - 1>(hand_over);
+/// The stages of shared memory as the loading warps fill them, in order.
+struct LoadRing {
+  int stages;
+  uint32_t full, empty;  // their barriers
+  int stage = 0;         // that is filled next
+  uint32_t parity = 1;
+  int oldest = 0, loading = 0;  // started, and not handed over
+
+  __device__ __forceinline__ LoadRing(int stages, uint32_t full, uint32_t empty)
+      : stages(stages), full(full), empty(empty) {}
+
+  /// Waits until the next stage may be filled.
+  __device__ __forceinline__ void begin() const { mbarrier_wait(empty + stage * 8, parity); }
+
+  /// To stand after the copies into it. Hands over the stage that was started kPending before.
+  template <int kPending>
+  __device__ __forceinline__ void end() {
+    copy_async_commit();
+    ++loading;
+    hand_over<kPending>();
+    if (++stage == stages) {
+      stage = 0;
+      parity ^= 1;
+    }
   }
-}
+
+  /// Hands over the last kPending stages, one by one as they arrive.
+  template <int kPending>
+  __device__ __forceinline__ void finish() {
+    if constexpr (kPending > 0) {
+      hand_over<kPending - 1>();
+      finish<kPending - 1>();
+    }
+  }
+
+ private:
+  template <int kPending>
+  __device__ __forceinline__ void hand_over() {
+    copy_async_wait<kPending>();
+    if (loading > kPending) {
+      fence_async_proxy();
+      __syncwarp();
+      if (threadIdx.x % 32 == 0) {
+        mbarrier_arrive(full + oldest * 8);
+      }
+      oldest = oldest + 1 == stages ? 0 : oldest + 1;
+      --loading;
+    }
+  }
+};
 
 /// Loads all stages of the block's tiles.
 /// @param full, empty, ready  barriers of the stages, and of the resident weights' chunks
@@ -97,23 +139,10 @@ __device__ __forceinline__ void load_channel_stages(const ChannelGemmWgmmaParams
   const int parts = p.together ? Shape::kWarpgroups : 1;
   const int left_bytes = parts * kLeftBytes;
   const int stage_bytes = left_bytes + (p.resident ? 0 : kRightBytes);
-  const int lane = threadIdx.x % 32;
   const int64_t pitch = static_cast<int64_t>(p.k) * kSize;
   const int first_column = blockIdx.y * kN;
   const char* right = static_cast<const char*>(p.right) + first_column * pitch;
-  int stage = 0, oldest = 0, loading = 0;
-  uint32_t parity = 1;
-  const auto hand_over = [&](int left) {
-    if (loading > left) {
-      fence_async_proxy();
-      __syncwarp();
-      if (lane == 0) {
-        mbarrier_arrive(full + oldest * 8);
-      }
-      oldest = oldest + 1 == p.stages ? 0 : oldest + 1;
-      --loading;
-    }
-  };
+  LoadRing ring(p.stages, full, empty);
   for (int tile = blockIdx.x; tile < p.row_tiles; tile += gridDim.x) {
     const int64_t row = static_cast<int64_t>(tile) * parts * kRows;
     const int rows = static_cast<int>(min(static_cast<int64_t>(parts * kRows), p.m - row));
@@ -123,16 +152,16 @@ __device__ __forceinline__ void load_channel_stages(const ChannelGemmWgmmaParams
       const int offset = chunk * Shape::kChunkBytes;
       const int bytes =
           static_cast<int>(min(static_cast<int64_t>(Shape::kChunkBytes), pitch - offset));
-      mbarrier_wait(empty + stage * 8, parity);
-      const uint32_t left_place = stages + stage * stage_bytes;
+      ring.begin();
+      const uint32_t left_place = stages + ring.stage * stage_bytes;
       if (load_right) {
         const uint32_t place =
             p.resident ? resident + chunk * kRightBytes : left_place + left_bytes;
         if (p.packed == nullptr) {
           load_rows<T, kN>(place, right + offset, pitch, p.n - first_column, bytes, 16);
         } else if (threadIdx.x % 128 == 0) {
-          wait_for_previous_kernel();
-          const uint32_t barrier = p.resident ? ready + chunk * 8 : full + stage * 8;
+          grid_dependency_wait();
+          const uint32_t barrier = p.resident ? ready + chunk * 8 : full + ring.stage * 8;
           mbarrier_arrive_expect(barrier, kRightBytes);
           bulk_load(place,
                     static_cast<const char*>(p.packed) +
@@ -144,22 +173,14 @@ __device__ __forceinline__ void load_channel_stages(const ChannelGemmWgmmaParams
         load_rows<T, kRows>(left_place + part * kLeftBytes, left + offset + part * kRows * pitch,
                             pitch, rows - part * kRows, bytes, p.piece);
       }
-      copy_async_commit();
-      ++loading;
       if (p.together) {
-        copy_async_wait<kPendingTogether>();
-        hand_over(kPendingTogether);
+        ring.end<kPendingTogether>();
       } else {
-        copy_async_wait<kPending>();
-        hand_over(kPending);
-      }
-      if (++stage == p.stages) {
-        stage = 0;
-        parity ^= 1;
+        ring.end<kPending>();
       }
     }
   }
-  drain_stages<kPending>(hand_over);
+  ring.finish<kPending>();
 }
 
 #endif

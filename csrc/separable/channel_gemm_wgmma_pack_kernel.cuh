@@ -3,6 +3,7 @@
 // k, then their low parts, each 16 k in the order of SplitFragment. A thread packs eight k.
 #pragma once
 
+#include "common/grid_dependency.cuh"
 #include "common/mma.cuh"
 #include "separable/channel_gemm_wgmma_params.h"
 
@@ -12,7 +13,7 @@ template <typename T>
 __global__ void pack_channel_gemm_weight_kernel(const __grid_constant__ ChannelGemmWgmmaParams p,
                                                 uint4* packed, int block_n, int64_t vectors) {
 #if KERNELOPT_HAS_MMA
-  allow_next_kernel();
+  grid_dependency_launch();
   constexpr int kParts = MmaTraits<T>::kParts;
   constexpr int kUnits = 8 / kParts;  // of eight k in a chunk
   const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 import kernelopt
 from kernelopt.benchmarking.paths import find_path
-from support import CountGraphs
+from support import CountGraphs, strict_float32
 
 
 def _huge(device: str, *shape: int) -> torch.Tensor:
@@ -96,8 +96,8 @@ def test_the_default_precision_takes_the_faster_path(filters, activation) -> Non
     output = ours()
     torch.testing.assert_close(output, F.gelu(z) if activation else z)
     assert output.is_contiguous()
-    torch.backends.cudnn.conv.fp32_precision = "ieee"
-    assert find_path(ours, device) != "aten"
+    with strict_float32():
+        assert find_path(ours, device) != "aten"
 
 
 @pytest.mark.gpu

@@ -290,19 +290,20 @@ def test_default_float32_is_ten_times_as_accurate_as_tf32() -> None:
         check(replace(case, label="long sums"))
 
 
-MANY_POSITIONS = ((8, 19, 33, 64), (1021, 4097))
-MANY_CHANNELS = ((130, 257, 400), (61, 100, 301))  # few blocks, which split the sums
+# Channels, lengths, batches.
+Sizes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+MANY_POSITIONS: Sizes = ((8, 19, 33, 64), (1021, 4097), (1, 3))
+MANY_CHANNELS: Sizes = ((130, 257, 400), (61, 100, 301), (1, 3))  # few blocks, which split the sums
+SHORT_ROWS: Sizes = ((19, 64, 96), (16, 33, 67), (40, 101))  # several in a tile
 
 
-def _tensor_core_calls(
-    name: str, dtype: torch.dtype, channels: tuple[int, ...], lengths: tuple[int, ...]
-) -> list[Case]:
+def _tensor_core_calls(name: str, dtype: torch.dtype, sizes: Sizes) -> list[Case]:
     """Calls with enough products for the tensor cores, in sizes that fill no tile evenly."""
     draw = Random(0).choice
     cases = []
     while len(cases) < 16:
-        groups, inputs, outputs = draw((1, 2, 3)), draw(channels), draw((9, 40, 65, 130))
-        taps, length, batch = draw((1, 2, 3, 7)), draw(lengths), draw((1, 3))
+        groups, inputs, outputs = draw((1, 2, 3)), draw(sizes[0]), draw((9, 40, 65, 130))
+        taps, length, batch = draw((1, 2, 3, 7)), draw(sizes[1]), draw(sizes[2])
         stride, dilation, padding = draw((1, 2, 3)), draw((1, 2, 3)), draw((0, 1, 4))
         if batch * groups * inputs * outputs * length * taps < 2**24 * stride:
             continue
@@ -318,13 +319,11 @@ def _tensor_core_calls(
     return cases
 
 
-@pytest.mark.parametrize("sizes", [MANY_POSITIONS, MANY_CHANNELS])
+@pytest.mark.parametrize("sizes", [MANY_POSITIONS, MANY_CHANNELS, SHORT_ROWS])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", ["conv1d", "conv_transpose1d"])
-def test_tensor_cores(
-    name: str, dtype: torch.dtype, sizes: tuple[tuple[int, ...], tuple[int, ...]]
-) -> None:
-    cases = _tensor_core_calls(name, dtype, *sizes)
+def test_tensor_cores(name: str, dtype: torch.dtype, sizes: Sizes) -> None:
+    cases = _tensor_core_calls(name, dtype, sizes)
     for case in cases:
         check(case)
     with torch.no_grad(), profile(activities=[ProfilerActivity.CUDA]) as profiler:
@@ -334,10 +333,22 @@ def test_tensor_cores(
     kernels = [event.key for event in profiler.key_averages()]
     hopper = torch.cuda.get_device_capability() == (9, 0)
     expected = ["conv1d_wgmma_kernel" if hopper else "correlation_mma_kernel"]
-    if hopper and sizes is MANY_CHANNELS:
+    if hopper and sizes is not MANY_POSITIONS:
         expected.append("sum_conv1d_splits_kernel")
     for kernel in expected:
         assert any(kernel in key for key in kernels), kernels
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_pointwise_of_small_images(dtype: torch.dtype) -> None:
+    """Several images in a tile, copied with all their channels or row by row."""
+    for channels, size, offset in ((96, 7, 0), (80, 5, 0), (64, 8, 1), (50, 7, 0)):
+        flat = torch.randn(70 * channels * size * size + offset, device="cuda", dtype=dtype)
+        x = flat[offset:].view(70, channels, size, size)
+        weight = torch.randn(150, channels, 1, 1, device="cuda", dtype=dtype)
+        bias = torch.randn(150, device="cuda", dtype=dtype)
+        case = Case(OPS["pointwise_conv2d"], (x, weight, bias))
+        check(replace(case, precision=kernelopt.Precision.DEFAULT))
 
 
 @pytest.mark.parametrize(("length", "channels"), [(2000, 64), (400, 512)])  # whole and split sums
@@ -422,5 +433,68 @@ def test_tensor_cores_keep_inf_and_nan_of_channels_last_images() -> None:
         output = kernelopt.pointwise_conv2d(x, weight, activation=activation)
         expected = torch.nn.functional.conv2d(x.double(), weight.double()).float()
         expected = expected if activation is None else expected.relu()
+        assert torch.equal(output.isnan(), expected.isnan())
+        assert torch.equal(output.isinf(), expected.isinf())
+
+
+def _separable_calls(dtype: torch.dtype) -> list[Case]:
+    """Calls with enough products for the tensor cores, in sizes that fill no tile evenly."""
+    draw = Random(0).choice
+    cases = []
+    while len(cases) < 16:
+        inputs, outputs, batch = draw((8, 19, 33, 64)), draw((9, 33, 65, 128)), draw((1, 3))
+        height, width = draw((28, 61, 147)), draw((56, 112, 147, 301))
+        taps = draw(((3, 3), (3, 3), (1, 1), (5, 5), (2, 7)))
+        stride, dilation = draw((1, 1, 2)), draw((1, 1, 2))
+        if batch * inputs * outputs * height * width < 2**26:
+            continue
+        offset = draw((0, 1))
+        flat = torch.randn(batch * inputs * height * width + offset, device="cuda", dtype=dtype)
+        tensors = (
+            flat[offset:].view(batch, inputs, height, width),
+            torch.randn(inputs, 1, *taps, device="cuda", dtype=dtype),
+            torch.randn(outputs, inputs, 1, 1, device="cuda", dtype=dtype),
+            draw((None, torch.randn(inputs, device="cuda", dtype=dtype))),
+            draw((None, torch.randn(outputs, device="cuda", dtype=dtype))),
+        )
+        options = {"stride": stride, "padding": draw((0, 1, (2, 3))), "dilation": dilation}
+        case = Case(
+            OPS["separable_conv2d"], tensors, options, precision=kernelopt.Precision.DEFAULT
+        )
+        activations = {
+            "depthwise_activation": draw((None, "relu", "silu")),
+            "activation": draw((None, "relu", "gelu")),
+        }
+        cases.append(case.with_options(**activations))
+    return cases
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_separable_on_tensor_cores(dtype: torch.dtype) -> None:
+    cases = _separable_calls(dtype)
+    for case in cases:
+        check(case)
+    with torch.no_grad(), profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        for case in cases:
+            with float32_precision(case.precision):
+                case.op.ours(*case.tensors, **case.options)
+    kernels = [event.key for event in profiler.key_averages()]
+    hopper = torch.cuda.get_device_capability() == (9, 0)
+    expected = "separable_wgmma_kernel" if hopper else "correlation_mma_kernel"
+    assert any(expected in kernel for kernel in kernels), kernels
+
+
+def test_separable_keeps_inf_and_nan() -> None:
+    """Inf meets parts of a split float32 that are 0, and zeros outside the image infinite taps."""
+    x = torch.randn(2, 64, 90, 128, device="cuda")
+    depthwise_weight = torch.randn(64, 1, 3, 3, device="cuda")
+    weight = torch.randn(128, 64, 1, 1, device="cuda").bfloat16().float()
+    x[0, 3, 0, 0], x[0, 2, 40, 70], x[1, 7, 89, 127] = torch.inf, torch.nan, -torch.inf
+    for infinite in (False, True):
+        if infinite:
+            depthwise_weight[5, 0, 0, 1] = torch.inf
+        hidden = kernelopt.depthwise_conv2d(x, depthwise_weight, padding=1).double()
+        expected = torch.einsum("oc,nchw->nohw", weight[:, :, 0, 0].double(), hidden).float()
+        output = kernelopt.separable_conv2d(x, depthwise_weight, weight, padding=1)
         assert torch.equal(output.isnan(), expected.isnan())
         assert torch.equal(output.isinf(), expected.isinf())

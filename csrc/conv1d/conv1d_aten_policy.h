@@ -11,22 +11,21 @@ namespace kernelopt {
 /// @param element_bytes  2 or 4
 inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes,
                            int compute_capability) {
-  if (compute_capability != 90) {
+  if (compute_capability != 90 || problem.transposed) {
     return false;
   }
   // Long filters of one channel: 128x1x3200 -> 80, k251: 1.23, ATen 1.03 (float32, bfloat16 1.05).
-  if (!problem.transposed && problem.in_channels == 1 && problem.out_channels >= 8 &&
-      problem.kernel_size >= 128) {
-    return true;
+  if (problem.in_channels == 1) {
+    return problem.out_channels >= 8 && problem.kernel_size >= 128;
   }
-  // To one channel in float32: 64x48x15956 -> 1, k8 s4: 0.42, ATen 0.28; 32x16x1000 -> 1, k3 s2:
-  // 0.019, ATen 0.011. In bfloat16 0.38, ATen 0.51.
-  return problem.transposed && problem.out_channels == 1 && problem.groups == 1 &&
-         problem.stride > 1 && element_bytes == 4 && problem.in_channels >= 16 &&
-         problem.batch * problem.in_length >= 1 << 14;
+  // Too few channels for the tensor cores here, in float32: 256x4x600 -> 300, k19: 0.49, ATen 0.40
+  // (bfloat16 0.48, ATen 0.50).
+  return element_bytes == 4 && problem.in_channels < 8 &&
+         problem.in_channels * problem.kernel_size >= 64 && problem.out_channels >= 256 &&
+         problem.batch * problem.out_length >= 1 << 14;
 }
 
-inline bool aten_is_faster(const Conv1dWeightGradientProblem& problem, int,
+inline bool aten_is_faster(const Conv1dWeightGradientProblem& problem, int /*element_bytes*/,
                            int compute_capability) {
   // Many channels, float32 / bfloat16: 64x512x801 -> 512, k5: 2.72 / 1.01, ATen 1.01 / 0.30;
   // 16x1024x803 -> 256, k1: 0.17 / 0.11, ATen 0.077 / 0.066; 32x256x400 -> 512, k1: 0.069 / 0.046,

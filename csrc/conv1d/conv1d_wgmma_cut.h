@@ -11,6 +11,7 @@ namespace kernelopt {
 struct Conv1dCut {
   int block_slots;  // 32, 64 or 128
   int64_t splits;
+  double cost;
 };
 
 /// What a cut takes, in nanoseconds; fitted to the times of 23 small problems on an H100, each with
@@ -27,37 +28,46 @@ struct Conv1dCutCost {
   static constexpr double kSlot = 24;
   // Of the second pass: its launch, and one output's sum of one split, written and read.
   static constexpr double kSecondPass = 3000, kSum = 2.4e-3;
+  // Of one bulk copy of a window's row.
+  static constexpr double kRowCopy = 36;
+};
+
+/// What is cut, and how its tiles are made.
+struct Conv1dCutProblem {
+  int64_t slots;   // of a group
+  int64_t chunks;  // of 16 input channels
+  int64_t taps;
+  int64_t outputs;       // of the whole problem
+  int64_t tiles;         // of positions, of all groups and batch entries
+  int64_t chunk_copies;  // of rows, for a tile and a chunk
+  bool two_passes;       // whether split or not
+  bool two_parts;
 };
 
 /// The cheapest cut. Many blocks finish early, but each split adds sums to write and to read.
-/// @param slots    of a group
-/// @param chunks   of 16 input channels
-/// @param outputs  of the whole problem
-/// @param blocks   blocks(block_slots) is the number of tiles
-template <typename Blocks>
-Conv1dCut choose_conv1d_cut(int64_t slots, int64_t chunks, int64_t taps, int64_t outputs,
-                            bool two_parts, int multiprocessors, Blocks&& blocks) {
+inline Conv1dCut choose_conv1d_cut(const Conv1dCutProblem& problem, int multiprocessors) {
   using Cost = Conv1dCutCost;
   Conv1dCut best{};
-  double best_cost = 0;
-  for (int block_slots = slots > 64   ? 128
-                         : slots > 32 ? 64
-                                      : 32;
-       block_slots >= 32; block_slots /= 2) {
-    const int64_t tiles = blocks(block_slots);
-    const int64_t waves = (tiles + multiprocessors - 1) / multiprocessors;
-    const int64_t most = std::clamp<int64_t>(multiprocessors / tiles, 1, chunks);
+  for (int block_slots = 128; block_slots >= 32; block_slots /= 2) {
+    if (block_slots > 32 && problem.slots <= block_slots / 2) {
+      continue;
+    }
+    const int64_t blocks = problem.tiles * ((problem.slots + block_slots - 1) / block_slots);
+    const int64_t waves = (blocks + multiprocessors - 1) / multiprocessors;
+    const int64_t most = std::clamp<int64_t>(multiprocessors / blocks, 1, problem.chunks);
+    const double chunk =
+        std::max(static_cast<double>(problem.taps) * Cost::product(block_slots, problem.two_parts),
+                 static_cast<double>(problem.chunk_copies) * Cost::kRowCopy);
     for (int64_t splits = 1; splits <= most; ++splits) {
-      const int64_t split_chunks = (chunks + splits - 1) / splits;
-      const double block =
-          static_cast<double>(split_chunks * taps) * Cost::product(block_slots, two_parts) +
-          block_slots * Cost::kSlot;
+      const int64_t split_chunks = (problem.chunks + splits - 1) / splits;
+      const double block = static_cast<double>(split_chunks) * chunk + block_slots * Cost::kSlot;
       const double second =
-          splits > 1 ? Cost::kSecondPass + static_cast<double>(splits * outputs) * Cost::kSum : 0;
+          splits > 1 || problem.two_passes
+              ? Cost::kSecondPass + static_cast<double>(splits * problem.outputs) * Cost::kSum
+              : 0;
       const double cost = static_cast<double>(waves) * block + second;
-      if (best.splits == 0 || cost < best_cost) {
-        best = {block_slots, splits};
-        best_cost = cost;
+      if (best.splits == 0 || cost < best.cost) {
+        best = {block_slots, splits, cost};
       }
     }
   }

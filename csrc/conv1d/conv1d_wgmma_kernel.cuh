@@ -69,7 +69,8 @@ struct WindowFragment {
 #endif
 
 /// `kUnit`: input_step and residues are 1, so that offsets between positions are constants.
-template <typename T, int kSlots, bool kUnit>
+/// `kSegments`: tiles are made of segments, whose rows have places of their own.
+template <typename T, int kSlots, bool kUnit, bool kSegments>
 __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
     conv1d_wgmma_kernel(const __grid_constant__ Conv1dWgmmaParams p) {
 #if KERNELOPT_HAS_WGMMA
@@ -129,7 +130,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
                     static_cast<int64_t>(blockIdx.y) * p.resident_bytes,
                 p.resident_bytes, resident_barrier);
     }
-    load_conv1d_stages<T, kSlots>(p, warp % 4, stages, stage_bytes, full, empty);
+    load_conv1d_stages<T, kSlots, kSegments>(p, warp % 4, stages, stage_bytes, full, empty);
     return;
   }
   if (warpgroup == Shape::kWarpgroups + 1) {
@@ -156,27 +157,55 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
     mbarrier_wait(resident_barrier, 0);
   }
 
+  // Rows of segments have places of their own; those of a tile of one are a constant apart.
+  constexpr int kRowSets = kSegments ? Shape::kTilesM : 1;
+  int row_start[kRowSets];  // bytes from a window row's start to the first position
+#pragma unroll
+  for (int m = 0; m < kRowSets; ++m) {
+    row_start[m] = kSegments ? (warpgroup * Shape::kTilesM + m) * p.segment_bytes
+                             : (warpgroup * p.warpgroup_step + m * 64) * input_step * kSize;
+  }
+
   float accumulators[Shape::kTilesM][kRegisters];
   WindowFragment<T> fragments[Shape::kTilesM];
   const int first_slab = warpgroup * p.slabs;
   int stage = 0, slab = 0;
   uint32_t parity = 0, slab_parity = 1;
   for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
+    // The first run of what the rows' windows hold.
+    int window_n[kRowSets], window_run[kRowSets];
+#pragma unroll
+    for (int m = 0; m < kRowSets; ++m) {
+      window_n[m] = cursor.n;
+      window_run[m] = cursor.run;
+      if (kSegments) {
+        const Conv1dSegment segment(p, cursor, warpgroup * Shape::kTilesM + m);
+        window_n[m] = segment.n;
+        window_run[m] = segment.run;
+      }
+    }
     int accumulate = 0;
     for (int channel = channels.begin; channel < channels.end; channel += p.stage_channels) {
       for (int tap = 0; tap < taps; tap += p.taps_per_step) {
         const int step_taps = min(p.taps_per_step, taps - tap);
-        const int position =
-            cursor.run * input_step + p.correlation.input_first + tap * p.correlation.tap_step;
         const int window = p.resident_bytes + stage * stage_bytes;
-        int rows[4];
+        int rows[kRowSets][4];
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int k = i / 2 * 8 + quad * 2 + i % 2;
-          const int shift = window_shift<T>(
-              p, cursor.n, static_cast<int64_t>(group) * in_channels + channel + k, position);
-          rows[i] = window + k * p.window_pitch +
-                    (shift + (warpgroup * p.warpgroup_step + row) * input_step) * kSize;
+        for (int m = 0; m < kRowSets; ++m) {
+          const int position =
+              window_run[m] * input_step + p.correlation.input_first + tap * p.correlation.tap_step;
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            const int k = i / 2 * 8 + quad * 2 + i % 2;
+            const int shift =
+                kSegments && p.copies_images
+                    ? 0
+                    : window_shift<T>(p, window_n[m],
+                                      static_cast<int64_t>(group) * in_channels + channel + k,
+                                      position);
+            rows[m][i] =
+                window + k * p.window_pitch + row_start[m] + (shift + row * input_step) * kSize;
+          }
         }
         mbarrier_wait(full + stage * 8, parity);
         const int chunks = min(p.stage_channels, in_channels - channel + 15) / 16;
@@ -192,7 +221,8 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
             // A fragment is loaded while the product of the other one runs.
 #pragma unroll
             for (int m = 0; m < Shape::kTilesM; ++m) {
-              fragments[m].load(shared, rows, offset + m * 64 * input_step * kSize,
+              fragments[m].load(shared, rows[m % kRowSets],
+                                offset + (kSegments ? 0 : m * 64 * input_step * kSize),
                                 8 * input_step * kSize);
               fragments[m].multiply(accumulators[m], descriptor, accumulate);
               wgmma_wait<1>();
@@ -203,8 +233,11 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
             descriptor += kTapBytes / 16;
           }
 #pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            rows[i] += 16 * p.window_pitch;
+          for (int m = 0; m < kRowSets; ++m) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+              rows[m][i] += 16 * p.window_pitch;
+            }
           }
         }
         if (p.resident_bytes == 0) {

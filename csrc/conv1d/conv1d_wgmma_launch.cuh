@@ -14,9 +14,12 @@ namespace kernelopt {
 template <typename T, int kSlots>
 void launch_conv1d_wgmma_slots(const char* op, const Conv1dWgmmaPlan& plan, cudaStream_t stream) {
   const Conv1dCorrelation& correlation = plan.params.correlation;
-  const auto kernel = correlation.input_step == 1 && correlation.residues == 1
-                          ? conv1d_wgmma_kernel<T, kSlots, true>
-                          : conv1d_wgmma_kernel<T, kSlots, false>;
+  auto kernel = conv1d_wgmma_kernel<T, kSlots, false, false>;
+  if (plan.params.segments > 1) {
+    kernel = conv1d_wgmma_kernel<T, kSlots, false, true>;
+  } else if (correlation.input_step == 1 && correlation.residues == 1) {
+    kernel = conv1d_wgmma_kernel<T, kSlots, true, false>;
+  }
   KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                 plan.shared_bytes));
   KERNELOPT_CUDA_CHECK(
@@ -46,9 +49,18 @@ bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const 
   constexpr int kPackThreads = 128;
   const int units = static_cast<int>(plan.packed_bytes /
                                      (16 * MmaTraits<T>::kParts * plan.params.correlation.taps));
-  pack_conv1d_wgmma_weight_kernel<T>
-      <<<(units + kPackThreads - 1) / kPackThreads, kPackThreads, 0, stream>>>(
-          plan.params, packed_weight, plan.block_slots, units);
+  auto pack = pack_conv1d_wgmma_weight_kernel<T, 0>;
+  if (has_vector_weights<T>(problem)) {
+    switch (problem.kernel_size) {
+      case 1: pack = pack_conv1d_wgmma_weight_kernel<T, 1>; break;
+      case 3: pack = pack_conv1d_wgmma_weight_kernel<T, 3>; break;
+      case 5: pack = pack_conv1d_wgmma_weight_kernel<T, 5>; break;
+      case 7: pack = pack_conv1d_wgmma_weight_kernel<T, 7>; break;
+      default: break;
+    }
+  }
+  pack<<<(units + kPackThreads - 1) / kPackThreads, kPackThreads, 0, stream>>>(
+      plan.params, packed_weight, plan.block_slots, units);
   KERNELOPT_CHECK_LAUNCH(op);
   switch (plan.block_slots) {
     case 32: launch_conv1d_wgmma_slots<T, 32>(op, plan, stream); break;

@@ -21,7 +21,7 @@ struct Conv1dTileCursor {
     enter(p, blockIdx.x);
   }
   __device__ __forceinline__ bool inside(const Conv1dWgmmaParams& p) const {
-    return tile < p.problem.batch * p.tiles;
+    return tile < p.all_tiles;
   }
   __device__ __forceinline__ void advance(const Conv1dWgmmaParams& p) {
     enter(p, tile + gridDim.x);
@@ -31,6 +31,23 @@ struct Conv1dTileCursor {
     n = static_cast<int>(tile / p.tiles);
     run = static_cast<int>(tile - static_cast<int64_t>(n) * p.tiles) *
           (Conv1dWgmmaShape::kWarpgroups * p.warpgroup_step);
+  }
+};
+
+/// A tile's part of 64 runs, of segments from anywhere or one after the other.
+struct Conv1dSegment {
+  int n, run;
+  __device__ __forceinline__ Conv1dSegment(const Conv1dWgmmaParams& p,
+                                           const Conv1dTileCursor& cursor, int index) {
+    if (p.segments > 1) {
+      const int segment = static_cast<int>(cursor.tile) * p.segments + index;
+      n = segment / p.entry_segments;
+      run = (segment - n * p.entry_segments) * Conv1dWgmmaShape::kSegmentRuns;
+    } else {
+      n = cursor.n;
+      run = cursor.run + index / Conv1dWgmmaShape::kTilesM * p.warpgroup_step +
+            index % Conv1dWgmmaShape::kTilesM * Conv1dWgmmaShape::kSegmentRuns;
+    }
   }
 };
 
@@ -132,7 +149,7 @@ __device__ __forceinline__ WindowRowCopy load_window_row(const Conv1dWgmmaParams
 /// A loading warp: for every step of every tile a window of 32 channels, and the step's weights
 /// where they do not stay in shared memory. Four warps take a stage each in turn, so that they wait
 /// for memory side by side; a stage is always the same warp's.
-template <typename T, int kSlots>
+template <typename T, int kSlots, bool kSegments>
 __device__ __forceinline__ void load_conv1d_stages(const Conv1dWgmmaParams& p, int loader,
                                                    unsigned char* stages, int stage_bytes,
                                                    uint32_t full, uint32_t empty) {
@@ -178,33 +195,73 @@ __device__ __forceinline__ void load_conv1d_stages(const Conv1dWgmmaParams& p, i
     if (packed) {
       load_weights();
     }
+    const int row_channel = channel + lane;
+    const bool row_of_input = lane < p.stage_channels && row_channel < in_channels;
+    const auto load_row = [&](int n, int run, int runs, unsigned char* row) {
+      const int length = (min(runs, p.correlation.positions - run) - 1) * input_step +
+                         (step_taps - 1) * p.correlation.tap_step + 1;
+      return load_window_row<T>(
+          p, n, static_cast<int64_t>(blockIdx.y / p.n_blocks) * in_channels + row_channel,
+          run * input_step + p.correlation.input_first + tap * p.correlation.tap_step, length, row);
+    };
+    const auto start_copy = [&](const WindowRowCopy& copy, unsigned char* row) {
+      if (copy.bytes > 0) {
+        fence_async_proxy();
+        bulk_load(shared_address(row + copy.destination), copy.source, copy.bytes,
+                  full + stage * 8);
+      }
+    };
+    // The barrier waits for the bytes, some of which may have come, from this arrival on.
+    const auto arrive = [&](int bytes) {
+      const uint32_t all_bytes = __reduce_add_sync(0xffffffffu, bytes);
+      __syncwarp();
+      if (lane == 0) {
+        mbarrier_arrive_expect(full + stage * 8, all_bytes + chunks * weight_bytes);
+      }
+    };
     window += lane * p.window_pitch;
-    WindowRowCopy copy;
-    if (lane < p.stage_channels && channel + lane < in_channels) {
-      const int group = blockIdx.y / p.n_blocks;
-      const int position =
-          cursor.run * input_step + p.correlation.input_first + tap * p.correlation.tap_step;
-      const int runs = min(block_runs, p.correlation.positions - cursor.run);
-      const int length = (runs - 1) * input_step + (step_taps - 1) * p.correlation.tap_step + 1;
-      copy = load_window_row<T>(p, cursor.n,
-                                static_cast<int64_t>(group) * in_channels + channel + lane,
-                                position, length, window);
-    } else if (channel + lane < p.channel_chunks * 16 && lane < p.stage_channels) {
+    if (row_channel >= in_channels && row_channel < p.channel_chunks * 16 &&
+        lane < p.stage_channels) {
       // A channel of the last chunk that is none: zeros times its zero weights.
       uint4* row = reinterpret_cast<uint4*>(window);
       for (int i = 0; i < p.window_pitch / 16; ++i) {
         row[i] = make_uint4(0, 0, 0, 0);
       }
     }
-    const uint32_t bytes = __reduce_add_sync(0xffffffffu, copy.bytes);
-    __syncwarp();
-    if (lane == 0) {
-      mbarrier_arrive_expect(full + stage * 8, bytes + chunks * weight_bytes);
-    }
-    if (copy.bytes > 0) {
-      fence_async_proxy();
-      bulk_load(shared_address(window + copy.destination), copy.source, copy.bytes,
-                full + stage * 8);
+    if constexpr (kSegments) {
+      int bytes = 0;
+      if (p.copies_images) {
+        const Conv1dSegment segment(p, cursor, lane);
+        if (lane < p.segments && segment.n < p.problem.batch) {
+          const int64_t first =
+              static_cast<int64_t>(blockIdx.y / p.n_blocks) * in_channels + channel;
+          bytes = min(p.stage_channels, in_channels - channel) * p.window_pitch;
+          bulk_load(shared_address(stages + stage * stage_bytes + lane * p.segment_bytes),
+                    static_cast<const T*>(p.problem.input) +
+                        segment.n * p.problem.input_strides.batch +
+                        first * p.problem.input_strides.channel,
+                    bytes, full + stage * 8);
+        }
+      } else if (row_of_input) {
+#pragma unroll 1
+        for (int i = 0; i < p.segments; ++i) {
+          const Conv1dSegment segment(p, cursor, i);
+          if (segment.n < p.problem.batch) {
+            const WindowRowCopy copy =
+                load_row(segment.n, segment.run, Shape::kSegmentRuns, window + i * p.segment_bytes);
+            start_copy(copy, window + i * p.segment_bytes);
+            bytes += copy.bytes;
+          }
+        }
+      }
+      arrive(bytes);
+    } else {
+      WindowRowCopy copy;
+      if (row_of_input) {
+        copy = load_row(cursor.n, cursor.run, block_runs, window);
+      }
+      arrive(copy.bytes);
+      start_copy(copy, window);
     }
     if (!packed) {
       grid_dependency_wait();

@@ -22,9 +22,17 @@ __device__ __forceinline__ int weight_tap(const Conv1dWgmmaParams& p, int residu
   return found ? tap : -1;
 }
 
-/// A thread packs all taps, for they share sectors of the weight.
-/// @param units  [group][n block][chunk][k / 8][slot], the threads
+/// Whether a slot's weights of eight channels and all taps are whole vectors side by side.
 template <typename T>
+bool has_vector_weights(const Conv1dProblem& problem) {
+  return !problem.transposed && problem.in_channels % 8 == 0 &&
+         reinterpret_cast<uintptr_t>(problem.weight) % 16 == 0;
+}
+
+/// A thread packs all taps of eight channels of a slot.
+/// @param units  [group][n block][chunk][k / 8][slot], the threads
+/// @tparam kTaps  the kernel size, where there are vector weights; or 0
+template <typename T, int kTaps>
 __global__ void pack_conv1d_wgmma_weight_kernel(const __grid_constant__ Conv1dWgmmaParams p,
                                                 uint4* packed, int block_slots, int units) {
 #if KERNELOPT_HAS_MMA
@@ -52,37 +60,65 @@ __global__ void pack_conv1d_wgmma_weight_kernel(const __grid_constant__ Conv1dWg
   const int64_t o = static_cast<int64_t>(pass) * p.pass_channels + pass_channel;
   const bool real_slot = pass_channel < p.pass_channels && o < p.problem.out_channels;
   const int first_c = chunk * Conv1dWgmmaShape::kChunkChannels + half * 8;
-  const int channels = static_cast<int>(p.problem.in_channels) - first_c;
+  const int channels = real_slot ? static_cast<int>(p.problem.in_channels) - first_c : 0;
   const int64_t c_stride = p.problem.weight_in_stride();
   const T* weight = static_cast<const T*>(p.problem.weight) +
                     group * p.problem.weight_group_stride() + o * p.problem.weight_out_stride() +
                     first_c * c_stride;
   uint4* destination = packed + (product * kParts * 2 + half) * block_slots + slot;
-  for (int j = 0; j < p.correlation.taps; ++j) {
-    const int tap = weight_tap(p, residue, j);
-    const bool real = real_slot && tap >= 0;
+  const auto store_tap = [&](int j, const T(&values)[8]) {
     alignas(16) uint32_t high[4], low[4];
 #pragma unroll
     for (int word = 0; word < 4; ++word) {
-      T values[2];
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const int c = word * 2 + i;
-        values[i] = real && c < channels ? weight[c * c_stride + tap] : from_accumulate<T>(0.0f);
-      }
       if constexpr (kParts == 2) {
-        const SplitPair pair = split_bf16(values[0], values[1]);
+        const SplitPair pair = split_bf16(values[word * 2], values[word * 2 + 1]);
         high[word] = pair.high;
         low[word] = pair.low;
       } else {
-        high[word] = *reinterpret_cast<const uint32_t*>(values);
+        const T two[2] = {values[word * 2], values[word * 2 + 1]};
+        high[word] = *reinterpret_cast<const uint32_t*>(two);
       }
     }
-    destination[0] = *reinterpret_cast<const uint4*>(high);
+    uint4* place = destination + static_cast<int64_t>(j) * kParts * 2 * block_slots;
+    place[0] = *reinterpret_cast<const uint4*>(high);
     if constexpr (kParts == 2) {
-      destination[2 * block_slots] = *reinterpret_cast<const uint4*>(low);
+      place[2 * block_slots] = *reinterpret_cast<const uint4*>(low);
     }
-    destination += kParts * 2 * block_slots;
+  };
+  if constexpr (kTaps > 0) {
+    constexpr int kVector = 16 / static_cast<int>(sizeof(T));
+    T run[8 * kTaps];
+#pragma unroll
+    for (int i = 0; i < 8 * kTaps / kVector; ++i) {
+      uint4 vector = make_uint4(0, 0, 0, 0);
+      if (channels > 0) {
+        vector = reinterpret_cast<const uint4*>(weight)[i];
+      }
+#pragma unroll
+      for (int k = 0; k < kVector; ++k) {
+        run[i * kVector + k] = reinterpret_cast<const T*>(&vector)[k];
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kTaps; ++j) {
+      T values[8];
+#pragma unroll
+      for (int c = 0; c < 8; ++c) {
+        values[c] = run[c * kTaps + j];
+      }
+      store_tap(j, values);
+    }
+  } else {
+    for (int j = 0; j < p.correlation.taps; ++j) {
+      const int tap = weight_tap(p, residue, j);
+      T values[8];
+#pragma unroll
+      for (int c = 0; c < 8; ++c) {
+        values[c] =
+            tap >= 0 && c < channels ? weight[c * c_stride + tap] : from_accumulate<T>(0.0f);
+      }
+      store_tap(j, values);
+    }
   }
 #endif
 }

@@ -156,16 +156,18 @@ __device__ __forceinline__ void store_any_vector(float* values, T* output, int b
 }
 
 /// Writes a pass of a split's sums as they are.
+/// @param channel   the pass's first, of all groups'
 /// @param channels  of the pass that exist
-/// @param sums      of the pass's first row
-/// @param first     position of the slab's first element
+/// @param segments  the warpgroup's two
 template <bool kUnit>
 __device__ __forceinline__ void store_split_pass(const Conv1dWgmmaParams& p, int thread,
-                                                 int channels, const float* values, float* sums,
-                                                 int first) {
+                                                 int64_t channel, int channels, const float* values,
+                                                 const Conv1dSegment (&segments)[2]) {
   using Shape = Conv1dWgmmaShape;
   constexpr int kPieceVectors = Shape::kWarpgroupM / 4;
   const int residues = kUnit ? 1 : p.correlation.residues;
+  const int segment_length = Shape::kSegmentRuns * residues;
+  const int64_t all_channels = p.problem.groups * p.problem.out_channels;
 #pragma unroll 1
   for (int i = thread / kPieceVectors; i < Shape::kPassColumns;
        i += Shape::kStoreThreads / kPieceVectors) {
@@ -173,9 +175,15 @@ __device__ __forceinline__ void store_split_pass(const Conv1dWgmmaParams& p, int
     if (piece.row >= channels) {
       break;
     }
-    if (first + piece.start < p.split_pitch) {
+    const bool second = piece.start >= segment_length;
+    const int n = second ? segments[1].n : segments[0].n;
+    const int position =
+        (second ? segments[1].run * residues - segment_length : segments[0].run * residues) +
+        piece.start;
+    if (n < p.problem.batch && position < p.split_pitch) {
+      const int64_t row = (blockIdx.z * p.problem.batch + n) * all_channels + channel + piece.row;
       store_vector(
-          sums + static_cast<int64_t>(piece.row) * p.split_pitch + first + piece.start,
+          p.split_sums + row * p.split_pitch + position,
           *reinterpret_cast<const uint4*>(values + piece.row * p.slab_pitch + piece.start));
     }
   }
@@ -214,11 +222,11 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaParams& p, i
       mbarrier_wait(full + slab * 8, parity);
       float* values = slabs + slab * (p.slab_bytes / 4);
       if (p.split_sums != nullptr) {
-        const int64_t row =
-            (blockIdx.z * p.problem.batch + cursor.n) * p.problem.groups * out_channels +
-            static_cast<int64_t>(group) * out_channels + block_channel + channel;
-        store_split_pass<kUnit>(p, thread, min(pass_channels, channels - channel), values,
-                                p.split_sums + row * p.split_pitch, first);
+        const Conv1dSegment segments[] = {Conv1dSegment(p, cursor, warpgroup * Shape::kTilesM),
+                                          Conv1dSegment(p, cursor, warpgroup * Shape::kTilesM + 1)};
+        store_split_pass<kUnit>(
+            p, thread, static_cast<int64_t>(group) * out_channels + block_channel + channel,
+            min(pass_channels, channels - channel), values, segments);
       } else {
         with_activation(p.problem.activation, [&](auto kind) {
           using ActivationType = decltype(kind);

@@ -26,7 +26,7 @@ DepthwiseAxis gradient_axis(const DepthwiseAxis& forward, bool correlation) {
           forward.dilation};
 }
 
-/// The weight as [KH, KW, filters] in memory: the channels_last kernels read neighbouring filters.
+/// The weight as [KH, KW, filters] in memory.
 Tensor taps_first(const char* op, const Tensor& weight) {
   const int64_t filters = weight.size(0), kernel_width = weight.size(3);
   Tensor copy = empty_strided(op, weight.sizes(),
@@ -40,8 +40,8 @@ Tensor taps_first(const char* op, const Tensor& weight) {
 /// Whether ATen is to compute a correlation or a gradient in the format of `input`.
 bool goes_to_aten(const DepthwiseParams& params, const Tensor& input, Precision precision) {
   return precision != Precision::kIeee && input.scalar_type() != ScalarType::Double &&
-         aten_is_faster(params, is_channels_last(input),
-                        compute_capability(input.get_device_index()));
+         aten_is_faster(params, static_cast<int>(element_size(input.scalar_type())),
+                        is_channels_last(input), compute_capability(input.get_device_index()));
 }
 
 }  // namespace
@@ -78,7 +78,7 @@ Tensor DepthwiseCuda::forward(const char* op, const Tensor& input, const Tensor&
   const torch::stable::accelerator::DeviceGuard guard(input.get_device_index());
   const bool channels_last = is_channels_last(input);
   const Tensor source = in_format(op, input, channels_last);
-  const Tensor filter = depthwise_kernel_weight(op, weight, channels_last);
+  const Tensor filter = contiguous_cuda(op, weight);
   const std::optional<Tensor> dense_bias = contiguous_bias(op, bias);
   launch_depthwise_correlation(op, params, {source, filter, dense_bias, output, channels_last},
                                activation, current_stream(input));
@@ -111,7 +111,7 @@ Tensor input_gradient(const char* op, const Tensor& grad, const Tensor& input, c
   Tensor grad_input = empty_in_format_of(op, input, input.sizes());
   if (grad_input.numel() > 0) {
     const bool channels_last = is_channels_last(input);
-    const Tensor filter = depthwise_kernel_weight(op, weight, channels_last);
+    const Tensor filter = contiguous_cuda(op, weight);
     const DepthwiseOperands operands{grad, filter, std::nullopt, grad_input, channels_last};
     if (correlation) {
       launch_depthwise_correlation(op, params, operands, Activation::kNone, current_stream(input));

@@ -56,6 +56,37 @@ __device__ __forceinline__ void add_kernel_column(float (&sums)[kRows], const fl
   }
 }
 
+/// Copies a tile's source from row and column (first_y, first_x) of an image on, zeros outside of
+/// it. A warp has some rows at a time, so that their loads are under way together.
+template <typename T>
+__device__ __forceinline__ void load_window(float* window, const TilePlan& plan, const T* image,
+                                            int first_y, int first_x, int height, int width) {
+  constexpr int kLanes = 32, kRowsAtOnce = 4;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  const int warp = static_cast<int>(threadIdx.x) / kLanes;
+  const int step = static_cast<int>(blockDim.x) / kLanes * kRowsAtOnce;
+  for (int row = warp * kRowsAtOnce; row < plan.source_rows; row += step) {
+    const T* const from = image + int64_t{first_y + row} * width;
+#pragma unroll 2
+    for (int column = lane; column < plan.source_columns; column += kLanes) {
+      const int x = first_x + column;
+      const bool x_inside = x >= 0 && x < width;
+      float values[kRowsAtOnce];
+#pragma unroll
+      for (int u = 0; u < kRowsAtOnce; ++u) {
+        const int y = first_y + row + u;
+        values[u] = x_inside && y >= 0 && y < height ? to_accumulate(from[u * width + x]) : 0.0f;
+      }
+#pragma unroll
+      for (int u = 0; u < kRowsAtOnce; ++u) {
+        if (row + u < plan.source_rows) {
+          window[(row + u) * plan.source_pitch + column] = values[u];
+        }
+      }
+    }
+  }
+}
+
 template <typename T, int kRows>
 __global__ void __launch_bounds__(DepthwiseTilePolicy::kMaxThreads)
     depthwise_tile_kernel(const __grid_constant__ DepthwiseParams params,
@@ -69,7 +100,7 @@ __global__ void __launch_bounds__(DepthwiseTilePolicy::kMaxThreads)
   const int kernel_height = static_cast<int>(params.h.kernel_size);
   const int kernel_width = static_cast<int>(params.w.kernel_size);
   float* const taps = shared_floats;                           // [KW][tap_pitch]
-  float* const window = taps + plan.tap_pitch * kernel_width;  // [source_rows][source_columns]
+  float* const window = taps + plan.tap_pitch * kernel_width;  // [source_rows][source_pitch]
 
   const int dilation_h = static_cast<int>(params.h.dilation);
   const int dilation_w = static_cast<int>(params.w.dilation);
@@ -103,10 +134,10 @@ __global__ void __launch_bounds__(DepthwiseTilePolicy::kMaxThreads)
   const int above = -(y + (kRows - 1) * dilation_h);
   const int first_tap =
       above > 0 ? min((above + dilation_h - 1) / dilation_h, kernel_height) & -kTapVector : 0;
-  const int end_tap = y < height ? min((height - y + dilation_h - 1) / dilation_h, kernel_height)
-                                 : 0;
-  const int row_pitch = dilation_h * plan.source_columns;
-  const float* const from = window + row * plan.source_columns + column * stride_w;
+  const int end_tap =
+      y < height ? min((height - y + dilation_h - 1) / dilation_h, kernel_height) : 0;
+  const int row_pitch = dilation_h * plan.source_pitch;
+  const float* const from = window + row * plan.source_pitch + column * stride_w;
 
   float sums[kRows];
   const float start = bias == nullptr ? 0.0f : to_accumulate(bias[channel]);
@@ -123,16 +154,7 @@ __global__ void __launch_bounds__(DepthwiseTilePolicy::kMaxThreads)
     const int source_channel = filter / static_cast<int>(params.multiplier);
     const T* const image =
         source + (int64_t{n} * params.source_channels + source_channel) * height * width;
-    const int count = plan.source_rows * plan.source_columns;
-#pragma unroll 4
-    for (int i = thread; i < count; i += threads) {
-      const int r = plan.source_columns == 1
-                        ? i
-                        : static_cast<int>(__umulhi(i, plan.source_columns_inverse));
-      const int source_y = first_y + r, source_x = first_x + i - r * plan.source_columns;
-      const bool inside = source_y >= 0 && source_y < height && source_x >= 0 && source_x < width;
-      window[i] = inside ? to_accumulate(image[source_y * width + source_x]) : 0.0f;
-    }
+    load_window(window, plan, image, first_y, first_x, height, width);
     const int num_taps = kernel_height * kernel_width;
     const T* const filter_taps = weight + int64_t{filter} * num_taps;
     bool finite = true;
@@ -170,9 +192,8 @@ __global__ void __launch_bounds__(DepthwiseTilePolicy::kMaxThreads)
   if (!active) {
     return;
   }
-  T* const to = result +
-                (int64_t{plane} * result_height + block_row + row) * result_width + block_column +
-                column;
+  T* const to = result + (int64_t{plane} * result_height + block_row + row) * result_width +
+                block_column + column;
 #pragma unroll
   for (int o = 0; o < kRows; ++o) {
     if (block_row + row + o * dilation_h < result_height) {

@@ -6,12 +6,47 @@
 #include "conv1d/conv1d_problem.h"
 #include "conv1d/weight_gradient_problem.h"
 
+#include <algorithm>
+
 namespace kernelopt {
 
 /// @param element_bytes  2 or 4
 inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes,
                            int compute_capability) {
-  if (compute_capability != 90 || problem.transposed) {
+  if (compute_capability != 90 || problem.groups != 1) {
+    return false;
+  }
+  const int64_t positions =
+      problem.batch * (problem.transposed ? problem.in_length : problem.out_length);
+  const int64_t sum = problem.in_channels * problem.kernel_size;
+  const bool many_channels = problem.in_channels >= 64 && problem.out_channels >= 64;
+  // Rows too short for a tile, float32 / bfloat16: transposed 256x1024x4 -> 1024, k4 s2: 1.46 /
+  // 0.88, ATen 0.13 / 0.10.
+  if (std::min(problem.in_length, problem.out_length) <= 8 && problem.batch >= 16 &&
+      many_channels) {
+    return true;
+  }
+  // Long sums for many channels, float32 / bfloat16: 64x3072x301 -> 1536, k1: 1.68 / 1.06, ATen
+  // 0.82 / 0.50; 16x512x801 -> 512, k17: 0.59 / 0.31, ATen 0.39 / 0.22; 16x1024x128 -> 1024, k5:
+  // 0.14 / 0.11, ATen 0.14 / 0.10; 64x512x801 -> 512, k5: 0.74 / 0.40, ATen 0.62 / 0.38.
+  if (sum >= 2048 * (problem.transposed ? problem.stride : 1) && problem.out_channels >= 512 &&
+      static_cast<double>(positions) * static_cast<double>(sum * problem.out_channels) >=
+          1LL << 33) {
+    return true;
+  }
+  if (problem.stride >= 5 && many_channels) {
+    // float32 / bfloat16: transposed 16x512x32 -> 256, k16 s8: 0.074 / 0.051, ATen 0.041 / 0.034;
+    // 16x512x200 -> 256, k12 s6: 0.14 / 0.081, ATen 0.097 / 0.063; 4x768x696 -> 384, k16 s8: 0.30 /
+    // 0.16, ATen 0.19 / 0.14. Not: 1x256x6424 -> 128, k16 s8.
+    if (problem.transposed) {
+      return element_bytes == 4 ? problem.batch >= 4 && positions <= 1 << 15
+                                : problem.batch >= 8 && problem.in_length <= 256;
+    }
+    // float32: 16x128x3000 -> 256, k10 s5: 0.095, ATen 0.069; the input gradients of the above,
+    // whose windows do not fit the tensor cores' kernel, take three times ATen's time.
+    return element_bytes == 4;
+  }
+  if (problem.transposed) {
     return false;
   }
   // Long filters of one channel: 128x1x3200 -> 80, k251: 1.23, ATen 1.03 (float32, bfloat16 1.05).
@@ -20,21 +55,32 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes,
   }
   // Too few channels for the tensor cores here, in float32: 256x4x600 -> 300, k19: 0.49, ATen 0.40
   // (bfloat16 0.48, ATen 0.50).
-  return element_bytes == 4 && problem.in_channels < 8 &&
-         problem.in_channels * problem.kernel_size >= 64 && problem.out_channels >= 256 &&
-         problem.batch * problem.out_length >= 1 << 14;
+  return element_bytes == 4 && problem.in_channels < 8 && sum >= 64 &&
+         problem.out_channels >= 256 && positions >= 1 << 14;
 }
 
-inline bool aten_is_faster(const Conv1dWeightGradientProblem& problem, int /*element_bytes*/,
+inline bool aten_is_faster(const Conv1dWeightGradientProblem& problem, int element_bytes,
                            int compute_capability) {
+  if (compute_capability != 90 || problem.groups != 1) {
+    return false;
+  }
+  const int64_t least = std::min(problem.steady_channels, problem.shifted_channels);
+  const int64_t most = std::max(problem.steady_channels, problem.shifted_channels);
   // Many channels, float32 / bfloat16: 64x512x801 -> 512, k5: 2.72 / 1.01, ATen 1.01 / 0.30;
   // 16x1024x803 -> 256, k1: 0.17 / 0.11, ATen 0.077 / 0.066; 32x256x400 -> 512, k1: 0.069 / 0.046,
   // ATen 0.038 / 0.030; 16x512x15999 -> 512, k3 s2: 3.87 / 1.47, ATen 1.74 / 0.68.
-  const int64_t least = problem.steady_channels < problem.shifted_channels
-                            ? problem.steady_channels
-                            : problem.shifted_channels;
-  return compute_capability == 90 && least >= 256 &&
-         problem.steady_channels + problem.shifted_channels - least >= 512;
+  if (least >= 256 && most >= 512) {
+    return true;
+  }
+  // In float32 ATen's gradients are those of TF32, ours ten times as accurate: they stay. In 16
+  // bit, all gradients of a convolution together: 1x256x1368 -> 256, k3: 0.065, ATen 0.037;
+  // 32x64x1024
+  // -> 128, k1: 0.050, ATen 0.028; 16x128x3000 -> 256, k10 s5: 0.18, ATen 0.096; 4x96x21499 -> 192,
+  // k8 s4: 0.29, ATen 0.15. The weight's alone: 16x128x10944 -> 128, k7 d3: 0.28, ATen 0.17; not
+  // 16x256x1368 -> 256, k11 d5: 0.22, ATen 1.09.
+  return element_bytes == 2 && least >= 32 &&
+         (problem.batch * problem.steady_length <= 1 << 15 ||
+          (least >= 128 && problem.kernel_size < 9) || (least >= 64 && problem.stride >= 4));
 }
 
 }  // namespace kernelopt

@@ -1,9 +1,56 @@
 #include "elementwise/elementwise_launch.cuh"
 #include "elementwise/functors.h"
+#include "elementwise/transpose_kernel.cuh"
 
 namespace kernelopt {
+namespace {
+
+/// destination[n, c, r] = source[n, r, c]; false where there are too many tiles for a grid.
+template <typename T>
+bool transpose(const char* op, const Tensor& source, const Tensor& destination, int64_t batch,
+               int64_t rows, int64_t columns) {
+  using Shape = TransposeShape<T>;
+  const auto tiles = [](int64_t size) { return (size + Shape::kTile - 1) / Shape::kTile; };
+  const int64_t row_tiles = tiles(rows), column_tiles = tiles(columns);
+  if (batch > std::numeric_limits<int32_t>::max() / row_tiles / column_tiles) {
+    return false;
+  }
+  transpose_kernel<T><<<static_cast<unsigned>(batch * row_tiles * column_tiles), Shape::kThreads, 0,
+                        current_stream(source)>>>(static_cast<const T*>(source.const_data_ptr()),
+                                                  static_cast<T*>(destination.mutable_data_ptr()),
+                                                  rows, columns, static_cast<unsigned>(row_tiles),
+                                                  static_cast<unsigned>(column_tiles));
+  KERNELOPT_CHECK_LAUNCH(op);
+  return true;
+}
+
+/// Copies of images from one memory format to the other; whether this is one.
+bool copy_to_other_format(const char* op, const Tensor& source, const Tensor& destination) {
+  const bool to_channels_last = source.is_contiguous() && is_channels_last(destination);
+  if (!to_channels_last && !(is_channels_last(source) && destination.is_contiguous())) {
+    return false;
+  }
+  const int64_t batch = source.size(0), channels = source.size(1);
+  const int64_t plane = source.size(2) * source.size(3);
+  if (batch * channels * plane == 0) {
+    return false;
+  }
+  const int64_t rows = to_channels_last ? channels : plane;
+  const int64_t columns = to_channels_last ? plane : channels;
+  switch (element_size(source.scalar_type())) {
+    case 2: return transpose<uint16_t>(op, source, destination, batch, rows, columns);
+    case 4: return transpose<uint32_t>(op, source, destination, batch, rows, columns);
+    case 8: return transpose<uint64_t>(op, source, destination, batch, rows, columns);
+    default: return false;
+  }
+}
+
+}  // namespace
 
 void copy_cuda(const char* op, const Tensor& source, const Tensor& destination) {
+  if (copy_to_other_format(op, source, destination)) {
+    return;
+  }
   launch_elementwise<1>(op, [](auto) { return Copy{}; }, {&destination, &source});
 }
 

@@ -40,24 +40,25 @@ bool launch_as(const char* op, const ChannelGradientWgmmaParams& problem,
 
 }  // namespace
 
+bool pixel_rows_gradient_serves(const Tensor& grad, const Tensor& grad_weight) {
+  const ScalarType dtype = grad.scalar_type();
+  return (dtype == ScalarType::Half || dtype == ScalarType::BFloat16) &&
+         ChannelGemmWgmmaPolicy::pays(grad.size(0) * grad.size(2) * grad.size(3),
+                                      grad_weight.size(0), grad_weight.size(1)) &&
+         has_wgmma(grad.get_device_index());
+}
+
 bool pixel_rows_weight_gradient(const char* op, const Tensor& grad, const Tensor& images,
                                 const Tensor& grad_weight) {
-  const int64_t pixels = grad.size(0) * grad.size(2) * grad.size(3);
-  const int64_t out_channels = grad_weight.size(0), channels = grad_weight.size(1);
-  const ScalarType dtype = grad.scalar_type();
-  if ((dtype != ScalarType::Half && dtype != ScalarType::BFloat16) ||
-      !ChannelGemmWgmmaPolicy::pays(pixels, out_channels, channels) ||
-      !has_wgmma(grad.get_device_index())) {
-    return false;
-  }
   ChannelGradientWgmmaParams problem{};
   problem.grad = grad.const_data_ptr();
   problem.input = images.const_data_ptr();
-  problem.pixels = pixels;
-  problem.out_channels = static_cast<int>(out_channels);
-  problem.channels = static_cast<int>(channels);
-  return dtype == ScalarType::Half ? launch_as<__half>(op, problem, grad_weight)
-                                   : launch_as<__nv_bfloat16>(op, problem, grad_weight);
+  problem.pixels = grad.size(0) * grad.size(2) * grad.size(3);
+  problem.out_channels = static_cast<int>(grad_weight.size(0));
+  problem.channels = static_cast<int>(grad_weight.size(1));
+  return grad.scalar_type() == ScalarType::Half
+             ? launch_as<__half>(op, problem, grad_weight)
+             : launch_as<__nv_bfloat16>(op, problem, grad_weight);
 }
 
 }  // namespace kernelopt

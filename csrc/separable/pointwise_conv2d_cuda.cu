@@ -2,7 +2,9 @@
 #include "conv1d/conv1d_cuda.h"
 #include "depthwise/conv2d_cuda.h"
 #include "separable/channel_gemm.h"
+#include "separable/channel_gemm_policy.h"
 #include "separable/channel_gemm_wgmma.h"
+#include "separable/pointwise_aten_policy.h"
 #include "separable/pointwise_conv2d.h"
 #include "separable/pointwise_weight_gradient.h"
 
@@ -28,17 +30,35 @@ Conv1dProblem problem_of_images(int64_t batch, int64_t plane, const Tensor& weig
   return problem;
 }
 
+/// Whether images are multiplied as rows of pixels: they are such, or are changed to it.
+bool as_pixel_rows(const Tensor& images, int64_t n, int64_t k, Precision precision,
+                   bool channels_last) {
+  const int64_t plane = images.size(2) * images.size(3);
+  return (channels_last ||
+          ChannelGemmWgmmaPolicy::converts(plane, element_size(images.scalar_type()))) &&
+         channel_gemm_wgmma_serves(images.size(0) * plane, n, k, precision, images);
+}
+
 /// result = act(bias + images * weight) on tensor cores where they pay; whether it did.
 /// @param transposed  the images are the output's gradient, the result is the input's
 bool multiply_on_tensor_cores(const char* op, const Tensor& images, const Tensor& weight,
                               bool transposed, const std::optional<Tensor>& bias,
                               Activation activation, Precision precision, bool channels_last,
                               const Tensor& result) {
-  if (channels_last) {
+  const int64_t plane = images.size(2) * images.size(3);
+  if (channels_last || plane == 1) {
     return multiply_pixel_rows(op, images, weight, transposed, bias, activation, precision, result);
   }
-  Conv1dProblem problem = problem_of_images(images.size(0), images.size(2) * images.size(3), weight,
-                                            transposed, activation, precision);
+  if (as_pixel_rows(images, result.size(1), images.size(1), precision, channels_last)) {
+    const Tensor rows = empty_channels_last(op, result.sizes(), result.scalar_type(), result);
+    if (multiply_pixel_rows(op, channels_last_cuda(op, images), weight, transposed, bias,
+                            activation, precision, rows)) {
+      copy_cuda(op, rows, result);
+      return true;
+    }
+  }
+  Conv1dProblem problem =
+      problem_of_images(images.size(0), plane, weight, transposed, activation, precision);
   if (!conv1d_on_tensor_cores(problem, images)) {
     return false;
   }
@@ -54,13 +74,11 @@ bool multiply_on_tensor_cores(const char* op, const Tensor& images, const Tensor
 
 bool PointwiseCuda::on_tensor_cores(const Tensor& output, const Tensor& weight, Precision precision,
                                     bool channels_last) {
-  if (channels_last) {
-    return channel_gemm_wgmma_serves(output.size(0) * output.size(2) * output.size(3),
-                                     weight.size(0), weight.size(1), precision, output);
-  }
-  return conv1d_on_tensor_cores(problem_of_images(output.size(0), output.size(2) * output.size(3),
-                                                  weight, false, Activation::kNone, precision),
-                                output);
+  return as_pixel_rows(output, weight.size(0), weight.size(1), precision, channels_last) ||
+         (!channels_last &&
+          conv1d_on_tensor_cores(problem_of_images(output.size(0), output.size(2) * output.size(3),
+                                                   weight, false, Activation::kNone, precision),
+                                 output));
 }
 
 Tensor PointwiseCuda::forward(const char* op, const Tensor& input, const Tensor& weight,
@@ -164,7 +182,13 @@ Gradients PointwiseCuda::gradients(const char* op, const Tensor& grad_z, const T
     }
   }
   Tensor grad_weight = no_gradient(op, input);
-  if (output_mask[1]) {
+  if (output_mask[1] && !channels_last && precision != Precision::kIeee &&
+      aten_weight_gradient_is_faster(input.size(2) * input.size(3), weight.size(1), weight.size(0),
+                                     element_size(input.scalar_type()),
+                                     compute_capability(input.get_device_index()))) {
+    grad_weight = std::get<1>(
+        pointwise_gradients_aten(op, grad, input, weight, {false, true, false}, kActivationCuda));
+  } else if (output_mask[1]) {
     grad_weight = empty_contiguous(op, weight.sizes(), input.scalar_type(), input);
     pointwise_weight_gradient(op, grad, input, grad_weight, channels_last, precision);
   }

@@ -3,6 +3,7 @@
 #include "conv1d/conv1d_weight_gradient_mma.h"
 #include "depthwise/conv2d_cuda.h"
 #include "separable/channel_gemm.h"
+#include "separable/channel_gemm_policy.h"
 
 namespace kernelopt {
 namespace {
@@ -36,7 +37,11 @@ void pointwise_weight_gradient(const char* op, const Tensor& grad_z, const Tenso
   const int64_t channels = grad_weight.size(1), out_channels = grad_weight.size(0);
   const int64_t plane = input.size(2) * input.size(3);
   const Tensor source = in_format(op, input, channels_last);
-  if (channels_last && pixel_rows_weight_gradient(op, grad_z, source, grad_weight)) {
+  const bool rows =
+      channels_last || ChannelGemmWgmmaPolicy::converts(plane, element_size(input.scalar_type()));
+  if (rows && pixel_rows_gradient_serves(grad_z, grad_weight) &&
+      pixel_rows_weight_gradient(op, channels_last_cuda(op, grad_z), channels_last_cuda(op, source),
+                                 grad_weight)) {
     return;
   }
   if (grad_z.numel() > 0 &&

@@ -11,8 +11,11 @@ namespace kernelopt {
 void pointwise_weight_gradient(const char* op, const Tensor& grad_z, const Tensor& input,
                                const Tensor& grad_weight, bool channels_last, Precision precision);
 
-/// grad_weight = sum over the pixels of grad * images, 16-bit dtypes; false where it is not served.
-/// Both are channels_last, grad_weight is contiguous.
+/// Whether pixel_rows_weight_gradient() is worth having: 16-bit dtypes on Hopper.
+bool pixel_rows_gradient_serves(const Tensor& grad, const Tensor& grad_weight);
+
+/// grad_weight = sum over the pixels of grad * images; false where it does not fit. Both are
+/// channels_last, grad_weight is contiguous.
 bool pixel_rows_weight_gradient(const char* op, const Tensor& grad, const Tensor& images,
                                 const Tensor& grad_weight);
 

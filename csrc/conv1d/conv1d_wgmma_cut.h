@@ -74,4 +74,17 @@ inline Conv1dCut choose_conv1d_cut(const Conv1dCutProblem& problem, int multipro
   return best;
 }
 
+/// Whether batch entries of at most a segment's positions can be copied with all their channels at
+/// once: a single tap, channels side by side, every 16 of them on 16 bytes.
+template <typename T>
+bool is_image_batch(const Conv1dProblem& problem, const Conv1dCorrelation& correlation) {
+  return correlation.taps == 1 && correlation.input_first == 0 && correlation.input_step == 1 &&
+         correlation.residues == 1 && problem.in_length == problem.out_length &&
+         problem.in_length <= Conv1dWgmmaShape::kSegmentRuns &&
+         problem.input_strides.channel == problem.in_length &&
+         problem.in_channels % Conv1dWgmmaShape::kChunkChannels == 0 &&
+         reinterpret_cast<uintptr_t>(problem.input) % 16 == 0 &&
+         problem.input_strides.batch * sizeof(T) % 16 == 0;
+}
+
 }  // namespace kernelopt

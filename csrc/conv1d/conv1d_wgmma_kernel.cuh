@@ -10,7 +10,7 @@
 #pragma once
 
 #include "conv1d/conv1d_wgmma_load.cuh"
-#include "conv1d/conv1d_wgmma_store.cuh"
+#include "conv1d/conv1d_wgmma_split_store.cuh"
 
 namespace kernelopt {
 
@@ -136,9 +136,15 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
   if (warpgroup == Shape::kWarpgroups + 1) {
     give_registers<Shape::kStoreRegisters>();
     const int served = warp % 4 / 2, first = served * p.slabs;
-    store_conv1d_tiles<T, kSlots, kUnit>(p, served, threadIdx.x % Shape::kStoreThreads,
-                                         slabs + first * (p.slab_bytes / 4), biases,
-                                         slab_full + first * 8, slab_empty + first * 8);
+    const int thread = threadIdx.x % Shape::kStoreThreads;
+    float* own_slabs = slabs + first * (p.slab_bytes / 4);
+    if (p.split_sums != nullptr) {
+      store_split_tiles<kSlots, kUnit>(p, served, thread, own_slabs, slab_full + first * 8,
+                                       slab_empty + first * 8);
+    } else {
+      store_conv1d_tiles<T, kSlots, kUnit>(p, served, thread, own_slabs, biases,
+                                           slab_full + first * 8, slab_empty + first * 8);
+    }
     return;
   }
 

@@ -78,6 +78,19 @@ __device__ __forceinline__ int row_parity(const SeparableWgmmaParams& p, int row
   return (base + row * p.problem.w.input_size) & 1;
 }
 
+/// copy_async() of a unit. Those of 16 bytes fetch the rest of their 128 bytes into the L2 cache,
+/// where other lanes and the next tile find it.
+template <int kBytes>
+__device__ __forceinline__ void copy_unit(uint32_t destination, const void* source, bool valid) {
+  if constexpr (kBytes == 16) {
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(destination),
+                 "l"(source), "r"(valid ? 16 : 0)
+                 : "memory");
+  } else {
+    copy_async<kBytes>(destination, source, valid);
+  }
+}
+
 template <typename T>
 __device__ __forceinline__ uint32_t bits_of(const T* element) {
   return *reinterpret_cast<const uint16_t*>(element);
@@ -141,7 +154,7 @@ __device__ __forceinline__ void load_separable_stages(const SeparableWgmmaParams
             }
           }
           if (whole) {
-            copy_async<kUnitBytes>(destination, inside ? from : p.problem.input, inside);
+            copy_unit<kUnitBytes>(destination, inside ? from : p.problem.input, inside);
           }
           destination += rows_at_once * p.units * kUnitBytes;
           c += channel_step;

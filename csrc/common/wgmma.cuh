@@ -147,6 +147,42 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], const uint3
   }
 }
 
+// The same with both operands in shared memory.
+#define KERNELOPT_WGMMA_SHARED(kN, kRegisters, kType, a, b, predicate)   \
+  asm volatile(                                                          \
+      "{\n"                                                              \
+      ".reg .pred p;\n"                                                  \
+      "setp.ne.b32 p, " predicate                                        \
+      ", 0;\n"                                                           \
+      "wgmma.mma_async.sync.aligned.m64n" #kN "k16.f32." kType "." kType \
+      " {" KERNELOPT_NAMES_##kRegisters "}, " a ", " b                   \
+                                        ", p, 1, 1, 0, 0;\n"             \
+                                        "}\n"                            \
+      : KERNELOPT_OUTPUTS_##kRegisters(0)                                \
+      : "l"(a_descriptor), "l"(b_descriptor), "r"(accumulate))
+#define KERNELOPT_WGMMA_OF_TYPE(kN, kRegisters, a, b, predicate)     \
+  if constexpr (std::is_same_v<T, __half>) {                         \
+    KERNELOPT_WGMMA_SHARED(kN, kRegisters, "f16", a, b, predicate);  \
+  } else {                                                           \
+    KERNELOPT_WGMMA_SHARED(kN, kRegisters, "bf16", a, b, predicate); \
+  }
+
+/// The same with `a` in shared memory: a descriptor of [64][k16].
+template <typename T, int kRegisters>
+__device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], uint64_t a_descriptor,
+                                             uint64_t b_descriptor, int accumulate) {
+  static_assert(kRegisters == 16 || kRegisters == 32 || kRegisters == 64, "32, 64 or 128 columns");
+  if constexpr (kRegisters == 16) {
+    KERNELOPT_WGMMA_OF_TYPE(32, 16, "%16", "%17", "%18");
+  } else if constexpr (kRegisters == 32) {
+    KERNELOPT_WGMMA_OF_TYPE(64, 32, "%32", "%33", "%34");
+  } else {
+    KERNELOPT_WGMMA_OF_TYPE(128, 64, "%64", "%65", "%66");
+  }
+}
+
+#undef KERNELOPT_WGMMA_OF_TYPE
+#undef KERNELOPT_WGMMA_SHARED
 #undef KERNELOPT_WGMMA
 #undef KERNELOPT_OUTPUTS_64
 #undef KERNELOPT_OUTPUTS_32

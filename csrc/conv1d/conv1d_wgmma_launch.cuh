@@ -7,6 +7,8 @@
 #include "conv1d/conv1d_wgmma_kernel.cuh"
 #include "conv1d/conv1d_wgmma_pack_kernel.cuh"
 #include "conv1d/conv1d_wgmma_plan.h"
+#include "conv1d/conv1d_wgmma_shared_kernel.cuh"
+#include "conv1d/conv1d_wgmma_shared_plan.h"
 
 namespace kernelopt {
 
@@ -23,16 +25,26 @@ void launch_conv1d_wgmma_slots(const char* op, const Conv1dWgmmaPlan& plan, cuda
   KERNELOPT_CHECK_LAUNCH(op);
 }
 
-/// Computes a problem; false where the kernel does not fit it.
-template <typename T>
-bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const Tensor& like) {
-  const int device = like.get_device_index();
-  const cudaStream_t stream = current_stream(like);
-  Conv1dWgmmaPlan plan = plan_conv1d_wgmma<T>(problem, max_shared_bytes_per_block(device),
-                                              multiprocessor_count(device));
+template <typename T, int kSlots>
+void launch_conv1d_wgmma_slots(const char* op, const Conv1dWgmmaSharedPlan& plan,
+                               cudaStream_t stream) {
+  const auto kernel = plan.params.correlation.residues == 1
+                          ? conv1d_wgmma_shared_kernel<T, kSlots, true>
+                          : conv1d_wgmma_shared_kernel<T, kSlots, false>;
+  KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                plan.shared_bytes));
+  kernel<<<dim3(plan.grid_x, plan.grid_y), Conv1dWgmmaShape::kThreads, plan.shared_bytes, stream>>>(
+      plan.params);
+  KERNELOPT_CHECK_LAUNCH(op);
+}
+
+/// Packs the weights and launches what a plan says; false where it does not fit.
+template <typename T, typename Plan>
+bool launch_conv1d_wgmma_plan(const char* op, Plan plan, const Tensor& like) {
   if (!plan.fits) {
     return false;
   }
+  const cudaStream_t stream = current_stream(like);
   const std::vector<int64_t> words{plan.packed_bytes / 4};
   const Tensor packed = empty_contiguous(op, words, ScalarType::Float, like);
   uint4* packed_weight = static_cast<uint4*>(packed.mutable_data_ptr());
@@ -46,9 +58,29 @@ bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const 
   switch (plan.block_slots) {
     case 32: launch_conv1d_wgmma_slots<T, 32>(op, plan, stream); break;
     case 64: launch_conv1d_wgmma_slots<T, 64>(op, plan, stream); break;
-    default: launch_conv1d_wgmma_slots<T, 128>(op, plan, stream); break;
+    case 128: launch_conv1d_wgmma_slots<T, 128>(op, plan, stream); break;
+    default:
+      if constexpr (std::is_same_v<Plan, Conv1dWgmmaSharedPlan>) {
+        launch_conv1d_wgmma_slots<T, 256>(op, plan, stream);
+      }
   }
   return true;
+}
+
+/// Computes a problem; false where no kernel fits it.
+template <typename T>
+bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const Tensor& like) {
+  const int device = like.get_device_index();
+  const int shared_bytes = max_shared_bytes_per_block(device);
+  const int multiprocessors = multiprocessor_count(device);
+  if constexpr (sizeof(T) == 2) {
+    if (launch_conv1d_wgmma_plan<T>(
+            op, plan_conv1d_wgmma_shared<T>(problem, shared_bytes, multiprocessors), like)) {
+      return true;
+    }
+  }
+  return launch_conv1d_wgmma_plan<T>(
+      op, plan_conv1d_wgmma<T>(problem, shared_bytes, multiprocessors), like);
 }
 
 extern template bool launch_conv1d_wgmma_as<float>(const char*, const Conv1dProblem&,

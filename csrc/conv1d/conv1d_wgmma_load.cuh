@@ -10,26 +10,33 @@ namespace kernelopt {
 
 #if KERNELOPT_HAS_WGMMA
 
-/// Where a block's walk over its tiles stands; the loading warp and the warpgroups walk alike.
+/// Where a block's walk over its tiles stands; all roles walk alike. A division for every tile
+/// would take a warp longer than its copies.
 struct Conv1dTileCursor {
-  int64_t tile;
   int n;
   int run;  // the tile's first run of outputs
+  int tile, tile_step, n_step;
 
   __device__ __forceinline__ explicit Conv1dTileCursor(const Conv1dWgmmaParams& p) {
-    enter(p, blockIdx.x);
+    const int step = static_cast<int>(gridDim.x), first = static_cast<int>(blockIdx.x);
+    n_step = step / p.tiles;
+    tile_step = step - n_step * p.tiles;
+    n = first / p.tiles;
+    enter(p, first - n * p.tiles);
   }
   __device__ __forceinline__ bool inside(const Conv1dWgmmaParams& p) const {
-    return tile < p.problem.batch * p.tiles;
+    return n < p.problem.batch;
   }
   __device__ __forceinline__ void advance(const Conv1dWgmmaParams& p) {
-    enter(p, tile + gridDim.x);
+    const bool wraps = tile + tile_step >= p.tiles;
+    n += n_step + (wraps ? 1 : 0);
+    enter(p, tile + tile_step - (wraps ? p.tiles : 0));
   }
-  __device__ __forceinline__ void enter(const Conv1dWgmmaParams& p, int64_t next) {
+
+ private:
+  __device__ __forceinline__ void enter(const Conv1dWgmmaParams& p, int next) {
     tile = next;
-    n = static_cast<int>(tile / p.tiles);
-    run = static_cast<int>(tile - static_cast<int64_t>(n) * p.tiles) *
-          (Conv1dWgmmaShape::kWarpgroups * p.warpgroup_step);
+    run = tile * (Conv1dWgmmaShape::kWarpgroups * p.warpgroup_step);
   }
 };
 

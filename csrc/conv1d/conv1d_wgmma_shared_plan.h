@@ -24,8 +24,8 @@ struct Conv1dWgmmaSharedLimits {
   // is transposed for every tile. 8x64x8000 -> 128, k2 d512 took 0.069 ms, 0.037 with the other
   // kernel.
   static constexpr int64_t kMaxReach = 128;
-  // With more residues the epilogue, which then writes with gaps, takes longer than the fragments
-  // of the other kernel: 16x512x256 -> 256, k16 s8 took 0.18 ms, there 0.10.
+  // The epilogue writes residues with gaps: 16x512x256 -> 256, k16 s8 took 0.18 ms, 0.09 with the
+  // other kernel. Two are worth the exact Inf and NaN that the other one has not in 16 bits.
   static constexpr int kMaxResidues = 2;
 };
 
@@ -52,14 +52,14 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
       round_up(problem.out_channels, p.pass_channels) / p.pass_channels * Shape::kPassColumns;
   const bool memory_bound =
       problem.in_channels * correlation.taps <= Conv1dWgmmaSharedLimits::kMemoryBoundProducts;
-  // One tap limited by memory: 16x64x2^20 -> 128 took 2.48 ms, 2.38 with the other kernel.
-  if (correlation.taps == 1 ? memory_bound
-                            : int64_t{correlation.taps - 1} * correlation.tap_step >
-                                  Conv1dWgmmaSharedLimits::kMaxReach) {
+  // One tap: what a window costs is spread over 256 slots instead of 128. Limited by memory,
+  // 16x64x2^20 -> 128 took 2.48 ms, 2.38 with the other kernel.
+  const bool wide = correlation.taps == 1;
+  if (wide ? memory_bound || correlation.residues > 1
+           : int64_t{correlation.taps - 1} * correlation.tap_step >
+                 Conv1dWgmmaSharedLimits::kMaxReach) {
     return plan;
   }
-  // One tap: what a window costs is spread over 256 slots instead of 128.
-  const bool wide = correlation.taps == 1 && !memory_bound;
   plan.block_slots = wide ? 256 : slots > 64 ? 128 : slots > 32 ? 64 : 32;
   p.n_blocks = static_cast<int>(round_up(slots, plan.block_slots) / plan.block_slots);
 

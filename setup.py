@@ -137,6 +137,8 @@ def extension() -> Extension:
     torch.version.cuda = torch.version.cuda or version
     os.environ["TORCH_CUDA_ARCH_LIST"] = archs.replace(",", ";")
     major, minor = map(int, version.split("."))
+    # The last files to compile are the large ones: their architectures side by side then.
+    threads = min(len(archs.split(",")), len(os.sched_getaffinity(0)) // 4)
     result = cpp_extension.CUDAExtension(
         "kernelopt._C",
         sources(".cpp", ".cu"),
@@ -153,6 +155,7 @@ def extension() -> Extension:
                 "-U__CUDA_NO_HALF_CONVERSIONS__",
                 "-U__CUDA_NO_HALF2_OPERATORS__",
                 "-U__CUDA_NO_BFLOAT16_CONVERSIONS__",
+                *([f"--threads={threads}"] if threads > 1 else []),
                 *(["--compress-mode=size"] if (major, minor) >= (12, 8) else []),
             ],
         },

@@ -81,6 +81,29 @@ GOOD = {
         "[torch.randn(3)]",
         "self.register_buffer('calls', torch.zeros(()))",
     ),
+    "a buffer replaced": problem_text(
+        "x: self.mean = 0.5 * self.mean + x.detach()\nreturn x + self.mean",
+        "[torch.randn(3)]",
+        "self.register_buffer('mean', torch.zeros(3))",
+    ),
+    "a mask made by the first call": problem_text(
+        "x:\nif not hasattr(self, 'mask'):\n    self.mask = torch.ones(3)\nreturn x + self.mask",
+        "[torch.randn(3)]",
+    ),
+    "an attribute written to": problem_text(
+        "x: self.total += 1\nreturn x + self.total, self.total",
+        "[torch.randn(3)]",
+        "self.total = torch.zeros(3)",
+    ),
+    "calls counted": problem_text(
+        "x: self.calls += 1\nself.seen.append(x)\nreturn x + x, self.calls, len(self.seen)",
+        "[torch.randn(3)]",
+        "self.calls, self.seen = 0, []",
+    ),
+    "sparse tensors": problem_text(
+        "a, b: return torch.sparse.mm(a, b) + 1, a",
+        "[torch.eye(3).to_sparse(), torch.randn(3, 2)]",
+    ),
     "infinite outputs": problem_text(
         "x: return F.gelu(x).masked_fill(x < 0, float('-inf'))", "[torch.randn(9)]"
     ),
@@ -129,6 +152,11 @@ BAD = {
     "get_inputs is not callable": "Model, get_inputs, get_init_inputs = nn.Identity, [], list\n",
     "Model() is a dict": "Model, get_inputs, get_init_inputs = dict, list, list\n",
     "constructing Model raised TypeError": CONV.replace("return []", "return [1, 2, 3]"),
+    "Model.__init__() does not call super().__init__()": CONV.replace(
+        "super().__init__()\n        self.conv = nn.Conv1d(3, channels, 3)\n"
+        "        self.activation = nn.GELU()",
+        "pass",
+    ),
     "get_init_inputs() raised ValueError": CONV.replace("return []", "raise ValueError('no')"),
     "get_inputs() raised OSError": CONV.replace(
         "return [torch", "raise OSError('gone')\n    [torch"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -300,6 +301,14 @@ def test_overhead_on_a_cpu() -> None:
             times = measure_overhead("gelu", message["requires_grad"], timer, quick=True)
             assert set(times) == {"kernelopt", "eager"}
             assert min(times.values()) > 0
+
+
+def test_slow_shapes_of_a_result_file() -> None:
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "tools/slow_shapes.py", "benchmarks/results/h100.json", "--all"]
+    listed = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+    assert "depthwise_conv2d float32 forward depthwise_sliding_kernel" in listed
+    assert "tiles" in listed
 
 
 def test_bench_refuses_unknown_words(capsys) -> None:

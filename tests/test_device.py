@@ -290,13 +290,20 @@ def test_default_float32_is_ten_times_as_accurate_as_tf32() -> None:
         check(replace(case, label="long sums"))
 
 
-def _large_calls(name: str, dtype: torch.dtype) -> list[Case]:
+# Channels, lengths, batches.
+Sizes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+MANY_POSITIONS: Sizes = ((8, 19, 33, 64), (1021, 4097), (1, 3))
+MANY_CHANNELS: Sizes = ((130, 257, 400), (61, 100, 301), (1, 3))  # few blocks, which split the sums
+SHORT_ROWS: Sizes = ((19, 64, 96), (16, 33, 67), (40, 101))  # several in a tile
+
+
+def _tensor_core_calls(name: str, dtype: torch.dtype, sizes: Sizes) -> list[Case]:
     """Calls with enough products for the tensor cores, in sizes that fill no tile evenly."""
     draw = Random(0).choice
     cases = []
     while len(cases) < 16:
-        groups, inputs, outputs = draw((1, 2, 3)), draw((8, 19, 33, 64)), draw((9, 40, 65, 130))
-        taps, length, batch = draw((1, 2, 3, 7)), draw((1021, 4097)), draw((1, 3))
+        groups, inputs, outputs = draw((1, 2, 3)), draw(sizes[0]), draw((9, 40, 65, 130))
+        taps, length, batch = draw((1, 2, 3, 7)), draw(sizes[1]), draw(sizes[2])
         stride, dilation, padding = draw((1, 2, 3)), draw((1, 2, 3)), draw((0, 1, 4))
         if batch * groups * inputs * outputs * length * taps < 2**24 * stride:
             continue
@@ -312,10 +319,11 @@ def _large_calls(name: str, dtype: torch.dtype) -> list[Case]:
     return cases
 
 
+@pytest.mark.parametrize("sizes", [MANY_POSITIONS, MANY_CHANNELS, SHORT_ROWS])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", ["conv1d", "conv_transpose1d"])
-def test_tensor_cores(name: str, dtype: torch.dtype) -> None:
-    cases = _large_calls(name, dtype)
+def test_tensor_cores(name: str, dtype: torch.dtype, sizes: Sizes) -> None:
+    cases = _tensor_core_calls(name, dtype, sizes)
     for case in cases:
         check(case)
     with torch.no_grad(), profile(activities=[ProfilerActivity.CUDA]) as profiler:
@@ -325,23 +333,37 @@ def test_tensor_cores(name: str, dtype: torch.dtype) -> None:
     kernels = [event.key for event in profiler.key_averages()]
     hopper = torch.cuda.get_device_capability() == (9, 0)
     expected = ["conv1d_wgmma_kernel" if hopper else "correlation_mma_kernel"]
-    if hopper and dtype != torch.float32:
-        expected.append("conv1d_wgmma_shared_kernel")
-    for wanted in expected:
-        assert any(wanted in kernel for kernel in kernels), kernels
+    if hopper and sizes is not MANY_POSITIONS:
+        expected.append("sum_conv1d_splits_kernel")
+    for kernel in expected:
+        assert any(kernel in key for key in kernels), kernels
 
 
-def test_tensor_cores_keep_inf_and_nan() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_pointwise_of_small_images(dtype: torch.dtype) -> None:
+    """Several images in a tile, copied with all their channels or row by row."""
+    for channels, size, offset in ((96, 7, 0), (80, 5, 0), (64, 8, 1), (50, 7, 0)):
+        flat = torch.randn(70 * channels * size * size + offset, device="cuda", dtype=dtype)
+        x = flat[offset:].view(70, channels, size, size)
+        weight = torch.randn(150, channels, 1, 1, device="cuda", dtype=dtype)
+        bias = torch.randn(150, device="cuda", dtype=dtype)
+        case = Case(OPS["pointwise_conv2d"], (x, weight, bias))
+        check(replace(case, precision=kernelopt.Precision.DEFAULT))
+
+
+@pytest.mark.parametrize(("length", "channels"), [(2000, 64), (400, 512)])  # whole and split sums
+def test_tensor_cores_keep_inf_and_nan(length: int, channels: int) -> None:
     """Inf meets parts of a split float32 that are 0; it must not become NaN."""
-    x = torch.randn(4, 64, 2000, device="cuda")
-    weight = torch.randn(64, 64, 3, device="cuda").bfloat16().float()
-    x[0, 3, 500], x[1, 2, 10], x[2, 7, 77] = torch.inf, torch.nan, -torch.inf
-    x[3, 5, 1234] = torch.finfo(torch.float32).max  # rounded to bfloat16 it would be Inf
+    x = torch.randn(4, channels, length, device="cuda")
+    weight = torch.randn(64, channels, 3, device="cuda").bfloat16().float()
+    x[0, 3, 300], x[1, 2, 10], x[2, 7, 77] = torch.inf, torch.nan, -torch.inf
+    x[3, 5, 123] = torch.finfo(torch.float32).max  # rounded to bfloat16 it would be Inf
     weight[:, 5] /= 64  # so that no product with it overflows
     weight[5, 6, 1] = torch.inf
     # The product is just below the largest float32, that of the rounded high parts above it.
     edge = 2.0**64 * (1 - 2.0**-12)
-    x[3, :, 1998], weight[9, :, 2], weight[9, 8, 2], x[3, 8, 1998] = 0, 0, edge, edge
+    last = length - 2
+    x[3, :, last], weight[9, :, 2], weight[9, 8, 2], x[3, 8, last] = 0, 0, edge, edge
     reference = torch.nn.functional.conv1d(x.double(), weight.double())
     output = kernelopt.conv1d(x, weight)
     expected = reference.float()
@@ -351,10 +373,139 @@ def test_tensor_cores_keep_inf_and_nan() -> None:
 
 def test_residues_keep_inf_and_nan() -> None:
     """A residue that a tap does not reach must not see Inf times zero weights."""
-    x = torch.randn(2, 64, 4001, device="cuda").bfloat16()
+    x = torch.randn(8, 64, 8001, device="cuda").bfloat16()
     weight = torch.randn(64, 48, 3, device="cuda").bfloat16()
-    x[0, 3, 500], x[1, 2, 10], x[1, 7, 4000] = torch.inf, torch.nan, -torch.inf
+    x[0, 3, 500], x[1, 2, 10], x[1, 7, 8000] = torch.inf, torch.nan, -torch.inf
     reference = torch.nn.functional.conv_transpose1d(x.double(), weight.double(), stride=2)
     output = kernelopt.conv_transpose1d(x, weight, stride=2)
     assert torch.equal(output.isnan(), reference.isnan())
     assert torch.equal(output.isinf(), reference.isinf())
+
+
+def _pixel_rows(dtype: torch.dtype) -> list[Case]:
+    """Pointwise and separable calls on channels_last images: channels that fill tiles evenly and
+    not, rows on and off 16 bytes."""
+    draw = Random(1).choice
+    cases = []
+    while len(cases) < 16:
+        inputs, outputs = draw((8, 19, 24, 66, 144, 320)), draw((9, 24, 65, 96, 130, 512))
+        size, batch = draw(((7, 7), (13, 29), (56, 56))), draw((1, 3, 16))
+        if batch * size[0] * size[1] * inputs * outputs < 2**20:
+            continue
+        shape = (batch, *size, inputs)
+        offset = draw((0, 1))
+        flat = torch.randn(batch * size[0] * size[1] * inputs + offset, device="cuda", dtype=dtype)
+        x = flat[offset:].view(shape).permute(0, 3, 1, 2)
+        weight = torch.randn(outputs, inputs, 1, 1, device="cuda", dtype=dtype)
+        bias = draw((None, torch.randn(outputs, device="cuda", dtype=dtype)))
+        # Not ReLU: where a sum is 0 but for rounding, its gradient is a matter of luck.
+        options = {"activation": draw((None, "gelu", "silu"))}
+        precision = kernelopt.Precision.DEFAULT
+        if draw((True, False)):
+            case = Case(OPS["pointwise_conv2d"], (x, weight, bias), {}, precision=precision)
+        else:
+            taps = torch.randn(inputs, 1, 3, 3, device="cuda", dtype=dtype)
+            tensors = (x, taps, weight, None, bias)
+            case = Case(OPS["separable_conv2d"], tensors, {"padding": 1}, precision=precision)
+        cases.append(case.with_options(**options))
+    return cases
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_tensor_cores_of_channels_last_images(dtype: torch.dtype) -> None:
+    cases = _pixel_rows(dtype)
+    for case in cases:
+        check(case)
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        for case in cases:
+            with float32_precision(case.precision):
+                output = case.op.ours(*case.tensors, **case.options)
+            run(case, case.op.ours, torch.ones_like(output))
+    kernels = [event.key for event in profiler.key_averages()]
+    hopper = torch.cuda.get_device_capability() == (9, 0)
+    expected = ["channel_gemm_wgmma_kernel" if hopper else "channel_gemm_kernel"]
+    if hopper and dtype != torch.float32:
+        expected.append("channel_gradient_wgmma_kernel")
+    for name in expected:
+        assert any(name in kernel for kernel in kernels), kernels
+
+
+def test_tensor_cores_keep_inf_and_nan_of_channels_last_images() -> None:
+    """As above; the last pixel's product of two rounded high parts would overflow."""
+    x = torch.randn(4, 64, 20, 30, device="cuda").to(memory_format=torch.channels_last)
+    weight = torch.randn(64, 64, 1, 1, device="cuda").bfloat16().float()
+    x[0, 3, 5, 7], x[1, 2, 0, 0], x[2, 7, 19, 1] = torch.inf, torch.nan, -torch.inf
+    x[3, 5, 11, 13] = torch.finfo(torch.float32).max
+    weight[:, 5] /= 64
+    weight[5, 6] = torch.inf
+    edge = 2.0**64 * (1 - 2.0**-12)
+    x[3, :, 19, 29], weight[9, :], weight[9, 8], x[3, 8, 19, 29] = 0, 0, edge, edge
+    for activation in (None, "relu"):
+        output = kernelopt.pointwise_conv2d(x, weight, activation=activation)
+        expected = torch.nn.functional.conv2d(x.double(), weight.double()).float()
+        expected = expected if activation is None else expected.relu()
+        assert torch.equal(output.isnan(), expected.isnan())
+        assert torch.equal(output.isinf(), expected.isinf())
+
+
+def _separable_calls(dtype: torch.dtype) -> list[Case]:
+    """Calls with enough products for the tensor cores, in sizes that fill no tile evenly."""
+    draw = Random(0).choice
+    cases = []
+    while len(cases) < 16:
+        inputs, outputs, batch = draw((8, 19, 33, 64)), draw((9, 33, 65, 128)), draw((1, 3))
+        height, width = draw((28, 61, 147)), draw((56, 112, 147, 301))
+        taps = draw(((3, 3), (3, 3), (1, 1), (5, 5), (2, 7)))
+        stride, dilation = draw((1, 1, 2)), draw((1, 1, 2))
+        if batch * inputs * outputs * height * width < 2**26:
+            continue
+        offset = draw((0, 1))
+        flat = torch.randn(batch * inputs * height * width + offset, device="cuda", dtype=dtype)
+        tensors = (
+            flat[offset:].view(batch, inputs, height, width),
+            torch.randn(inputs, 1, *taps, device="cuda", dtype=dtype),
+            torch.randn(outputs, inputs, 1, 1, device="cuda", dtype=dtype),
+            draw((None, torch.randn(inputs, device="cuda", dtype=dtype))),
+            draw((None, torch.randn(outputs, device="cuda", dtype=dtype))),
+        )
+        options = {"stride": stride, "padding": draw((0, 1, (2, 3))), "dilation": dilation}
+        case = Case(
+            OPS["separable_conv2d"], tensors, options, precision=kernelopt.Precision.DEFAULT
+        )
+        activations = {
+            "depthwise_activation": draw((None, "relu", "silu")),
+            "activation": draw((None, "relu", "gelu")),
+        }
+        cases.append(case.with_options(**activations))
+    return cases
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_separable_on_tensor_cores(dtype: torch.dtype) -> None:
+    cases = _separable_calls(dtype)
+    for case in cases:
+        check(case)
+    with torch.no_grad(), profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        for case in cases:
+            with float32_precision(case.precision):
+                case.op.ours(*case.tensors, **case.options)
+    kernels = [event.key for event in profiler.key_averages()]
+    hopper = torch.cuda.get_device_capability() == (9, 0)
+    expected = "separable_wgmma_kernel" if hopper else "correlation_mma_kernel"
+    assert any(expected in kernel for kernel in kernels), kernels
+
+
+def test_separable_keeps_inf_and_nan() -> None:
+    """Inf meets parts of a split float32 that are 0, and zeros outside the image infinite taps."""
+    x = torch.randn(2, 64, 90, 128, device="cuda")
+    depthwise_weight = torch.randn(64, 1, 3, 3, device="cuda")
+    weight = torch.randn(128, 64, 1, 1, device="cuda").bfloat16().float()
+    x[0, 3, 0, 0], x[0, 2, 40, 70], x[1, 7, 89, 127] = torch.inf, torch.nan, -torch.inf
+    for infinite in (False, True):
+        if infinite:
+            depthwise_weight[5, 0, 0, 1] = torch.inf
+        hidden = kernelopt.depthwise_conv2d(x, depthwise_weight, padding=1).double()
+        expected = torch.einsum("oc,nchw->nohw", weight[:, :, 0, 0].double(), hidden).float()
+        output = kernelopt.separable_conv2d(x, depthwise_weight, weight, padding=1)
+        assert torch.equal(output.isnan(), expected.isnan())
+        assert torch.equal(output.isinf(), expected.isinf())

@@ -395,6 +395,24 @@ def test_only(only):
     assert type(model.last) is nn.Conv1d
 
 
+@pytest.mark.parametrize("only", [3, ["body", 3]])
+def test_only_of_a_wrong_type(only):
+    with pytest.raises(TypeError, match=r"kernelopt\.optimize\(\): expected only to be"):
+        kernelopt.optimize(Block(), only=only)
+
+
+def test_symbolic_trace():
+    """torch.fx traces an optimized model as it traces the original: extractors of features and
+    other tools begin with it."""
+    x = torch.randn(2, 4, 9)
+    model = Block().eval()
+    expected = model(x)
+    traced = torch.fx.symbolic_trace(kernelopt.optimize(model))
+    targets = [node.target for node in traced.graph.nodes if node.op == "call_function"]
+    assert kernelopt.conv1d in targets
+    torch.testing.assert_close(traced(x), expected)
+
+
 def test_report(device):
     report = check(Block(), torch.randn(2, 4, 9, device=device))
     found = {(e.name, e.kind, e.action, e.op) for e in report.entries}

@@ -138,6 +138,8 @@ def test_activation(device, name, args, shape, activation):
     assert (f"activation={activation!r}" in repr(module)) == (activation is not None)
     with pytest.raises(ValueError, match="expected activation to be one of"):
         cls(*args, activation="tanh")
+    with pytest.raises(TypeError, match=r"expected activation to be .*, got 1"):
+        cls(*args, activation=1)
 
 
 @pytest.mark.parametrize("output_size", [[25], [26], (2, 6, 26)])

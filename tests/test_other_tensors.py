@@ -42,6 +42,37 @@ def test_nested_tensors(layout):
         torch.testing.assert_close(output, F.gelu(part))
 
 
+CALLS = {
+    "conv1d": ([torch.randn(2, 4, 9), torch.randn(6, 4, 3)], {"activation": "gelu"}),
+    "conv_transpose1d": ([torch.randn(2, 4, 9), torch.randn(4, 6, 3)], {"stride": 2}),
+    "depthwise_conv2d": ([torch.randn(2, 4, 9, 8), torch.randn(4, 1, 3, 3)], {"padding": "same"}),
+    "pointwise_conv2d": ([torch.randn(2, 4, 9, 8), torch.randn(6, 4, 1, 1)], {}),
+    "separable_conv2d": (
+        [torch.randn(2, 4, 9, 8), torch.randn(4, 1, 3, 3), torch.randn(6, 4, 1, 1)],
+        {"depthwise_activation": "relu", "dilation": 2},
+    ),
+    "gelu": ([torch.randn(3)], {"approximate": "tanh"}),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_overrides_torch_functions_overrides_these(name):
+    """What stands for a tensor by __torch_function__, as torch.fx's proxies do, gets the call."""
+    tensors, options = CALLS[name]
+    function = getattr(kernelopt, name)
+
+    def call(*args):
+        return function(*args, **options)
+
+    class Traced(torch.nn.Module):
+        def forward(self, x):
+            return call(x, *tensors[1:])
+
+    traced = torch.fx.symbolic_trace(Traced())
+    assert function in [node.target for node in traced.graph.nodes]
+    torch.testing.assert_close(traced(tensors[0]), call(*tensors))
+
+
 def test_subclasses_are_kept():
     class Image(torch.Tensor):
         pass

@@ -13,6 +13,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -67,7 +68,9 @@ struct UnpackReturn<std::tuple<Returns...>> {
 
 }  // namespace detail
 
-/// Calls any operator through torch's dispatcher.
+/// Calls any operator through torch's dispatcher. Where it fails, torch's message and type do not
+/// get here: by the message thrown instead Python knows, and calls ATen's operators itself to have
+/// them.
 /// @param name  qualified name, "aten::convolution"
 /// @param args  the operator's arguments in schema order, all of them
 /// @return a Tensor, or a std::tuple of them, as `Return` says
@@ -76,7 +79,9 @@ Return call_operator(const char* name, const Args&... args) {
   // Results overwrite the arguments from the front, so the stack must hold whichever are more.
   constexpr size_t kStackSize = sizeof...(Args) < 4 ? 4 : sizeof...(Args);
   std::array<StableIValue, kStackSize> stack{detail::to_stack(args)...};
-  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher(name, "", stack.data(), TORCH_ABI_VERSION));
+  if (torch_call_dispatcher(name, "", stack.data(), TORCH_ABI_VERSION) != TORCH_SUCCESS) {
+    throw std::runtime_error(std::string("kernelopt: ATen's operators failed in ") + name);
+  }
   return detail::UnpackReturn<Return>::from_stack(stack.data());
 }
 

@@ -89,6 +89,25 @@ __device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t shared_address, in
          uint64_t{128 >> 4} << 32;
 }
 
+/// The descriptor of an operand [rows][64] in shared memory whose rows of 128 bytes run along k,
+/// the 16-byte unit u of row r at u ^ r % 8; 16-bit elements. The address is that of a row which is
+/// a multiple of 8, plus 32 bytes for every 16 k; row 0 lies at a multiple of 1024 bytes.
+__device__ __forceinline__ uint64_t wgmma_swizzled_descriptor(uint32_t shared_address) {
+  return static_cast<uint64_t>((shared_address & 0x3ffff) >> 4) | uint64_t{1} << 16 |
+         uint64_t{1024 >> 4} << 32 | uint64_t{1} << 62;
+}
+
+/// The descriptor of an operand [k][columns] in shared memory whose rows of 128 bytes run along 64
+/// columns, the 16-byte unit u of row r at u ^ r % 8; 16-bit elements. The address is that of a row
+/// which is a multiple of 8; row 0 lies at a multiple of 1024 bytes.
+/// @param next_columns  bytes from 64 columns to the next 64
+__device__ __forceinline__ uint64_t wgmma_column_descriptor(uint32_t shared_address,
+                                                            int next_columns) {
+  return static_cast<uint64_t>((shared_address & 0x3ffff) >> 4) |
+         static_cast<uint64_t>(next_columns >> 4) << 16 | uint64_t{1024 >> 4} << 32 |
+         uint64_t{1} << 62;
+}
+
 // The accumulators as operands of an asm statement.
 #define KERNELOPT_NAMES_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
 #define KERNELOPT_NAMES_32                                                 \
@@ -96,6 +115,11 @@ __device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t shared_address, in
   ", "                                                                     \
   "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, " \
   "%30, %31"
+#define KERNELOPT_NAMES_48                                                 \
+  KERNELOPT_NAMES_32                                                       \
+  ", "                                                                     \
+  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, " \
+  "%46, %47"
 #define KERNELOPT_NAMES_64                                                 \
   KERNELOPT_NAMES_32                                                       \
   ", "                                                                     \
@@ -107,6 +131,7 @@ __device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t shared_address, in
       "+f"(d[i + 6]), "+f"(d[i + 7])
 #define KERNELOPT_OUTPUTS_16(i) KERNELOPT_OUTPUTS_8(i), KERNELOPT_OUTPUTS_8(i + 8)
 #define KERNELOPT_OUTPUTS_32(i) KERNELOPT_OUTPUTS_16(i), KERNELOPT_OUTPUTS_16(i + 16)
+#define KERNELOPT_OUTPUTS_48(i) KERNELOPT_OUTPUTS_32(i), KERNELOPT_OUTPUTS_16(i + 32)
 #define KERNELOPT_OUTPUTS_64(i) KERNELOPT_OUTPUTS_32(i), KERNELOPT_OUTPUTS_32(i + 32)
 
 // d += a * b for kN columns, kRegisters = kN / 2 accumulators a thread; the operands that follow
@@ -131,7 +156,8 @@ template <typename T, int kRegisters>
 __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], const uint32_t (&a)[4],
                                              uint64_t descriptor, int accumulate) {
   constexpr bool kHalf = std::is_same_v<T, __half>;
-  static_assert(kRegisters == 16 || kRegisters == 32 || kRegisters == 64, "32, 64 or 128 columns");
+  static_assert(kRegisters == 16 || kRegisters == 32 || kRegisters == 48 || kRegisters == 64,
+                "32, 64, 96 or 128 columns");
   if constexpr (kRegisters == 16 && kHalf) {
     KERNELOPT_WGMMA(32, 16, "f16", "%16", "%17", "%18", "%19", "%20", "%21");
   } else if constexpr (kRegisters == 16) {
@@ -140,6 +166,10 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], const uint3
     KERNELOPT_WGMMA(64, 32, "f16", "%32", "%33", "%34", "%35", "%36", "%37");
   } else if constexpr (kRegisters == 32) {
     KERNELOPT_WGMMA(64, 32, "bf16", "%32", "%33", "%34", "%35", "%36", "%37");
+  } else if constexpr (kRegisters == 48 && kHalf) {
+    KERNELOPT_WGMMA(96, 48, "f16", "%48", "%49", "%50", "%51", "%52", "%53");
+  } else if constexpr (kRegisters == 48) {
+    KERNELOPT_WGMMA(96, 48, "bf16", "%48", "%49", "%50", "%51", "%52", "%53");
   } else if constexpr (kRegisters == 64 && kHalf) {
     KERNELOPT_WGMMA(128, 64, "f16", "%64", "%65", "%66", "%67", "%68", "%69");
   } else if constexpr (kRegisters == 64) {
@@ -147,48 +177,59 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], const uint3
   }
 }
 
-// The same with both operands in shared memory.
-#define KERNELOPT_WGMMA_SHARED(kN, kRegisters, kType, a, b, predicate)   \
-  asm volatile(                                                          \
-      "{\n"                                                              \
-      ".reg .pred p;\n"                                                  \
-      "setp.ne.b32 p, " predicate                                        \
-      ", 0;\n"                                                           \
-      "wgmma.mma_async.sync.aligned.m64n" #kN "k16.f32." kType "." kType \
-      " {" KERNELOPT_NAMES_##kRegisters "}, " a ", " b                   \
-                                        ", p, 1, 1, 0, 0;\n"             \
-                                        "}\n"                            \
-      : KERNELOPT_OUTPUTS_##kRegisters(0)                                \
-      : "l"(a_descriptor), "l"(b_descriptor), "r"(accumulate))
-#define KERNELOPT_WGMMA_OF_TYPE(kN, kRegisters, a, b, predicate)     \
-  if constexpr (std::is_same_v<T, __half>) {                         \
-    KERNELOPT_WGMMA_SHARED(kN, kRegisters, "f16", a, b, predicate);  \
-  } else {                                                           \
-    KERNELOPT_WGMMA_SHARED(kN, kRegisters, "bf16", a, b, predicate); \
+// The same with both operands in shared memory; `columns` is 1 where their rows run along m and n.
+#define KERNELOPT_WGMMA_SHARED(kN, kRegisters, kType, columns, left, right, predicate)           \
+  asm volatile(                                                                                  \
+      "{\n"                                                                                      \
+      ".reg .pred p;\n"                                                                          \
+      "setp.ne.b32 p, " predicate                                                                \
+      ", 0;\n"                                                                                   \
+      "wgmma.mma_async.sync.aligned.m64n" #kN "k16.f32." kType "." kType                         \
+      " {" KERNELOPT_NAMES_##kRegisters "}, " left ", " right ", p, 1, 1, " columns ", " columns \
+                                        ";\n"                                                    \
+                                        "}\n"                                                    \
+      : KERNELOPT_OUTPUTS_##kRegisters(0)                                                        \
+      : "l"(a), "l"(b), "r"(accumulate))
+#define KERNELOPT_WGMMA_TYPES(kN, kRegisters, left, right, predicate)            \
+  if constexpr (kHalf && kColumns) {                                             \
+    KERNELOPT_WGMMA_SHARED(kN, kRegisters, "f16", "1", left, right, predicate);  \
+  } else if constexpr (kHalf) {                                                  \
+    KERNELOPT_WGMMA_SHARED(kN, kRegisters, "f16", "0", left, right, predicate);  \
+  } else if constexpr (kColumns) {                                               \
+    KERNELOPT_WGMMA_SHARED(kN, kRegisters, "bf16", "1", left, right, predicate); \
+  } else {                                                                       \
+    KERNELOPT_WGMMA_SHARED(kN, kRegisters, "bf16", "0", left, right, predicate); \
   }
 
-/// The same with `a` in shared memory: a descriptor of [64][k16].
-template <typename T, int kRegisters>
-__device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], uint64_t a_descriptor,
-                                             uint64_t b_descriptor, int accumulate) {
-  static_assert(kRegisters == 16 || kRegisters == 32 || kRegisters == 64, "32, 64 or 128 columns");
+/// The same as above, both operands in shared memory as wgmma_swizzled_descriptor() describes them,
+/// or with kColumns as wgmma_column_descriptor() does.
+template <typename T, bool kColumns = false, int kRegisters>
+__device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], uint64_t a, uint64_t b,
+                                             int accumulate) {
+  constexpr bool kHalf = std::is_same_v<T, __half>;
+  static_assert(kRegisters == 16 || kRegisters == 32 || kRegisters == 48 || kRegisters == 64,
+                "32, 64, 96 or 128 columns");
   if constexpr (kRegisters == 16) {
-    KERNELOPT_WGMMA_OF_TYPE(32, 16, "%16", "%17", "%18");
+    KERNELOPT_WGMMA_TYPES(32, 16, "%16", "%17", "%18");
   } else if constexpr (kRegisters == 32) {
-    KERNELOPT_WGMMA_OF_TYPE(64, 32, "%32", "%33", "%34");
-  } else {
-    KERNELOPT_WGMMA_OF_TYPE(128, 64, "%64", "%65", "%66");
+    KERNELOPT_WGMMA_TYPES(64, 32, "%32", "%33", "%34");
+  } else if constexpr (kRegisters == 48) {
+    KERNELOPT_WGMMA_TYPES(96, 48, "%48", "%49", "%50");
+  } else if constexpr (kRegisters == 64) {
+    KERNELOPT_WGMMA_TYPES(128, 64, "%64", "%65", "%66");
   }
 }
 
-#undef KERNELOPT_WGMMA_OF_TYPE
+#undef KERNELOPT_WGMMA_TYPES
 #undef KERNELOPT_WGMMA_SHARED
 #undef KERNELOPT_WGMMA
 #undef KERNELOPT_OUTPUTS_64
+#undef KERNELOPT_OUTPUTS_48
 #undef KERNELOPT_OUTPUTS_32
 #undef KERNELOPT_OUTPUTS_16
 #undef KERNELOPT_OUTPUTS_8
 #undef KERNELOPT_NAMES_64
+#undef KERNELOPT_NAMES_48
 #undef KERNELOPT_NAMES_32
 #undef KERNELOPT_NAMES_16
 

@@ -1,19 +1,9 @@
 #include "conv1d/conv1d.h"
 
-#include "elementwise/elementwise.h"
-
 #include <cstring>
 
 namespace kernelopt {
 namespace {
-
-Tensor aten_forward(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
-                    const Conv1dArguments& arguments) {
-  const std::vector<int64_t> stride{arguments.stride}, padding{arguments.padding},
-      dilation{arguments.dilation}, output_padding{arguments.output_padding};
-  return aten_convolution(input, weight, bias, stride, padding, dilation, arguments.transposed,
-                          output_padding, arguments.groups);
-}
 
 void clear(const char*, const Tensor& tensor) {
   const int64_t bytes = tensor.numel() * element_size(tensor.scalar_type());
@@ -22,18 +12,38 @@ void clear(const char*, const Tensor& tensor) {
 
 }  // namespace
 
+Tensor conv1d_forward_aten(const char* op, const Tensor& input, const Tensor& weight,
+                           const std::optional<Tensor>& bias, const Conv1dArguments& arguments,
+                           Activation activation, const ActivationFunctions& functions) {
+  const std::vector<int64_t> stride{arguments.stride}, padding{arguments.padding},
+      dilation{arguments.dilation}, output_padding{arguments.output_padding};
+  const Tensor z = aten_convolution(input, weight, bias, stride, padding, dilation,
+                                    arguments.transposed, output_padding, arguments.groups);
+  return finish(op, z, contiguous_strides(z.sizes()), activation, functions);
+}
+
+Conv1dGradients conv1d_gradients_aten(const char* op, const Tensor& grad_z, const Tensor& input,
+                                      const Tensor& weight, const Conv1dArguments& arguments,
+                                      const BoolList& output_mask,
+                                      const ActivationFunctions& functions) {
+  const std::vector<int64_t> stride{arguments.stride}, padding{arguments.padding},
+      dilation{arguments.dilation}, output_padding{arguments.output_padding};
+  const auto [grad_input, grad_weight, grad_bias] = aten_convolution_backward(
+      op, grad_z, input, weight, stride, padding, dilation, arguments.transposed, output_padding,
+      arguments.groups, output_mask);
+  const auto contiguous = [&](const Tensor& gradient) {
+    return finish(op, gradient, contiguous_strides(gradient.sizes()), Activation::kNone, functions);
+  };
+  return {contiguous(grad_input), contiguous(grad_weight), contiguous(grad_bias)};
+}
+
 Tensor conv1d_forward_cpu(const char* op, const Tensor& input, const Tensor& weight,
                           const std::optional<Tensor>& bias, const Conv1dArguments& arguments) {
   if (input.numel() == 0 || arguments.out_length == 0) {
     return empty_conv1d_output(op, input, arguments);
   }
-  const Tensor z = aten_forward(input, weight, bias, arguments);
-  if (arguments.activation == Activation::kNone && has_contiguous_strides(z)) {
-    return z;
-  }
-  const Tensor output = empty_conv1d_output(op, input, arguments);
-  activation_cpu(op, z, output, arguments.activation);
-  return output;
+  return conv1d_forward_aten(op, input, weight, bias, arguments, arguments.activation,
+                             kActivationCpu);
 }
 
 Conv1dGradients conv1d_backward_cpu(const char* op, const Tensor& grad_output, const Tensor& input,
@@ -44,17 +54,12 @@ Conv1dGradients conv1d_backward_cpu(const char* op, const Tensor& grad_output, c
   }
   Tensor grad_z = grad_output;
   if (arguments.activation != Activation::kNone) {
-    const Tensor z = aten_forward(input, weight, bias, arguments);
+    const Tensor z =
+        conv1d_forward_aten(op, input, weight, bias, arguments, Activation::kNone, kActivationCpu);
     grad_z = empty_conv1d_output(op, input, arguments);
     activation_backward_cpu(op, grad_output, z, grad_z, arguments.activation);
   }
-  const std::vector<int64_t> stride{arguments.stride}, padding{arguments.padding},
-      dilation{arguments.dilation}, output_padding{arguments.output_padding};
-  const auto [grad_input, grad_weight, grad_bias] = aten_convolution_backward(
-      op, grad_z, input, weight, stride, padding, dilation, arguments.transposed, output_padding,
-      arguments.groups, output_mask);
-  return {contiguous_cpu(op, grad_input), contiguous_cpu(op, grad_weight),
-          contiguous_cpu(op, grad_bias)};
+  return conv1d_gradients_aten(op, grad_z, input, weight, arguments, output_mask, kActivationCpu);
 }
 
 namespace {

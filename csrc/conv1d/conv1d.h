@@ -4,6 +4,7 @@
 
 #include "common/convolution.h"
 #include "common/tensor.h"
+#include "elementwise/elementwise.h"
 
 #include <optional>
 #include <tuple>
@@ -57,6 +58,16 @@ Tensor empty_conv1d_output(const char* op, const Tensor& input, const Conv1dArgu
 Conv1dGradients zero_conv1d_gradients(const char* op, const Tensor& input, const Tensor& weight,
                                       const Conv1dArguments& arguments, const BoolList& output_mask,
                                       void (*clear)(const char* op, const Tensor& tensor));
+
+/// activation(convolution) and the gradients of the convolution without its activation, by ATen's
+/// convolution, of arguments with elements. Results are contiguous.
+Tensor conv1d_forward_aten(const char* op, const Tensor& input, const Tensor& weight,
+                           const std::optional<Tensor>& bias, const Conv1dArguments& arguments,
+                           Activation activation, const ActivationFunctions& functions);
+Conv1dGradients conv1d_gradients_aten(const char* op, const Tensor& grad_z, const Tensor& input,
+                                      const Tensor& weight, const Conv1dArguments& arguments,
+                                      const BoolList& output_mask,
+                                      const ActivationFunctions& functions);
 
 /// Both directions on the CPU, ATen's convolution beneath. Results are contiguous.
 Tensor conv1d_forward_cpu(const char* op, const Tensor& input, const Tensor& weight,

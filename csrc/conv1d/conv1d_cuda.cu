@@ -1,6 +1,7 @@
 #include "conv1d/conv1d_cuda.h"
 
 #include "common/device.h"
+#include "conv1d/conv1d_aten_policy.h"
 #include "conv1d/conv1d_policy.h"
 #include "elementwise/elementwise.h"
 
@@ -20,7 +21,7 @@ void conv1d_forward_cuda(const char* op, const Conv1dProblem& problem, const Ten
   }
   const torch::stable::accelerator::DeviceGuard guard(like.get_device_index());
   const Conv1dPhases phases = Conv1dPhases::of(problem);
-  if (launch_conv1d_wgmma(op, problem, phases, like)) {
+  if (launch_conv1d_wgmma(op, problem, phases, like) || launch_conv1d_phases(op, problem, like)) {
     return;
   }
   if (!phases.cover_output) {
@@ -58,25 +59,19 @@ Strides1d strides_of(const Tensor& tensor) {
   return {tensor.stride(0), tensor.stride(1), tensor.stride(2)};
 }
 
-/// output = convolution(input, weight) as `arguments` say, `transposed` or not. The weight is
-/// contiguous, the bias too; the channels of a group and the lengths are those of the tensors.
-Conv1dProblem describe(const Tensor& input, const Tensor& weight, const Tensor* bias,
-                       const Tensor& output, const Conv1dArguments& arguments, bool transposed,
+/// The convolution of `input` with a kernel of `kernel_size` to `out_channels` and `out_length` as
+/// `arguments` say, `transposed` or not; without memory.
+Conv1dProblem describe(const Tensor& input, int64_t kernel_size, int64_t out_channels,
+                       int64_t out_length, const Conv1dArguments& arguments, bool transposed,
                        Activation activation) {
   Conv1dProblem problem{};
-  problem.input = input.const_data_ptr();
-  problem.weight = weight.const_data_ptr();
-  problem.bias = bias == nullptr ? nullptr : bias->const_data_ptr();
-  problem.output = output.mutable_data_ptr();
-  problem.input_strides = strides_of(input);
-  problem.output_strides = strides_of(output);
   problem.batch = input.size(0);
   problem.groups = arguments.groups;
   problem.in_channels = input.size(1) / arguments.groups;
-  problem.out_channels = output.size(1) / arguments.groups;
+  problem.out_channels = out_channels / arguments.groups;
   problem.in_length = input.size(2);
-  problem.out_length = output.size(2);
-  problem.kernel_size = weight.size(2);
+  problem.out_length = out_length;
+  problem.kernel_size = kernel_size;
   problem.stride = arguments.stride;
   problem.padding = arguments.padding;
   problem.dilation = arguments.dilation;
@@ -86,39 +81,64 @@ Conv1dProblem describe(const Tensor& input, const Tensor& weight, const Tensor* 
   return problem;
 }
 
-Tensor forward(const char* op, const Tensor& input, const Tensor& weight,
-               const std::optional<Tensor>& bias, const Conv1dArguments& arguments,
-               Activation activation) {
-  const Tensor output = empty_conv1d_output(op, input, arguments);
-  if (output.numel() == 0) {
-    return output;
-  }
+/// Computes a problem into `output`.
+void compute(const char* op, Conv1dProblem problem, const Tensor& input, const Tensor& weight,
+             const std::optional<Tensor>& bias, const Tensor& output) {
   const Tensor weights = contiguous_cuda(op, weight);
   std::optional<Tensor> biases;
   if (bias.has_value()) {
     biases = contiguous_cuda(op, *bias);
   }
-  conv1d_forward_cuda(op,
-                      describe(input, weights, biases.has_value() ? &*biases : nullptr, output,
-                               arguments, arguments.transposed, activation),
-                      input);
+  problem.input = input.const_data_ptr();
+  problem.weight = weights.const_data_ptr();
+  problem.bias = biases.has_value() ? biases->const_data_ptr() : nullptr;
+  problem.output = output.mutable_data_ptr();
+  problem.input_strides = strides_of(input);
+  problem.output_strides = strides_of(output);
+  conv1d_forward_cuda(op, problem, input);
+}
+
+/// Whether ATen is to compute a problem of tensors like this one.
+template <typename Problem>
+bool goes_to_aten(const Problem& problem, const Tensor& like) {
+  return problem.precision != Precision::kIeee && like.scalar_type() != ScalarType::Double &&
+         aten_is_faster(problem, static_cast<int>(element_size(like.scalar_type())),
+                        compute_capability(like.get_device_index()));
+}
+
+Conv1dProblem describe_forward(const Tensor& input, const Tensor& weight,
+                               const Conv1dArguments& arguments, Activation activation) {
+  return describe(input, weight.size(2), arguments.out_channels, arguments.out_length, arguments,
+                  arguments.transposed, activation);
+}
+
+/// The forward by the kernels here.
+Tensor forward(const char* op, const Conv1dProblem& problem, const Tensor& input,
+               const Tensor& weight, const std::optional<Tensor>& bias,
+               const Conv1dArguments& arguments) {
+  const Tensor output = empty_conv1d_output(op, input, arguments);
+  if (output.numel() > 0) {
+    compute(op, problem, input, weight, bias, output);
+  }
   return output;
 }
 
 /// Convolution of grad_z the other way round, with the same weight: its layout fits both ways.
 Tensor input_gradient(const char* op, const Tensor& grad_z, const Tensor& input,
                       const Tensor& weight, const Conv1dArguments& arguments) {
+  const Conv1dProblem problem = describe(grad_z, weight.size(2), input.size(1), input.size(2),
+                                         arguments, !arguments.transposed, Activation::kNone);
+  if (goes_to_aten(problem, input)) {
+    return std::get<0>(conv1d_gradients_aten(op, grad_z, input, weight, arguments,
+                                             {true, false, false}, kActivationCuda));
+  }
   Tensor gradient = empty_contiguous(op, input.sizes(), input.scalar_type(), input);
-  conv1d_forward_cuda(op,
-                      describe(grad_z, contiguous_cuda(op, weight), nullptr, gradient, arguments,
-                               !arguments.transposed, Activation::kNone),
-                      input);
+  compute(op, problem, grad_z, weight, std::nullopt, gradient);
   return gradient;
 }
 
 Tensor weight_gradient(const char* op, const Tensor& grad_z, const Tensor& input,
                        const Tensor& weight, const Conv1dArguments& arguments) {
-  Tensor gradient = empty_contiguous(op, weight.sizes(), weight.scalar_type(), weight);
   const Tensor& steady = arguments.transposed ? input : grad_z;
   const Tensor& shifted = arguments.transposed ? grad_z : input;
   Conv1dWeightGradientProblem problem{};
@@ -137,6 +157,11 @@ Tensor weight_gradient(const char* op, const Tensor& grad_z, const Tensor& input
   problem.padding = arguments.padding;
   problem.dilation = arguments.dilation;
   problem.precision = arguments.precision;
+  if (goes_to_aten(problem, input)) {
+    return std::get<1>(conv1d_gradients_aten(op, grad_z, input, weight, arguments,
+                                             {false, true, false}, kActivationCuda));
+  }
+  Tensor gradient = empty_contiguous(op, weight.sizes(), weight.scalar_type(), weight);
   conv1d_weight_gradient_cuda(op, problem, gradient);
   return gradient;
 }
@@ -145,7 +170,10 @@ Tensor weight_gradient(const char* op, const Tensor& grad_z, const Tensor& input
 
 Tensor conv1d_forward_cuda(const char* op, const Tensor& input, const Tensor& weight,
                            const std::optional<Tensor>& bias, const Conv1dArguments& arguments) {
-  return forward(op, input, weight, bias, arguments, arguments.activation);
+  const Conv1dProblem problem = describe_forward(input, weight, arguments, arguments.activation);
+  return goes_to_aten(problem, input) ? conv1d_forward_aten(op, input, weight, bias, arguments,
+                                                            arguments.activation, kActivationCuda)
+                                      : forward(op, problem, input, weight, bias, arguments);
 }
 
 Conv1dGradients conv1d_backward_cuda(const char* op, const Tensor& grad_output, const Tensor& input,
@@ -157,7 +185,9 @@ Conv1dGradients conv1d_backward_cuda(const char* op, const Tensor& grad_output, 
   }
   Tensor grad_z = grad_output;
   if (arguments.activation != Activation::kNone) {
-    grad_z = forward(op, input, weight, bias, arguments, Activation::kNone);  // z, then over it
+    // z, then over it; by the kernels here, because ATen's convolution follows autocast.
+    grad_z = forward(op, describe_forward(input, weight, arguments, Activation::kNone), input,
+                     weight, bias, arguments);
     activation_backward_cuda(op, grad_output, grad_z, grad_z, arguments.activation);
   }
   const auto none = [&] {

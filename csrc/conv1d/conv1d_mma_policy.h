@@ -35,6 +35,10 @@ struct CorrelationLimits {
   // Products of the whole problem, below which packing the weights, a launch of its own, costs more
   // than the tensor cores gain.
   static constexpr double kMinProducts = 1 << 24;
+  // Hopper's kernel splits long sums among blocks, where those on CUDA cores add them one step
+  // after the other. It is the faster one from about this many products an output on, however few
+  // outputs there are (measured, docs/tuning/conv1d.md).
+  static constexpr long kMinHopperReduction = 48;
   // A phase is a launch.
   static constexpr long kMaxPhases = 16;
   static constexpr long kMaxBatch = 1 << 30;

@@ -38,6 +38,13 @@ struct Conv1dDirectPolicy {
   static constexpr int kItems = 4;
 };
 
+struct Conv1dPhasesPolicy {
+  static constexpr int kThreads = 256;  // a block's, at most
+  static constexpr int kLoads = 4;      // of inputs, under way at once
+  // Taps of a block; 48 KiB is what every launch may ask for.
+  static constexpr double kSharedBytes = 48 * 1024;
+};
+
 struct Conv1dSlidingPolicy {
   static constexpr int kThreads = 128;
   static constexpr int kVectorsPerThread = 8;  // 16 bytes of outputs each
@@ -86,6 +93,27 @@ inline bool fits_32_bits(const Conv1dWeightGradientProblem& problem) {
                            problem.batch;
   const double columns = static_cast<double>(problem.shifted_channels) * problem.kernel_size;
   return fits_32_bits(positions, columns);
+}
+
+/// Phases of a transposed convolution that a thread of the phases kernel owns, taps of the phase
+/// that has the most, and the block's shared memory for them.
+inline int conv1d_phases_together(const Conv1dProblem& problem) {
+  return problem.stride <= 2 ? 2 : problem.stride <= 4 ? 4 : 8;
+}
+inline int64_t conv1d_taps_of_phases(const Conv1dProblem& problem) {
+  return (problem.kernel_size - 1) / problem.stride + 1;
+}
+inline double conv1d_phases_shared_bytes(const Conv1dProblem& problem) {
+  return 4.0 * problem.in_channels * conv1d_taps_of_phases(problem) *
+         conv1d_phases_together(problem);
+}
+
+/// Whether the phases kernel serves a problem: few output channels, which no tile has use for.
+inline bool phases_serve(const Conv1dProblem& problem) {
+  return problem.transposed && problem.stride > 1 && problem.dilation == 1 &&
+         problem.out_channels < Conv1dPolicy::kMinGemmChannels && problem.groups < (1 << 27) &&
+         fits_32_bits(problem) &&
+         conv1d_phases_shared_bytes(problem) <= Conv1dPhasesPolicy::kSharedBytes;
 }
 
 inline Conv1dAlgorithm choose_algorithm(const Conv1dProblem& problem, const Conv1dPhases& phases) {

@@ -19,9 +19,12 @@ inline bool tensor_cores_serve(const Conv1dProblem& problem, const Conv1dPhases&
   const double products = static_cast<double>(problem.batch) * problem.groups *
                           problem.out_channels * problem.in_channels * phases.count *
                           phases.outputs * taps;
-  return !precise && products >= CorrelationLimits::kMinProducts &&
-         compute_capability(like.get_device_index()) >= 80 && problem.input_strides.length == 1 &&
-         fits_32_bits(problem) && problem.batch <= CorrelationLimits::kMaxBatch &&
+  const bool enough = products >= CorrelationLimits::kMinProducts ||
+                      (has_wgmma(like.get_device_index()) &&
+                       problem.in_channels * taps >= CorrelationLimits::kMinHopperReduction);
+  return !precise && enough && compute_capability(like.get_device_index()) >= 80 &&
+         problem.input_strides.length == 1 && fits_32_bits(problem) &&
+         problem.batch <= CorrelationLimits::kMaxBatch &&
          problem.in_channels >= CorrelationLimits::kMinChannels &&
          problem.out_channels >= CorrelationLimits::kMinChannels &&
          phases.count <= CorrelationLimits::kMaxPhases;

@@ -1,7 +1,8 @@
 // 1-D convolution on Hopper's tensor cores (wgmma), as an implicit GEMM with the positions as rows:
 //   output[n, o, q * residues + r] = act(bias[o] + sum_{c, j} weight[slot(o, r), c, j] * x[n, c,
 //   i]), i = q * input_step + input_first + j * tap_step, zero outside the input.
-// A block owns up to 128 slots of a group and walks over tiles of the positions. One warp loads
+// A block owns up to 128 slots of a group and walks over tiles of the positions; small problems
+// split the channels c among blocks as well (conv1d_wgmma_split_kernel.cuh). Four warps load
 // (conv1d_wgmma_load.cuh), two warpgroups, 128 positions each, multiply: they read their fragments
 // from a window of the input at any tap's offset (fp32 split in two bf16 parts, three products),
 // the packed weights are in shared memory. Two warps for each store (conv1d_wgmma_store.cuh).
@@ -68,7 +69,8 @@ struct WindowFragment {
 #endif
 
 /// `kUnit`: input_step and residues are 1, so that offsets between positions are constants.
-template <typename T, int kSlots, bool kUnit>
+/// `kSegments`: tiles are made of segments, whose rows have places of their own.
+template <typename T, int kSlots, bool kUnit, bool kSegments>
 __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
     conv1d_wgmma_kernel(const __grid_constant__ Conv1dWgmmaParams p) {
 #if KERNELOPT_HAS_WGMMA
@@ -85,6 +87,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
 
   // Resident weights, stages, slabs, biases, barriers.
   extern __shared__ __align__(128) unsigned char shared[];
+  grid_dependency_launch();
   const int stage_bytes = p.window_bytes + p.step_weight_bytes;
   unsigned char* stages = shared + p.resident_bytes;
   float* slabs = reinterpret_cast<float*>(stages + p.stages * stage_bytes);
@@ -120,16 +123,15 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
   const int lane = threadIdx.x % 32, warpgroup = warp / 4;
   if (warpgroup == Shape::kWarpgroups) {
     give_registers<Shape::kLoadRegisters>();
-    if (warp % 4 == 0) {
-      if (p.resident_bytes > 0 && lane == 0) {
-        mbarrier_arrive_expect(resident_barrier, p.resident_bytes);
-        bulk_load(shared_address(shared),
-                  reinterpret_cast<const unsigned char*>(p.packed_weight) +
-                      static_cast<int64_t>(blockIdx.y) * p.resident_bytes,
-                  p.resident_bytes, resident_barrier);
-      }
-      load_conv1d_stages<T, kSlots>(p, stages, stage_bytes, full, empty);
+    if (p.resident_bytes > 0 && threadIdx.x % 128 == 0) {
+      grid_dependency_wait();  // for the packed weights
+      mbarrier_arrive_expect(resident_barrier, p.resident_bytes);
+      bulk_load(shared_address(shared),
+                reinterpret_cast<const unsigned char*>(p.packed_weight) +
+                    static_cast<int64_t>(blockIdx.y) * p.resident_bytes,
+                p.resident_bytes, resident_barrier);
     }
+    load_conv1d_stages<T, kSlots, kSegments>(p, warp % 4, stages, stage_bytes, full, empty);
     return;
   }
   if (warpgroup == Shape::kWarpgroups + 1) {
@@ -147,9 +149,22 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
   const int input_step = kUnit ? 1 : p.correlation.input_step;
   const int row = warp % 4 * 16 + lane / 4, quad = lane % 4;  // of the thread's first fragment row
   const int passes = block_passes<kSlots>(out_channels - block_channel, pass_channels);
-  const uint32_t channel_stride = static_cast<uint32_t>(p.problem.output_strides.channel);
+  // Slabs of splits begin at their rows' first element.
+  const bool split = p.split_sums != nullptr;
+  const uint32_t channel_stride =
+      split ? 0 : static_cast<uint32_t>(p.problem.output_strides.channel);
+  const Conv1dChannelRange channels(p);
   if (p.resident_bytes > 0) {
     mbarrier_wait(resident_barrier, 0);
+  }
+
+  // Rows of segments have places of their own; those of a tile of one are a constant apart.
+  constexpr int kRowSets = kSegments ? Shape::kTilesM : 1;
+  int row_start[kRowSets];  // bytes from a window row's start to the first position
+#pragma unroll
+  for (int m = 0; m < kRowSets; ++m) {
+    row_start[m] = kSegments ? (warpgroup * Shape::kTilesM + m) * p.segment_bytes
+                             : (warpgroup * p.warpgroup_step + m * 64) * input_step * kSize;
   }
 
   float accumulators[Shape::kTilesM][kRegisters];
@@ -158,21 +173,40 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
   int stage = 0, slab = 0;
   uint32_t parity = 0, slab_parity = 1;
   for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
+    // The first run of what the rows' windows hold.
+    int window_n[kRowSets], window_run[kRowSets];
+#pragma unroll
+    for (int m = 0; m < kRowSets; ++m) {
+      window_n[m] = cursor.n;
+      window_run[m] = cursor.run;
+      if (kSegments) {
+        const Conv1dSegment segment(p, cursor, warpgroup * Shape::kTilesM + m);
+        window_n[m] = segment.n;
+        window_run[m] = segment.run;
+      }
+    }
     int accumulate = 0;
-    for (int channel = 0; channel < in_channels; channel += p.stage_channels) {
+    for (int channel = channels.begin; channel < channels.end; channel += p.stage_channels) {
       for (int tap = 0; tap < taps; tap += p.taps_per_step) {
         const int step_taps = min(p.taps_per_step, taps - tap);
-        const int position =
-            cursor.run * input_step + p.correlation.input_first + tap * p.correlation.tap_step;
         const int window = p.resident_bytes + stage * stage_bytes;
-        int rows[4];
+        int rows[kRowSets][4];
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int k = i / 2 * 8 + quad * 2 + i % 2;
-          const int shift = window_shift<T>(
-              p, cursor.n, static_cast<int64_t>(group) * in_channels + channel + k, position);
-          rows[i] = window + k * p.window_pitch +
-                    (shift + (warpgroup * p.warpgroup_step + row) * input_step) * kSize;
+        for (int m = 0; m < kRowSets; ++m) {
+          const int position =
+              window_run[m] * input_step + p.correlation.input_first + tap * p.correlation.tap_step;
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            const int k = i / 2 * 8 + quad * 2 + i % 2;
+            const int shift =
+                kSegments && p.copies_images
+                    ? 0
+                    : window_shift<T>(p, window_n[m],
+                                      static_cast<int64_t>(group) * in_channels + channel + k,
+                                      position);
+            rows[m][i] =
+                window + k * p.window_pitch + row_start[m] + (shift + row * input_step) * kSize;
+          }
         }
         mbarrier_wait(full + stage * 8, parity);
         const int chunks = min(p.stage_channels, in_channels - channel + 15) / 16;
@@ -188,7 +222,8 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
             // A fragment is loaded while the product of the other one runs.
 #pragma unroll
             for (int m = 0; m < Shape::kTilesM; ++m) {
-              fragments[m].load(shared, rows, offset + m * 64 * input_step * kSize,
+              fragments[m].load(shared, rows[m % kRowSets],
+                                offset + (kSegments ? 0 : m * 64 * input_step * kSize),
                                 8 * input_step * kSize);
               fragments[m].multiply(accumulators[m], descriptor, accumulate);
               wgmma_wait<1>();
@@ -199,8 +234,11 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
             descriptor += kTapBytes / 16;
           }
 #pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            rows[i] += 16 * p.window_pitch;
+          for (int m = 0; m < kRowSets; ++m) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+              rows[m][i] += 16 * p.window_pitch;
+            }
           }
         }
         if (p.resident_bytes == 0) {
@@ -231,7 +269,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
                       (static_cast<int64_t>(group) * out_channels + block_channel) *
                           p.problem.output_strides.channel +
                       first;
-    uint32_t place = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(output) / kSize);
+    uint32_t place = split ? 0 : static_cast<uint32_t>(reinterpret_cast<uintptr_t>(output) / kSize);
 #pragma unroll
     for (int pass = 0; pass < kSlots / Shape::kPassColumns; ++pass) {
       if (pass < passes) {

@@ -9,19 +9,46 @@
 #include "conv1d/conv1d_wgmma_plan.h"
 #include "conv1d/conv1d_wgmma_shared_kernel.cuh"
 #include "conv1d/conv1d_wgmma_shared_plan.h"
+#include "conv1d/conv1d_wgmma_split_kernel.cuh"
 
 namespace kernelopt {
 
 template <typename T, int kSlots>
 void launch_conv1d_wgmma_slots(const char* op, const Conv1dWgmmaPlan& plan, cudaStream_t stream) {
   const Conv1dCorrelation& correlation = plan.params.correlation;
-  const auto kernel = correlation.input_step == 1 && correlation.residues == 1
-                          ? conv1d_wgmma_kernel<T, kSlots, true>
-                          : conv1d_wgmma_kernel<T, kSlots, false>;
+  auto kernel = conv1d_wgmma_kernel<T, kSlots, false, false>;
+  if (plan.params.segments > 1) {
+    kernel = conv1d_wgmma_kernel<T, kSlots, false, true>;
+  } else if (correlation.input_step == 1 && correlation.residues == 1) {
+    kernel = conv1d_wgmma_kernel<T, kSlots, true, false>;
+  }
   KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                 plan.shared_bytes));
-  kernel<<<dim3(plan.grid_x, plan.grid_y), Conv1dWgmmaShape::kThreads, plan.shared_bytes, stream>>>(
-      plan.params);
+  KERNELOPT_CUDA_CHECK(
+      op, launch_dependent(kernel, dim3(plan.grid_x, plan.grid_y, plan.splits),
+                           Conv1dWgmmaShape::kThreads, plan.shared_bytes, stream, plan.params));
+}
+
+/// Packs the weights as a plan's kernel reads them.
+template <typename T, typename Plan>
+void pack_conv1d_wgmma_weight(const char* op, const Plan& plan, uint4* packed_weight,
+                              cudaStream_t stream) {
+  const Conv1dProblem& problem = plan.params.problem;
+  constexpr int kPackThreads = 128;
+  const int units = static_cast<int>(plan.packed_bytes /
+                                     (16 * MmaTraits<T>::kParts * plan.params.correlation.taps));
+  auto pack = pack_conv1d_wgmma_weight_kernel<T, 0>;
+  if (has_vector_weights<T>(problem)) {
+    switch (problem.kernel_size) {
+      case 1: pack = pack_conv1d_wgmma_weight_kernel<T, 1>; break;
+      case 3: pack = pack_conv1d_wgmma_weight_kernel<T, 3>; break;
+      case 5: pack = pack_conv1d_wgmma_weight_kernel<T, 5>; break;
+      case 7: pack = pack_conv1d_wgmma_weight_kernel<T, 7>; break;
+      default: break;
+    }
+  }
+  pack<<<(units + kPackThreads - 1) / kPackThreads, kPackThreads, 0, stream>>>(
+      plan.params, packed_weight, plan.block_slots, units);
   KERNELOPT_CHECK_LAUNCH(op);
 }
 
@@ -38,49 +65,70 @@ void launch_conv1d_wgmma_slots(const char* op, const Conv1dWgmmaSharedPlan& plan
   KERNELOPT_CHECK_LAUNCH(op);
 }
 
-/// Packs the weights and launches what a plan says; false where it does not fit.
-template <typename T, typename Plan>
-bool launch_conv1d_wgmma_plan(const char* op, Plan plan, const Tensor& like) {
+/// Computes a 16-bit problem with both operands in shared memory; false where that is not faster.
+template <typename T>
+bool launch_conv1d_wgmma_shared(const char* op, const Conv1dProblem& problem, const Tensor& like) {
+  const int device = like.get_device_index();
+  const cudaStream_t stream = current_stream(like);
+  Conv1dWgmmaSharedPlan plan = plan_conv1d_wgmma_shared<T>(
+      problem, max_shared_bytes_per_block(device), multiprocessor_count(device));
   if (!plan.fits) {
     return false;
   }
-  const cudaStream_t stream = current_stream(like);
   const std::vector<int64_t> words{plan.packed_bytes / 4};
   const Tensor packed = empty_contiguous(op, words, ScalarType::Float, like);
   uint4* packed_weight = static_cast<uint4*>(packed.mutable_data_ptr());
   plan.params.packed_weight = packed_weight;
-  constexpr int kPackThreads = 256;
-  const int64_t vectors = plan.packed_bytes / (16 * MmaTraits<T>::kParts);
-  const unsigned blocks = static_cast<unsigned>((vectors + kPackThreads - 1) / kPackThreads);
-  pack_conv1d_wgmma_weight_kernel<T>
-      <<<blocks, kPackThreads, 0, stream>>>(plan.params, packed_weight, plan.block_slots, vectors);
-  KERNELOPT_CHECK_LAUNCH(op);
+  pack_conv1d_wgmma_weight<T>(op, plan, packed_weight, stream);
   switch (plan.block_slots) {
     case 32: launch_conv1d_wgmma_slots<T, 32>(op, plan, stream); break;
     case 64: launch_conv1d_wgmma_slots<T, 64>(op, plan, stream); break;
     case 128: launch_conv1d_wgmma_slots<T, 128>(op, plan, stream); break;
-    default:
-      if constexpr (std::is_same_v<Plan, Conv1dWgmmaSharedPlan>) {
-        launch_conv1d_wgmma_slots<T, 256>(op, plan, stream);
-      }
+    default: launch_conv1d_wgmma_slots<T, 256>(op, plan, stream); break;
   }
   return true;
 }
 
-/// Computes a problem; false where no kernel fits it.
+/// Computes a problem; false where the kernel does not fit it.
 template <typename T>
 bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const Tensor& like) {
-  const int device = like.get_device_index();
-  const int shared_bytes = max_shared_bytes_per_block(device);
-  const int multiprocessors = multiprocessor_count(device);
   if constexpr (sizeof(T) == 2) {
-    if (launch_conv1d_wgmma_plan<T>(
-            op, plan_conv1d_wgmma_shared<T>(problem, shared_bytes, multiprocessors), like)) {
+    if (launch_conv1d_wgmma_shared<T>(op, problem, like)) {
       return true;
     }
   }
-  return launch_conv1d_wgmma_plan<T>(
-      op, plan_conv1d_wgmma<T>(problem, shared_bytes, multiprocessors), like);
+  const int device = like.get_device_index();
+  const cudaStream_t stream = current_stream(like);
+  Conv1dWgmmaPlan plan = plan_conv1d_wgmma<T>(problem, max_shared_bytes_per_block(device),
+                                              multiprocessor_count(device));
+  if (!plan.fits) {
+    return false;
+  }
+  // The packed weights, then the splits' sums.
+  const std::vector<int64_t> words{(plan.packed_bytes + plan.sums_bytes) / 4};
+  const Tensor workspace = empty_contiguous(op, words, ScalarType::Float, like);
+  uint4* packed_weight = static_cast<uint4*>(workspace.mutable_data_ptr());
+  plan.params.packed_weight = packed_weight;
+  if (plan.sums_bytes > 0) {
+    plan.params.split_sums =
+        static_cast<float*>(workspace.mutable_data_ptr()) + plan.packed_bytes / 4;
+  }
+  pack_conv1d_wgmma_weight<T>(op, plan, packed_weight, stream);
+  switch (plan.block_slots) {
+    case 32: launch_conv1d_wgmma_slots<T, 32>(op, plan, stream); break;
+    case 64: launch_conv1d_wgmma_slots<T, 64>(op, plan, stream); break;
+    default: launch_conv1d_wgmma_slots<T, 128>(op, plan, stream); break;
+  }
+  if (plan.sums_bytes > 0) {
+    constexpr int kSumThreads = 128;
+    const int64_t sum_vectors = plan.sums_bytes / (16 * plan.splits);
+    const unsigned sum_blocks =
+        static_cast<unsigned>((sum_vectors + kSumThreads - 1) / kSumThreads);
+    KERNELOPT_CUDA_CHECK(
+        op, launch_dependent(sum_conv1d_splits_kernel<T>, dim3(sum_blocks), kSumThreads, 0, stream,
+                             plan.params, static_cast<int>(plan.splits), sum_vectors));
+  }
+  return true;
 }
 
 extern template bool launch_conv1d_wgmma_as<float>(const char*, const Conv1dProblem&,

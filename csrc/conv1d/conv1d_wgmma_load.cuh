@@ -1,8 +1,9 @@
-// The loading warp of the warpgroup kernel: copies windows of the input as they lie in memory, 32
+// The loading warps of the warpgroup kernel: copy windows of the input as they lie in memory, 32
 // channels a stage, and where they do not stay in shared memory the weights.
 #pragma once
 
 #include "common/bulk_copy.cuh"
+#include "common/grid_dependency.cuh"
 #include "common/wgmma.cuh"
 #include "conv1d/conv1d_wgmma_params.h"
 
@@ -13,30 +14,60 @@ namespace kernelopt {
 /// Where a block's walk over its tiles stands; all roles walk alike. A division for every tile
 /// would take a warp longer than its copies.
 struct Conv1dTileCursor {
+  int64_t tile;
   int n;
-  int run;  // the tile's first run of outputs
-  int tile, tile_step, n_step;
+  int run;         // the tile's first run of outputs
+  int entry_tile;  // the tile's number in its batch entry
+  int n_step, entry_tile_step;
 
-  __device__ __forceinline__ explicit Conv1dTileCursor(const Conv1dWgmmaParams& p) {
-    const int step = static_cast<int>(gridDim.x), first = static_cast<int>(blockIdx.x);
+  __device__ __forceinline__ explicit Conv1dTileCursor(const Conv1dWgmmaParams& p)
+      : tile(blockIdx.x) {
+    const int first = static_cast<int>(blockIdx.x), step = static_cast<int>(gridDim.x);
     n_step = step / p.tiles;
-    tile_step = step - n_step * p.tiles;
+    entry_tile_step = step - n_step * p.tiles;
     n = first / p.tiles;
     enter(p, first - n * p.tiles);
   }
   __device__ __forceinline__ bool inside(const Conv1dWgmmaParams& p) const {
-    return n < p.problem.batch;
+    return tile < p.all_tiles;
   }
   __device__ __forceinline__ void advance(const Conv1dWgmmaParams& p) {
-    const bool wraps = tile + tile_step >= p.tiles;
+    tile += gridDim.x;
+    const bool wraps = entry_tile + entry_tile_step >= p.tiles;
     n += n_step + (wraps ? 1 : 0);
-    enter(p, tile + tile_step - (wraps ? p.tiles : 0));
+    enter(p, entry_tile + entry_tile_step - (wraps ? p.tiles : 0));
   }
 
  private:
   __device__ __forceinline__ void enter(const Conv1dWgmmaParams& p, int next) {
-    tile = next;
-    run = tile * (Conv1dWgmmaShape::kWarpgroups * p.warpgroup_step);
+    entry_tile = next;
+    run = entry_tile * (Conv1dWgmmaShape::kWarpgroups * p.warpgroup_step);
+  }
+};
+
+/// A tile's part of 64 runs, of segments from anywhere or one after the other.
+struct Conv1dSegment {
+  int n, run;
+  __device__ __forceinline__ Conv1dSegment(const Conv1dWgmmaParams& p,
+                                           const Conv1dTileCursor& cursor, int index) {
+    if (p.segments > 1) {
+      const int segment = static_cast<int>(cursor.tile) * p.segments + index;
+      n = segment / p.entry_segments;
+      run = (segment - n * p.entry_segments) * Conv1dWgmmaShape::kSegmentRuns;
+    } else {
+      n = cursor.n;
+      run = cursor.run + index / Conv1dWgmmaShape::kTilesM * p.warpgroup_step +
+            index % Conv1dWgmmaShape::kTilesM * Conv1dWgmmaShape::kSegmentRuns;
+    }
+  }
+};
+
+/// The input channels that a block sums over: all, or those of its split.
+struct Conv1dChannelRange {
+  int begin, end;
+  __device__ __forceinline__ explicit Conv1dChannelRange(const Conv1dWgmmaParams& p) {
+    begin = static_cast<int>(blockIdx.z) * p.split_channels;
+    end = min(begin + p.split_channels, static_cast<int>(p.problem.in_channels));
   }
 };
 
@@ -75,99 +106,185 @@ __device__ __forceinline__ WindowRowCopy load_window_row(const Conv1dWgmmaParams
   const int origin = window_shift<T>(p, n, channel, position) - position;
   T* elements = reinterpret_cast<T*>(row) + origin;
 
-  const int head = (begin + origin) % kVector, tail = (end + origin) % kVector;
-  int from = begin - head, to = end - tail;
-  if (head > 0 && (begin > position || base + from < static_cast<const T*>(p.problem.input))) {
-    from += kVector;
-  }
-  if (tail > 0 && end == last && base + to + kVector <= static_cast<const T*>(p.input_end)) {
-    to += kVector;
-  }
-  WindowRowCopy copy;
-  if (begin < end && from < to) {
-    copy = {base + from, (from + origin) * kSize, (to - from) * kSize};
-  } else {
-    from = to = end;
-  }
   const auto clear = [&](int first, int stop) {
     for (int i = first; i < stop; ++i) {
       elements[i] = from_accumulate<T>(0.0f);
     }
   };
-  const auto move = [&](int first, int stop) {
-    for (int i = first; i < stop; ++i) {
-      elements[i] = base[i];
-    }
-  };
   clear(position, min(begin, last));
-  move(begin, min(from, end));
-  move(max(to, begin), end);
   clear(max(end, position), last);
+  WindowRowCopy copy;
+  if (begin >= end) {
+    return copy;
+  }
+  const int head = (begin + origin) % kVector, tail = (end + origin) % kVector;
+  int from = begin - head, to = end - tail;
+  const auto inside = [&](int first) {
+    return base + first >= static_cast<const T*>(p.problem.input) &&
+           base + first + kVector <= static_cast<const T*>(p.input_end);
+  };
+  // A vector of which some elements are the row's: zeros for the others.
+  const auto fill = [&](int first) {
+    Vec<T, kVector> vector;
+    if (inside(first)) {
+      vector = *reinterpret_cast<const Vec<T, kVector>*>(base + first);
+    }
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) {
+      const bool real = first + i >= begin && first + i < end;
+      if (!real) {
+        vector.values[i] = from_accumulate<T>(0.0f);
+      } else if (!inside(first)) {
+        vector.values[i] = base[first + i];
+      }
+    }
+    *reinterpret_cast<Vec<T, kVector>*>(elements + first) = vector;
+  };
+  if (head > 0 && (begin > position || !inside(from))) {
+    fill(from);
+    from += kVector;
+  }
+  if (tail > 0 && to >= from) {
+    if (end == last && inside(to)) {
+      to += kVector;
+    } else {
+      fill(to);
+    }
+  }
+  if (from < to) {
+    copy = {base + from, (from + origin) * kSize, (to - from) * kSize};
+  }
   return copy;
 }
 
-/// The loading warp: for every step of every tile a window of 32 channels, and the step's weights
-/// where they do not stay in shared memory.
-template <typename T, int kSlots>
-__device__ __forceinline__ void load_conv1d_stages(const Conv1dWgmmaParams& p,
+/// A loading warp: for every step of every tile a window of 32 channels, and the step's weights
+/// where they do not stay in shared memory. Four warps take a stage each in turn, so that they wait
+/// for memory side by side; a stage is always the same warp's.
+template <typename T, int kSlots, bool kSegments>
+__device__ __forceinline__ void load_conv1d_stages(const Conv1dWgmmaParams& p, int loader,
                                                    unsigned char* stages, int stage_bytes,
                                                    uint32_t full, uint32_t empty) {
   using Shape = Conv1dWgmmaShape;
   constexpr int kTapBytes = kSlots * 32 * MmaTraits<T>::kParts;
   const int lane = threadIdx.x % 32;
-  const int group = blockIdx.y / p.n_blocks;
   const int taps = p.correlation.taps, input_step = p.correlation.input_step;
   const int in_channels = static_cast<int>(p.problem.in_channels);
   const int block_runs = (Shape::kWarpgroups - 1) * p.warpgroup_step + Shape::kWarpgroupM;
-  const unsigned char* weights =
-      reinterpret_cast<const unsigned char*>(p.packed_weight) +
-      static_cast<int64_t>(blockIdx.y) * p.channel_chunks * taps * kTapBytes;
-  int stage = 0;
+  const int tap_steps = (taps + p.taps_per_step - 1) / p.taps_per_step;
+  const Conv1dChannelRange channels(p);
+  const int tile_steps =
+      (channels.end - channels.begin + p.stage_channels - 1) / p.stage_channels * tap_steps;
+  int stage = loader, step = loader;  // of the tile
   uint32_t parity = 1;
-  for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
-    const int runs = min(block_runs, p.correlation.positions - cursor.run);
-    for (int channel = 0; channel < in_channels; channel += p.stage_channels) {
-      for (int tap = 0; tap < taps; tap += p.taps_per_step) {
-        const int step_taps = min(p.taps_per_step, taps - tap);
-        mbarrier_wait(empty + stage * 8, parity);
-        unsigned char* window = stages + stage * stage_bytes;
-        WindowRowCopy copy;
-        if (lane < p.stage_channels && channel + lane < in_channels) {
-          const int position =
-              cursor.run * input_step + p.correlation.input_first + tap * p.correlation.tap_step;
-          const int length = (runs - 1) * input_step + (step_taps - 1) * p.correlation.tap_step + 1;
-          copy = load_window_row<T>(p, cursor.n,
-                                    static_cast<int64_t>(group) * in_channels + channel + lane,
-                                    position, length, window + lane * p.window_pitch);
-        } else if (channel + lane < p.channel_chunks * 16 && lane < p.stage_channels) {
-          // A channel of the last chunk that is none: zeros times its zero weights.
-          uint4* row = reinterpret_cast<uint4*>(window + lane * p.window_pitch);
-          for (int i = 0; i < p.window_pitch / 16; ++i) {
-            row[i] = make_uint4(0, 0, 0, 0);
+  bool packed = false;  // the weights, by the kernel in front
+  Conv1dTileCursor cursor(p);
+  while (stage < p.stages) {
+    for (; step >= tile_steps; step -= tile_steps) {
+      cursor.advance(p);
+    }
+    if (!cursor.inside(p)) {
+      return;
+    }
+    const int channel = channels.begin + step / tap_steps * p.stage_channels;
+    const int tap = step % tap_steps * p.taps_per_step;
+    const int step_taps = min(p.taps_per_step, taps - tap);
+    const int chunks = min(p.stage_channels, in_channels - channel + 15) / 16;
+    const uint32_t weight_bytes = p.resident_bytes > 0 ? 0 : step_taps * kTapBytes;
+    unsigned char* window = stages + stage * stage_bytes;
+    const auto load_weights = [&] {
+      if (weight_bytes > 0 && lane < chunks) {
+        const int64_t first =
+            (static_cast<int64_t>(blockIdx.y) * p.channel_chunks + channel / 16 + lane) * taps +
+            tap;
+        unsigned char* place = stages + stage * stage_bytes + p.window_bytes;
+        bulk_load(shared_address(place + lane * p.taps_per_step * kTapBytes),
+                  reinterpret_cast<const unsigned char*>(p.packed_weight) + first * kTapBytes,
+                  weight_bytes, full + stage * 8);
+      }
+    };
+    mbarrier_wait(empty + stage * 8, parity);
+    if (packed) {
+      load_weights();
+    }
+    const int row_channel = channel + lane;
+    const bool row_of_input = lane < p.stage_channels && row_channel < in_channels;
+    const auto load_row = [&](int n, int run, int runs, unsigned char* row) {
+      const int length = (min(runs, p.correlation.positions - run) - 1) * input_step +
+                         (step_taps - 1) * p.correlation.tap_step + 1;
+      return load_window_row<T>(
+          p, n, static_cast<int64_t>(blockIdx.y / p.n_blocks) * in_channels + row_channel,
+          run * input_step + p.correlation.input_first + tap * p.correlation.tap_step, length, row);
+    };
+    const auto start_copy = [&](const WindowRowCopy& copy, unsigned char* row) {
+      if (copy.bytes > 0) {
+        fence_async_proxy();
+        bulk_load(shared_address(row + copy.destination), copy.source, copy.bytes,
+                  full + stage * 8);
+      }
+    };
+    // The barrier waits for the bytes, some of which may have come, from this arrival on.
+    const auto arrive = [&](int bytes) {
+      const uint32_t all_bytes = __reduce_add_sync(0xffffffffu, bytes);
+      __syncwarp();
+      if (lane == 0) {
+        mbarrier_arrive_expect(full + stage * 8, all_bytes + chunks * weight_bytes);
+      }
+    };
+    window += lane * p.window_pitch;
+    if (row_channel >= in_channels && row_channel < p.channel_chunks * 16 &&
+        lane < p.stage_channels) {
+      // A channel of the last chunk that is none: zeros times its zero weights.
+      uint4* row = reinterpret_cast<uint4*>(window);
+      for (int i = 0; i < p.window_pitch / 16; ++i) {
+        row[i] = make_uint4(0, 0, 0, 0);
+      }
+    }
+    if constexpr (kSegments) {
+      int bytes = 0;
+      if (p.copies_images) {
+        const Conv1dSegment segment(p, cursor, lane);
+        if (lane < p.segments && segment.n < p.problem.batch) {
+          const int64_t first =
+              static_cast<int64_t>(blockIdx.y / p.n_blocks) * in_channels + channel;
+          bytes = min(p.stage_channels, in_channels - channel) * p.window_pitch;
+          bulk_load(shared_address(stages + stage * stage_bytes + lane * p.segment_bytes),
+                    static_cast<const T*>(p.problem.input) +
+                        segment.n * p.problem.input_strides.batch +
+                        first * p.problem.input_strides.channel,
+                    bytes, full + stage * 8);
+        }
+      } else if (row_of_input) {
+#pragma unroll 1
+        for (int i = 0; i < p.segments; ++i) {
+          const Conv1dSegment segment(p, cursor, i);
+          if (segment.n < p.problem.batch) {
+            const WindowRowCopy copy =
+                load_row(segment.n, segment.run, Shape::kSegmentRuns, window + i * p.segment_bytes);
+            start_copy(copy, window + i * p.segment_bytes);
+            bytes += copy.bytes;
           }
         }
-        const int chunks = min(p.stage_channels, in_channels - channel + 15) / 16;
-        const uint32_t weight_bytes = p.resident_bytes > 0 ? 0 : step_taps * kTapBytes;
-        const uint32_t bytes = __reduce_add_sync(0xffffffffu, copy.bytes);
-        if (lane == 0) {
-          mbarrier_arrive_expect(full + stage * 8, bytes + chunks * weight_bytes);
-        }
-        __syncwarp();
-        if (copy.bytes > 0) {
-          fence_async_proxy();
-          bulk_load(shared_address(window + lane * p.window_pitch + copy.destination), copy.source,
-                    copy.bytes, full + stage * 8);
-        }
-        if (weight_bytes > 0 && lane < chunks) {
-          bulk_load(shared_address(window + p.window_bytes + lane * p.taps_per_step * kTapBytes),
-                    weights + (static_cast<int64_t>(channel / 16 + lane) * taps + tap) * kTapBytes,
-                    weight_bytes, full + stage * 8);
-        }
-        if (++stage == p.stages) {
-          stage = 0;
-          parity ^= 1;
-        }
       }
+      arrive(bytes);
+    } else {
+      WindowRowCopy copy;
+      if (row_of_input) {
+        copy = load_row(cursor.n, cursor.run, block_runs, window);
+      }
+      arrive(copy.bytes);
+      start_copy(copy, window);
+    }
+    if (!packed) {
+      grid_dependency_wait();
+      load_weights();
+      packed = true;
+    }
+    step += Shape::kLoaders;
+    stage += Shape::kLoaders;
+    if (stage >= p.stages) {
+      step += p.stages - stage + loader;
+      stage = loader;
+      parity ^= 1;
     }
   }
 }

@@ -33,13 +33,22 @@ struct Conv1dWgmmaParams {
   int pass_channels;           // 16 / residues
   int channel_chunks;          // of 16 input channels
   int taps_per_step;
-  int tiles;           // of one batch entry
+  int64_t all_tiles;
+  int tiles;  // of one batch entry
+  // A tile may be made of segments, 64 runs each of any batch entry: `segments` of a tile, or 1
+  // where it is whole, and of a batch entry.
+  int segments, entry_segments;
+  int segment_bytes;   // of a window row, or of all rows where an image is copied at once
+  bool copies_images;  // a segment is a whole image, with its channels side by side
   int warpgroup_step;  // runs from one warpgroup's tile to the next, 128 or fewer where tiles
                        // overlap
   int stages, stage_channels;
   int window_pitch, window_bytes;  // of one row of a stage, and of all
   int step_weight_bytes;           // of a stage, 0 where the weights are resident
   int resident_bytes;              // of all weights of a block, 0 where they are not
+  int split_channels;              // input channels of a split, whole stages
+  float* split_sums;               // [split][batch][channel][split_pitch], null where not split
+  int split_pitch;                 // of a row, out_length rounded up to whole vectors
   int slabs;                       // of a warpgroup
   int slab_pitch, slab_bytes;      // of a row in words, of a slab in bytes
 };
@@ -49,7 +58,9 @@ struct Conv1dWgmmaShape {
   static constexpr int kThreads = (kWarpgroups + 2) * 128;
   // Registers a thread: of 128 that a block of 512 threads has on average.
   static constexpr int kProductRegisters = 200, kLoadRegisters = 40, kStoreRegisters = 72;
-  static constexpr int kTilesM = 2;                 // 64-row tiles of a warpgroup
+  static constexpr int kLoaders = 4;  // warps of the loading warpgroup
+  static constexpr int kTilesM = 2;   // 64-row tiles of a warpgroup
+  static constexpr int kSegmentRuns = 64, kSegments = kWarpgroups * kTilesM;  // of a tile
   static constexpr int kWarpgroupM = kTilesM * 64;  // positions of a warpgroup
   static constexpr int kStageChannels = 32;         // rows of a stage at most, one a loading lane
   static constexpr int kChunkChannels = 16;         // the k of one product

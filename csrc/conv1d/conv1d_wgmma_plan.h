@@ -2,7 +2,7 @@
 // in shared memory. Includes no torch header.
 #pragma once
 
-#include "conv1d/conv1d_wgmma_params.h"
+#include "conv1d/conv1d_wgmma_cut.h"
 
 #include <algorithm>
 #include <limits>
@@ -17,7 +17,8 @@ struct Conv1dWgmmaPlan {
   int block_slots = 0;  // 32, 64 or 128
   int shared_bytes = 0;
   int64_t packed_bytes = 0;
-  unsigned grid_x = 0, grid_y = 0;
+  int64_t sums_bytes = 0;                       // of the splits' sums, 0 where not split
+  unsigned grid_x = 0, grid_y = 0, splits = 1;  // splits: of the input channels
   Conv1dWgmmaParams params{};
 };
 
@@ -28,6 +29,8 @@ struct Conv1dWgmmaLimits {
   static constexpr int64_t kMaxResidues = Conv1dWgmmaShape::kPassColumns;
   // Taps of the correlation for each of the weight's; those it has besides are zeros.
   static constexpr int64_t kMaxTapWaste = 2;
+  // Of the cost of whole tiles: below it tiles of segments are taken.
+  static constexpr double kPieceGain = 0.9;
 };
 
 /// Rounds up to a multiple.
@@ -72,6 +75,19 @@ inline Conv1dCorrelation conv1d_correlation(const Conv1dProblem& problem) {
           static_cast<int>(first),          static_cast<int>(step)};
 }
 
+/// Whether batch entries of at most a segment's positions can be copied with all their channels at
+/// once: a single tap, channels side by side, every 16 of them on 16 bytes.
+template <typename T>
+bool is_image_batch(const Conv1dProblem& problem, const Conv1dCorrelation& correlation) {
+  return correlation.taps == 1 && correlation.input_first == 0 && correlation.input_step == 1 &&
+         correlation.residues == 1 && problem.in_length == problem.out_length &&
+         problem.in_length <= Conv1dWgmmaShape::kSegmentRuns &&
+         problem.input_strides.channel == problem.in_length &&
+         problem.in_channels % Conv1dWgmmaShape::kChunkChannels == 0 &&
+         reinterpret_cast<uintptr_t>(problem.input) % 16 == 0 &&
+         problem.input_strides.batch * sizeof(T) % 16 == 0;
+}
+
 /// Plans a problem within 32-bit positions (fits_32_bits) with rows that run along the length.
 template <typename T>
 Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_bytes,
@@ -96,7 +112,41 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
                      Shape::kChunkChannels;
   const int64_t slots =
       round_up(problem.out_channels, p.pass_channels) / p.pass_channels * Shape::kPassColumns;
-  plan.block_slots = slots > 64 ? 128 : slots > 32 ? 64 : 32;
+  // Whole tiles of a batch entry's positions, or tiles made of segments, whose results need the
+  // second pass in any case.
+  const int64_t full_tile = Shape::kWarpgroups * Shape::kWarpgroupM;
+  Conv1dCutProblem whole{slots,
+                         p.channel_chunks,
+                         correlation.taps,
+                         problem.batch * problem.groups * problem.out_channels * problem.out_length,
+                         problem.batch * (round_up(correlation.positions, full_tile) / full_tile),
+                         Shape::kChunkChannels,
+                         false,
+                         kParts == 2};
+  const int64_t entry_segments =
+      round_up(correlation.positions, Shape::kSegmentRuns) / Shape::kSegmentRuns;
+  const int64_t all_segments = problem.batch * entry_segments;
+  p.copies_images = is_image_batch<T>(problem, correlation);
+  Conv1dCutProblem pieced = whole;
+  pieced.tiles = round_up(all_segments, Shape::kSegments) / Shape::kSegments;
+  pieced.chunk_copies *= p.copies_images ? 0 : Shape::kSegments;
+  pieced.two_passes = true;
+  whole.tiles *= problem.groups;
+  pieced.tiles *= problem.groups;
+  Conv1dCut cut = choose_conv1d_cut(whole, multiprocessors);
+  const Conv1dCut pieced_cut = choose_conv1d_cut(pieced, multiprocessors);
+  const bool pieces = pieced.tiles < whole.tiles &&
+                      pieced_cut.cost < Limits::kPieceGain * cut.cost &&
+                      all_segments <= std::numeric_limits<int32_t>::max() / 2;
+  if (pieces) {
+    cut = pieced_cut;
+  }
+  p.copies_images &= pieces;
+  p.segments = pieces ? Shape::kSegments : 1;
+  p.entry_segments = static_cast<int>(entry_segments);
+  plan.block_slots = cut.block_slots;
+  const int64_t splits = cut.splits;
+  const bool second_pass = pieces || splits > 1;
   p.n_blocks = static_cast<int>(round_up(slots, plan.block_slots) / plan.block_slots);
 
   // Output rows that begin anywhere in a 32-byte sector: tiles overlap by a sector, so that every
@@ -105,9 +155,12 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
   const bool aligned = reinterpret_cast<uintptr_t>(problem.output) % 32 == 0 &&
                        problem.output_strides.channel % kSector == 0 &&
                        problem.output_strides.batch % kSector == 0;
-  p.warpgroup_step = Shape::kWarpgroupM - (aligned ? 0 : static_cast<int>(kSector));
+  // Sums of splits have aligned rows of their own.
+  p.warpgroup_step = Shape::kWarpgroupM - (aligned || second_pass ? 0 : static_cast<int>(kSector));
   const int64_t block_runs = int64_t{Shape::kWarpgroups} * p.warpgroup_step;
   p.tiles = static_cast<int>(round_up(correlation.positions, block_runs) / block_runs);
+
+  p.all_tiles = pieces ? pieced.tiles / problem.groups : problem.batch * p.tiles;
 
   // The last position read, padded tiles included, must fit 32 bits.
   const int64_t reach = (p.tiles * block_runs + Shape::kWarpgroupM) * correlation.input_step +
@@ -129,14 +182,18 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
   const auto fit = [&](bool keep, int64_t taps, int slabs, int channels, int min_stages) {
     const int64_t fixed = int64_t{Shape::kWarpgroups} * slabs * p.slab_bytes +
                           plan.block_slots * 4 + Shape::kBarrierBytes;
-    const int64_t runs = int64_t{Shape::kWarpgroups - 1} * p.warpgroup_step + Shape::kWarpgroupM;
+    const int64_t runs =
+        pieces ? Shape::kSegmentRuns
+               : int64_t{Shape::kWarpgroups - 1} * p.warpgroup_step + Shape::kWarpgroupM;
     const int64_t length =
         (runs - 1) * correlation.input_step + (taps - 1) * correlation.tap_step + 1;
     // Rows begin at their own place in 16 bytes. A pitch of 4 words modulo 16 puts the four rows
     // that a fragment reads at once in different banks.
     const int64_t bytes = round_up(length * static_cast<int64_t>(sizeof(T)) + 16, 16);
-    const int64_t pitch = round_up(bytes - 16, 64) + 16;
-    const int64_t window = channels * pitch;
+    const int64_t pitch = p.copies_images ? problem.in_length * int64_t{sizeof(T)}
+                                          : round_up(p.segments * bytes - 16, 64) + 16;
+    const int64_t image = round_up(channels * pitch, 16);
+    const int64_t window = p.copies_images ? p.segments * image : channels * pitch;
     const int64_t weights = keep ? 0 : channels / Shape::kChunkChannels * taps * tap_bytes;
     const int64_t left = max_shared_bytes - fixed - (keep ? resident : 0);
     const int64_t stages = std::min<int64_t>(left / (window + weights), Limits::kMaxStages);
@@ -147,6 +204,7 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
     p.taps_per_step = static_cast<int>(taps);
     p.window_pitch = static_cast<int>(pitch);
     p.window_bytes = static_cast<int>(window);
+    p.segment_bytes = static_cast<int>(p.copies_images ? image : bytes);
     p.step_weight_bytes = static_cast<int>(weights);
     p.resident_bytes = keep ? static_cast<int>(resident) : 0;
     p.stages = static_cast<int>(stages);
@@ -155,17 +213,35 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
         static_cast<int>((keep ? resident : 0) + stages * (window + weights) + fixed);
     return true;
   };
+  plan.grid_x = static_cast<unsigned>(
+      std::clamp<int64_t>(multiprocessors / grid_y, 1, p.all_tiles));  // one wave
+  const int64_t split_chunks = (p.channel_chunks + splits - 1) / splits;
   // As many taps a step as fit, for a wider window serves more products; then buffers enough for
-  // loads, products and stores to overlap.
+  // loads, products and stores to overlap. A block of one tile reads its weights once.
   for (const bool keep : {true, false}) {
+    if (keep && plan.grid_x == p.all_tiles) {
+      continue;
+    }
     for (int64_t taps = correlation.taps; taps >= 1; taps = taps == 1 ? 0 : (taps + 1) / 2) {
-      plan.fits = plan.fits || fit(keep, taps, 4, 32, 3) || fit(keep, taps, 4, 16, 3) ||
-                  fit(keep, taps, 2, 32, 2) || fit(keep, taps, 2, 16, 2);
+      const auto fit_channels = [&](int slabs, int min_stages) {
+        return (split_chunks > 1 && fit(keep, taps, slabs, 32, min_stages)) ||
+               fit(keep, taps, slabs, 16, min_stages);
+      };
+      plan.fits = plan.fits || fit_channels(4, 3) || fit_channels(2, 2);
     }
   }
-  const int64_t tiles = problem.batch * p.tiles;
-  plan.grid_x =
-      static_cast<unsigned>(std::clamp<int64_t>(multiprocessors / grid_y, 1, tiles));  // one wave
+  if (!plan.fits) {
+    return plan;
+  }
+  p.split_channels =
+      static_cast<int>(round_up(split_chunks * Shape::kChunkChannels, p.stage_channels));
+  plan.splits =
+      static_cast<unsigned>((problem.in_channels + p.split_channels - 1) / p.split_channels);
+  p.split_pitch = static_cast<int>(round_up(problem.out_length, 4));
+  if (second_pass) {
+    plan.sums_bytes = plan.splits * problem.batch * problem.groups * problem.out_channels *
+                      p.split_pitch * int64_t{sizeof(float)};
+  }
   plan.grid_y = static_cast<unsigned>(grid_y);
   return plan;
 }

@@ -55,9 +55,11 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
   // One tap: what a window costs is spread over 256 slots instead of 128. Limited by memory,
   // 16x64x2^20 -> 128 took 2.48 ms, 2.38 with the other kernel.
   const bool wide = correlation.taps == 1;
+  // More taps limited by arithmetic: 64x512x801 -> 512, k5 took 0.43 ms, 0.40 with the other
+  // kernel.
   if (wide ? memory_bound || correlation.residues > 1
-           : int64_t{correlation.taps - 1} * correlation.tap_step >
-                 Conv1dWgmmaSharedLimits::kMaxReach) {
+           : !memory_bound || int64_t{correlation.taps - 1} * correlation.tap_step >
+                                  Conv1dWgmmaSharedLimits::kMaxReach) {
     return plan;
   }
   plan.block_slots = wide ? 256 : slots > 64 ? 128 : slots > 32 ? 64 : 32;
@@ -78,9 +80,13 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
   const int64_t tile_runs = int64_t{Shape::kWarpgroups} * p.warpgroup_step;
   p.tiles = static_cast<int>(round_up(correlation.positions, tile_runs) / tile_runs);
   const int64_t tiles = problem.batch * p.tiles;
+  p.all_tiles = tiles;
+  p.segments = 1;
   const int64_t grid_y = problem.groups * p.n_blocks;
-  // Wide blocks that are too few leave multiprocessors idle, or are half empty.
-  if (wide && (tiles * grid_y < 2 * multiprocessors || p.n_blocks * 256 > slots + slots / 4)) {
+  // Blocks for every multiprocessor, or the other kernel splits the reduction; wide ones for two
+  // rounds, and not half empty.
+  if (tiles * grid_y < (wide ? 2 : 1) * multiprocessors ||
+      (wide && p.n_blocks * 256 > slots + slots / 4)) {
     return plan;
   }
 

@@ -130,16 +130,19 @@ template <typename T, typename ActivationType, typename Exact>
 __device__ __forceinline__ void store_any_vector(float* values, T* output, int begin, int end,
                                                  float bias, Exact&& exact) {
   constexpr int kVector = 16 / static_cast<int>(sizeof(T));
+  float probe = 0;
+  uint4 vector = finish_vector<T, ActivationType>(values, bias, probe);
   if constexpr (MmaTraits<T>::kParts == 2) {
+    if (probe != 0.0f) {
 #pragma unroll 1
-    for (int i = max(begin, 0); i < min(end, kVector); ++i) {
-      if (!isfinite(values[i])) {
-        values[i] = exact(i);
+      for (int i = max(begin, 0); i < min(end, kVector); ++i) {
+        if (!isfinite(values[i])) {
+          values[i] = exact(i);
+        }
       }
+      vector = finish_vector<T, ActivationType>(values, bias, probe);
     }
   }
-  float probe = 0;
-  const uint4 vector = finish_vector<T, ActivationType>(values, bias, probe);
   if (begin <= 0 && end >= kVector) {
     store_vector(output, vector);
     return;
@@ -148,6 +151,40 @@ __device__ __forceinline__ void store_any_vector(float* values, T* output, int b
   for (int i = 0; i < kVector; ++i) {
     if (i >= begin && i < end) {
       output[i] = reinterpret_cast<const T*>(&vector)[i];
+    }
+  }
+}
+
+/// Writes a pass of a split's sums as they are.
+/// @param channel   the pass's first, of all groups'
+/// @param channels  of the pass that exist
+/// @param segments  the warpgroup's two
+template <bool kUnit>
+__device__ __forceinline__ void store_split_pass(const Conv1dWgmmaParams& p, int thread,
+                                                 int64_t channel, int channels, const float* values,
+                                                 const Conv1dSegment (&segments)[2]) {
+  using Shape = Conv1dWgmmaShape;
+  constexpr int kPieceVectors = Shape::kWarpgroupM / 4;
+  const int residues = kUnit ? 1 : p.correlation.residues;
+  const int segment_length = Shape::kSegmentRuns * residues;
+  const int64_t all_channels = p.problem.groups * p.problem.out_channels;
+#pragma unroll 1
+  for (int i = thread / kPieceVectors; i < Shape::kPassColumns;
+       i += Shape::kStoreThreads / kPieceVectors) {
+    const Piece<kUnit> piece(i, thread % kPieceVectors * 4, residues);
+    if (piece.row >= channels) {
+      break;
+    }
+    const bool second = piece.start >= segment_length;
+    const int n = second ? segments[1].n : segments[0].n;
+    const int position =
+        (second ? segments[1].run * residues - segment_length : segments[0].run * residues) +
+        piece.start;
+    if (n < p.problem.batch && position < p.split_pitch) {
+      const int64_t row = (blockIdx.z * p.problem.batch + n) * all_channels + channel + piece.row;
+      store_vector(
+          p.split_sums + row * p.split_pitch + position,
+          *reinterpret_cast<const uint4*>(values + piece.row * p.slab_pitch + piece.start));
     }
   }
 }
@@ -167,7 +204,8 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaParams& p, i
   const int block_channels = kSlots / Shape::kPassColumns * pass_channels;
   const int group = blockIdx.y / p.n_blocks;
   const int block_channel = blockIdx.y % p.n_blocks * block_channels;
-  const int channels = static_cast<int>(p.problem.out_channels) - block_channel;
+  const int out_channels = static_cast<int>(p.problem.out_channels);
+  const int channels = out_channels - block_channel;
   const int out_length = static_cast<int>(p.problem.out_length);
   const int64_t channel_stride = p.problem.output_strides.channel;
   int slab = 0;
@@ -183,32 +221,41 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaParams& p, i
     for (int channel = 0; channel < min(channels, block_channels); channel += pass_channels) {
       mbarrier_wait(full + slab * 8, parity);
       float* values = slabs + slab * (p.slab_bytes / 4);
-      with_activation(p.problem.activation, [&](auto kind) {
-        using ActivationType = decltype(kind);
-        if (inner && channel + pass_channels <= channels &&
-            store_inner_pass<T, ActivationType, kUnit>(p, thread, values, biases + channel,
-                                                       output)) {
-          return;
-        }
-#pragma unroll 1
-        for (int i = thread / kPieceVectors; i < Shape::kPassColumns;
-             i += Shape::kStoreThreads / kPieceVectors) {
-          const Piece<kUnit> piece(i, thread % kPieceVectors * kVector, residues);
-          if (piece.row >= min(pass_channels, channels - channel)) {
-            break;
+      if (p.split_sums != nullptr) {
+        const Conv1dSegment segments[] = {Conv1dSegment(p, cursor, warpgroup * Shape::kTilesM),
+                                          Conv1dSegment(p, cursor, warpgroup * Shape::kTilesM + 1)};
+        store_split_pass<kUnit>(
+            p, thread, static_cast<int64_t>(group) * out_channels + block_channel + channel,
+            min(pass_channels, channels - channel), values, segments);
+      } else {
+        with_activation(p.problem.activation, [&](auto kind) {
+          using ActivationType = decltype(kind);
+          if (inner && channel + pass_channels <= channels &&
+              store_inner_pass<T, ActivationType, kUnit>(p, thread, values, biases + channel,
+                                                         output)) {
+            return;
           }
-          T* row = output + piece.row * channel_stride;
-          const OutputRow part = output_row<T>(p, residues, row, first);
-          const int offset = piece.start - part.before;
-          store_any_vector<T, ActivationType>(
-              values + piece.row * p.slab_pitch + piece.start, row + offset,
-              part.begin - piece.start, part.end - piece.start, biases[channel + piece.row],
-              [&](int i) {
-                return convolve_exactly<T>(p.problem, cursor.n, group,
-                                           block_channel + channel + piece.row, first + offset + i);
-              });
-        }
-      });
+#pragma unroll 1
+          for (int i = thread / kPieceVectors; i < Shape::kPassColumns;
+               i += Shape::kStoreThreads / kPieceVectors) {
+            const Piece<kUnit> piece(i, thread % kPieceVectors * kVector, residues);
+            if (piece.row >= min(pass_channels, channels - channel)) {
+              break;
+            }
+            T* row = output + piece.row * channel_stride;
+            const OutputRow part = output_row<T>(p, residues, row, first);
+            const int offset = piece.start - part.before;
+            store_any_vector<T, ActivationType>(
+                values + piece.row * p.slab_pitch + piece.start, row + offset,
+                part.begin - piece.start, part.end - piece.start, biases[channel + piece.row],
+                [&](int i) {
+                  return convolve_exactly<T>(p.problem, cursor.n, group,
+                                             block_channel + channel + piece.row,
+                                             first + offset + i);
+                });
+          }
+        });
+      }
       output += pass_channels * channel_stride;
       __syncwarp();
       if (thread % 32 == 0) {

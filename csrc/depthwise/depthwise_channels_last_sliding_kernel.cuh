@@ -68,7 +68,8 @@ __global__ void __launch_bounds__(DepthwiseChannelsLastPolicy::kThreads)
         const __grid_constant__ DepthwiseParams params,
         const __grid_constant__ ChannelsLastPlan plan,
         const T* __restrict__ source,  // [N, h, w, channels]
-        const T* __restrict__ weight,  // [kHeight, kWidth, channels]
+        const T* __restrict__ weight,  // [channels, kHeight, kWidth] where kTapsInRegisters,
+                                       // else [kHeight, kWidth, channels]
         const T* __restrict__ bias,    // [channels] or null
         T* __restrict__ result,        // [N, h, w, channels]
         Activation activation) {
@@ -143,18 +144,27 @@ __global__ void __launch_bounds__(DepthwiseChannelsLastPolicy::kThreads)
   Taps taps;
   taps.pitch = plan.vectors;
   taps.shared = reinterpret_cast<const Vector*>(shared + plan.taps_offset) + vector;
-  const auto tap_vector = [&](int tap, int at) {
-    const int position = params.flipped ? kTaps - 1 - tap : tap;
-    return *reinterpret_cast<const Vector*>(weight + int64_t{position} * channels + at);
-  };
   if constexpr (Shape::kTapsInRegisters) {
     if (active) {
+      // The filters of a thread's channels are one piece of memory of kTaps vectors.
+      const Vector* const filters =
+          reinterpret_cast<const Vector*>(weight + int64_t{channel} * kTaps);
+      T loaded[kTaps * kVec];
 #pragma unroll
-      for (int tap = 0; tap < kTaps; ++tap) {
-        const Vector loaded = tap_vector(tap, channel);
+      for (int i = 0; i < kTaps; ++i) {
+        const Vector piece = filters[i];
 #pragma unroll
         for (int v = 0; v < kVec; ++v) {
-          taps.values[tap][v] = to_accumulate(loaded.values[v]);
+          loaded[i * kVec + v] = piece.values[v];
+        }
+      }
+#pragma unroll
+      for (int tap = 0; tap < kTaps; ++tap) {
+#pragma unroll
+        for (int v = 0; v < kVec; ++v) {
+          const T value =
+              params.flipped ? loaded[v * kTaps + kTaps - 1 - tap] : loaded[v * kTaps + tap];
+          taps.values[tap][v] = to_accumulate(value);
         }
       }
     }
@@ -164,7 +174,8 @@ __global__ void __launch_bounds__(DepthwiseChannelsLastPolicy::kThreads)
       const int tap = i / plan.vectors;
       const int at = block_channel + (i - tap * plan.vectors) * kVec;
       if (at < channels) {
-        to[i] = tap_vector(tap, at);
+        const int position = params.flipped ? kTaps - 1 - tap : tap;
+        to[i] = *reinterpret_cast<const Vector*>(weight + int64_t{position} * channels + at);
       }
     }
   }
@@ -195,11 +206,14 @@ __global__ void __launch_bounds__(DepthwiseChannelsLastPolicy::kThreads)
   const bool activates = activation != Activation::kNone;
   const int x = first_x + column * kStride;
   if ((x < 0 || x + kReach > width) && !taps.finite()) {
-    const int64_t step = params.flipped ? -channels : channels;
+    const int64_t filter_pitch = Shape::kTapsInRegisters ? kTaps : 1;
+    const int64_t tap_pitch = Shape::kTapsInRegisters ? 1 : channels;
+    const int64_t step = params.flipped ? -tap_pitch : tap_pitch;
     PaddedTaps<T> padded{nullptr, step * kWidth, step};
     for (int i = 0; i < rows * min(columns, kColumns) * kVec; ++i) {
       const int v = i % kVec, r = i / kVec % rows, c = i / kVec / rows;
-      padded.taps = weight + (params.flipped ? int64_t{kTaps - 1} * channels : 0) + channel + v;
+      padded.taps =
+          weight + (channel + v) * filter_pitch + (params.flipped ? (kTaps - 1) * tap_pitch : 0);
       padded.limit(y + r * kStride, height, kHeight, 1, padded.row_begin, padded.row_end);
       padded.limit(x + c * kStride, width, kWidth, 1, padded.column_begin, padded.column_end);
       const float sum =

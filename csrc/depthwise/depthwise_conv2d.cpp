@@ -59,40 +59,42 @@ void check_conv2d_backward(const char* op, const Tensor& grad_output, const Tens
                   " values, got ", output_mask.size());
 }
 
-Tensor finish_cpu(const char* op, const Tensor& value, IntList strides, Activation activation) {
-  const bool in_place = std::equal(strides.begin(), strides.end(), value.strides().begin());
-  if (in_place && activation == Activation::kNone) {
-    return value;
-  }
-  Tensor output =
-      in_place ? value : empty_strided(op, value.sizes(), strides, value.scalar_type(), value);
-  activation_cpu(op, value, output, activation);
-  return output;
-}
-
-Tensor DepthwiseCpu::forward(const char* op, const Tensor& input, const Tensor& weight,
-                             const std::optional<Tensor>& bias, const Window2d& window,
-                             Activation activation) {
+Tensor depthwise_forward_aten(const char* op, const Tensor& input, const Tensor& weight,
+                              const std::optional<Tensor>& bias, const Window2d& window,
+                              Activation activation, const ActivationFunctions& functions) {
   const Tensor z = aten_convolution(input, weight, bias, window.stride, window.padding,
                                     window.dilation, false, kNoOutputPadding, input.size(1));
-  return finish_cpu(op, z, strides_in_format_of(input, z.sizes()), activation);
+  return finish(op, z, strides_in_format_of(input, z.sizes()), activation, functions);
 }
 
-Gradients DepthwiseCpu::gradients(const char* op, const Tensor& grad_z, const Tensor& input,
-                                  const Tensor& weight, const Window2d& window,
-                                  const BoolList& output_mask) {
+Gradients depthwise_gradients_aten(const char* op, const Tensor& grad_z, const Tensor& input,
+                                   const Tensor& weight, const Window2d& window,
+                                   const BoolList& output_mask,
+                                   const ActivationFunctions& functions) {
   auto [grad_input, grad_weight, grad_bias] = aten_convolution_backward(
       op, grad_z, input, weight, window.stride, window.padding, window.dilation, false,
       kNoOutputPadding, input.size(1), output_mask);
   if (output_mask[0]) {
-    grad_input =
-        finish_cpu(op, grad_input, strides_in_format_of(input, input.sizes()), Activation::kNone);
+    grad_input = finish(op, grad_input, strides_in_format_of(input, input.sizes()),
+                        Activation::kNone, functions);
   }
   if (output_mask[1]) {
     grad_weight =
-        finish_cpu(op, grad_weight, contiguous_strides(weight.sizes()), Activation::kNone);
+        finish(op, grad_weight, contiguous_strides(weight.sizes()), Activation::kNone, functions);
   }
   return {grad_input, grad_weight, grad_bias};
+}
+
+Tensor DepthwiseCpu::forward(const char* op, const Tensor& input, const Tensor& weight,
+                             const std::optional<Tensor>& bias, const Window2d& window,
+                             Activation activation, Precision) {
+  return depthwise_forward_aten(op, input, weight, bias, window, activation, kActivationCpu);
+}
+
+Gradients DepthwiseCpu::gradients(const char* op, const Tensor& grad_z, const Tensor& input,
+                                  const Tensor& weight, const Window2d& window,
+                                  const BoolList& output_mask, Precision) {
+  return depthwise_gradients_aten(op, grad_z, input, weight, window, output_mask, kActivationCpu);
 }
 
 namespace {
@@ -104,7 +106,8 @@ Tensor depthwise_conv2d_cpu(const Tensor& input, const Tensor& weight,
   const Window2d window{stride, padding, dilation};
   check_depthwise(kOp, input, "weight", weight, "bias", bias, window);
   check_activation_and_precision(kOp, activation, precision);
-  return DepthwiseCpu::forward(kOp, input, weight, bias, window, Activation(activation));
+  return DepthwiseCpu::forward(kOp, input, weight, bias, window, Activation(activation),
+                               Precision(precision));
 }
 
 Gradients depthwise_conv2d_backward_cpu(const Tensor& grad_output, const Tensor& input,
@@ -118,7 +121,8 @@ Gradients depthwise_conv2d_backward_cpu(const Tensor& grad_output, const Tensor&
   check_activation_and_precision(kOp, activation, precision);
   check_conv2d_backward(kOp, grad_output, input, sizes, output_mask, 3);
   return depthwise_backward<DepthwiseCpu>(kOp, grad_output, input, weight, bias, window,
-                                          Activation(activation), output_mask);
+                                          Activation(activation), Precision(precision),
+                                          output_mask);
 }
 
 }  // namespace

@@ -40,20 +40,30 @@ std::vector<int64_t> check_depthwise(const char* op, const Tensor& input, const 
 void check_conv2d_backward(const char* op, const Tensor& grad_output, const Tensor& input,
                            IntList output_sizes, const BoolList& output_mask, size_t gradients);
 
-/// activation(value) with the given strides; may write into `value`, which ATen has just made.
-Tensor finish_cpu(const char* op, const Tensor& value, IntList strides, Activation activation);
+/// activation(depthwise convolution) by ATen's convolution, in the format of `input`.
+Tensor depthwise_forward_aten(const char* op, const Tensor& input, const Tensor& weight,
+                              const std::optional<Tensor>& bias, const Window2d& window,
+                              Activation activation, const ActivationFunctions& functions);
 
-/// The convolution without its checks, on one kind of device.
+/// Gradients of the convolution without its activation by ATen's: grad_input in the format of
+/// `input`, the others contiguous, 0-element where the mask does not ask.
+Gradients depthwise_gradients_aten(const char* op, const Tensor& grad_z, const Tensor& input,
+                                   const Tensor& weight, const Window2d& window,
+                                   const BoolList& output_mask,
+                                   const ActivationFunctions& functions);
+
+/// The convolution without its checks, on one kind of device. On CUDA the default precision leaves
+/// to ATen what its operators compute faster; kIeee keeps to the kernels here.
 struct DepthwiseCpu {
   /// activation(depthwise convolution), in the format of `input`.
   static Tensor forward(const char* op, const Tensor& input, const Tensor& weight,
                         const std::optional<Tensor>& bias, const Window2d& window,
-                        Activation activation);
+                        Activation activation, Precision precision = Precision::kIeee);
   /// Gradients of the convolution without its activation: grad_input in the format of `input`, the
   /// others contiguous, 0-element where the mask does not ask.
   static Gradients gradients(const char* op, const Tensor& grad_z, const Tensor& input,
                              const Tensor& weight, const Window2d& window,
-                             const BoolList& output_mask);
+                             const BoolList& output_mask, Precision precision = Precision::kIeee);
   static constexpr auto activation_forward = activation_cpu;
   static constexpr auto activation_backward = activation_backward_cpu;
 };
@@ -61,10 +71,10 @@ struct DepthwiseCpu {
 struct DepthwiseCuda {
   static Tensor forward(const char* op, const Tensor& input, const Tensor& weight,
                         const std::optional<Tensor>& bias, const Window2d& window,
-                        Activation activation);
+                        Activation activation, Precision precision = Precision::kIeee);
   static Gradients gradients(const char* op, const Tensor& grad_z, const Tensor& input,
                              const Tensor& weight, const Window2d& window,
-                             const BoolList& output_mask);
+                             const BoolList& output_mask, Precision precision = Precision::kIeee);
   static constexpr auto activation_forward = activation_cuda;
   static constexpr auto activation_backward = activation_backward_cuda;
 };
@@ -83,14 +93,14 @@ Tensor activation_gradient(const char* op, const Tensor& grad, const Tensor& z,
 template <typename Depthwise>
 Gradients depthwise_backward(const char* op, const Tensor& grad_output, const Tensor& input,
                              const Tensor& weight, const std::optional<Tensor>& bias,
-                             const Window2d& window, Activation activation,
+                             const Window2d& window, Activation activation, Precision precision,
                              const BoolList& output_mask) {
   Tensor grad_z = grad_output;
   if (activation != Activation::kNone) {
     const Tensor z = Depthwise::forward(op, input, weight, bias, window, Activation::kNone);
     grad_z = activation_gradient<Depthwise>(op, grad_output, z, activation);
   }
-  return Depthwise::gradients(op, grad_z, input, weight, window, output_mask);
+  return Depthwise::gradients(op, grad_z, input, weight, window, output_mask, precision);
 }
 
 }  // namespace kernelopt

@@ -1,4 +1,5 @@
 #include "depthwise/conv2d_cuda.h"
+#include "depthwise/depthwise_aten_policy.h"
 #include "depthwise/depthwise_conv2d.h"
 #include "depthwise/depthwise_launch.h"
 
@@ -25,7 +26,7 @@ DepthwiseAxis gradient_axis(const DepthwiseAxis& forward, bool correlation) {
           forward.dilation};
 }
 
-/// The weight as [KH, KW, filters] in memory: the channels_last kernels read neighbouring filters.
+/// The weight as [KH, KW, filters] in memory.
 Tensor taps_first(const char* op, const Tensor& weight) {
   const int64_t filters = weight.size(0), kernel_width = weight.size(3);
   Tensor copy = empty_strided(op, weight.sizes(),
@@ -34,6 +35,13 @@ Tensor taps_first(const char* op, const Tensor& weight) {
                               weight.scalar_type(), weight);
   copy_cuda(op, weight, copy);
   return copy;
+}
+
+/// Whether ATen is to compute a correlation or a gradient in the format of `input`.
+bool goes_to_aten(const DepthwiseParams& params, const Tensor& input, Precision precision) {
+  return precision != Precision::kIeee && input.scalar_type() != ScalarType::Double &&
+         aten_is_faster(params, static_cast<int>(element_size(input.scalar_type())),
+                        is_channels_last(input), compute_capability(input.get_device_index()));
 }
 
 }  // namespace
@@ -57,65 +65,89 @@ DepthwiseParams depthwise_forward_params(const Tensor& input, const Tensor& weig
 
 Tensor DepthwiseCuda::forward(const char* op, const Tensor& input, const Tensor& weight,
                               const std::optional<Tensor>& bias, const Window2d& window,
-                              Activation activation) {
+                              Activation activation, Precision precision) {
   const std::vector<int64_t> sizes = depthwise_output_sizes(op, input, weight, window);
+  const DepthwiseParams params = depthwise_forward_params(input, weight, sizes, window);
+  if (goes_to_aten(params, input, precision)) {
+    return depthwise_forward_aten(op, input, weight, bias, window, activation, kActivationCuda);
+  }
   Tensor output = empty_in_format_of(op, input, sizes);
   if (output.numel() == 0) {
     return output;
   }
   const torch::stable::accelerator::DeviceGuard guard(input.get_device_index());
   const bool channels_last = is_channels_last(input);
-  const DepthwiseParams params = depthwise_forward_params(input, weight, sizes, window);
   const Tensor source = in_format(op, input, channels_last);
-  const Tensor filter = depthwise_kernel_weight(op, weight, channels_last);
+  const Tensor filter = contiguous_cuda(op, weight);
   const std::optional<Tensor> dense_bias = contiguous_bias(op, bias);
   launch_depthwise_correlation(op, params, {source, filter, dense_bias, output, channels_last},
                                activation, current_stream(input));
   return output;
 }
 
-Gradients DepthwiseCuda::gradients(const char* op, const Tensor& grad_z, const Tensor& input,
-                                   const Tensor& weight, const Window2d& window,
-                                   const BoolList& output_mask) {
-  const torch::stable::accelerator::DeviceGuard guard(input.get_device_index());
-  const cudaStream_t stream = current_stream(input);
-  const bool channels_last = is_channels_last(input);
-  const int64_t channels = input.size(1), filters = weight.size(0);
-  const DepthwiseAxis h = forward_axis(input, weight, grad_z.sizes(), window, 0);
-  const DepthwiseAxis w = forward_axis(input, weight, grad_z.sizes(), window, 1);
-  const Tensor grad = in_format(op, grad_z, channels_last);
+namespace {
 
-  Tensor grad_input =
-      output_mask[0] ? empty_in_format_of(op, input, input.sizes()) : no_gradient(op, input);
+/// @param grad  the gradient of the output, in the format of `input`
+Tensor input_gradient(const char* op, const Tensor& grad, const Tensor& input, const Tensor& weight,
+                      const Window2d& window, Precision precision) {
+  const int64_t channels = input.size(1), filters = weight.size(0);
+  const DepthwiseAxis h = forward_axis(input, weight, grad.sizes(), window, 0);
+  const DepthwiseAxis w = forward_axis(input, weight, grad.sizes(), window, 1);
+  const bool correlation = h.stride == 1 && w.stride == 1;
+  const DepthwiseParams params{
+      input.size(0),
+      filters,
+      channels,
+      filters / channels,
+      1,
+      correlation,
+      gradient_axis(h, correlation),
+      gradient_axis(w, correlation),
+  };
+  if (goes_to_aten(params, input, precision)) {
+    return std::get<0>(depthwise_gradients_aten(op, grad, input, weight, window,
+                                                {true, false, false}, kActivationCuda));
+  }
+  Tensor grad_input = empty_in_format_of(op, input, input.sizes());
   if (grad_input.numel() > 0) {
-    const bool correlation = h.stride == 1 && w.stride == 1;
-    const DepthwiseParams params{
-        input.size(0),
-        filters,
-        channels,
-        filters / channels,
-        1,
-        correlation,
-        gradient_axis(h, correlation),
-        gradient_axis(w, correlation),
-    };
-    const Tensor filter = depthwise_kernel_weight(op, weight, channels_last);
+    const bool channels_last = is_channels_last(input);
+    const Tensor filter = contiguous_cuda(op, weight);
     const DepthwiseOperands operands{grad, filter, std::nullopt, grad_input, channels_last};
     if (correlation) {
-      launch_depthwise_correlation(op, params, operands, Activation::kNone, stream);
+      launch_depthwise_correlation(op, params, operands, Activation::kNone, current_stream(input));
     } else {
-      launch_depthwise_strided_gradient(op, params, operands, stream);
+      launch_depthwise_strided_gradient(op, params, operands, current_stream(input));
     }
   }
-  Tensor grad_weight = no_gradient(op, input);
-  if (output_mask[1]) {
-    grad_weight = empty_contiguous(op, weight.sizes(), input.scalar_type(), input);
-    const Tensor source = in_format(op, input, channels_last);
-    launch_depthwise_weight_gradient(op,
-                                     {input.size(0), filters, filters / channels, 1, 1, 1, 1, h, w},
-                                     grad, source, grad_weight, channels_last, stream);
-  }
-  return {grad_input, grad_weight, bias_gradient(op, grad, output_mask[2])};
+  return grad_input;
+}
+
+Tensor weight_gradient(const char* op, const Tensor& grad, const Tensor& input,
+                       const Tensor& weight, const Window2d& window) {
+  const int64_t filters = weight.size(0);
+  const DepthwiseAxis h = forward_axis(input, weight, grad.sizes(), window, 0);
+  const DepthwiseAxis w = forward_axis(input, weight, grad.sizes(), window, 1);
+  const bool channels_last = is_channels_last(input);
+  Tensor grad_weight = empty_contiguous(op, weight.sizes(), input.scalar_type(), input);
+  const Tensor source = in_format(op, input, channels_last);
+  launch_depthwise_weight_gradient(
+      op, {input.size(0), filters, filters / input.size(1), 1, 1, 1, 1, h, w}, grad, source,
+      grad_weight, channels_last, current_stream(input));
+  return grad_weight;
+}
+
+}  // namespace
+
+Gradients DepthwiseCuda::gradients(const char* op, const Tensor& grad_z, const Tensor& input,
+                                   const Tensor& weight, const Window2d& window,
+                                   const BoolList& output_mask, Precision precision) {
+  const torch::stable::accelerator::DeviceGuard guard(input.get_device_index());
+  const Tensor grad = in_format(op, grad_z, is_channels_last(input));
+  return {
+      output_mask[0] ? input_gradient(op, grad, input, weight, window, precision)
+                     : no_gradient(op, input),
+      output_mask[1] ? weight_gradient(op, grad, input, weight, window) : no_gradient(op, input),
+      bias_gradient(op, grad, output_mask[2])};
 }
 
 namespace {
@@ -131,7 +163,8 @@ Tensor depthwise_conv2d_cuda(const Tensor& input, const Tensor& weight,
     return call_aten_path<Tensor>(kOp, input, weight, bias, stride, padding, dilation, activation,
                                   precision);
   }
-  return DepthwiseCuda::forward(kOp, input, weight, bias, window, Activation(activation));
+  return DepthwiseCuda::forward(kOp, input, weight, bias, window, Activation(activation),
+                                Precision(precision));
 }
 
 Gradients depthwise_conv2d_backward_cuda(const Tensor& grad_output, const Tensor& input,
@@ -149,7 +182,8 @@ Gradients depthwise_conv2d_backward_cuda(const Tensor& grad_output, const Tensor
                                      dilation, activation, precision, output_mask);
   }
   return depthwise_backward<DepthwiseCuda>(kOp, grad_output, input, weight, bias, window,
-                                           Activation(activation), output_mask);
+                                           Activation(activation), Precision(precision),
+                                           output_mask);
 }
 
 }  // namespace

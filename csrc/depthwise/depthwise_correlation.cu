@@ -39,21 +39,26 @@ void launch_depthwise_correlation(const char* op, const DepthwiseParams& params,
                                   cudaStream_t stream) {
   const auto launch_sliding =
       operands.channels_last ? launch_depthwise_channels_last_sliding : launch_depthwise_sliding;
-  if (launch_sliding(op, params, operands, activation, stream)) {
+  if (launch_depthwise_small(op, params, operands, activation, stream) ||
+      launch_sliding(op, params, operands, activation, stream) ||
+      launch_depthwise_tile(op, params, operands, activation, stream)) {
     return;
   }
+  const Tensor filter = depthwise_kernel_weight(op, operands.weight, operands.channels_last);
+  const DepthwiseOperands reordered{operands.source, filter, operands.bias, operands.result,
+                                    operands.channels_last};
   constexpr int kItems = DepthwisePolicy::kDirectItems;
   dispatch_floating_cuda(op, operands.source.scalar_type(), [&](auto tag) {
     using T = typename decltype(tag)::type;
-    const int vec = operands.channels_last ? channel_vector_size<T>(params, operands) : 1;
+    const int vec = operands.channels_last ? channel_vector_size<T>(params, reordered) : 1;
     const int64_t strip_axis = operands.channels_last ? params.w.result_size : params.h.result_size;
     const int64_t line_axis = operands.channels_last ? params.h.result_size : params.w.result_size;
     const int64_t strips = (strip_axis + kItems - 1) / kItems;
     const int64_t items = params.batch * (params.result_channels / vec) * strips * line_axis;
     if (fits_32bit(params, items, kItems)) {
-      launch_direct<T, int32_t>(op, params, operands, activation, strips, items, vec, stream);
+      launch_direct<T, int32_t>(op, params, reordered, activation, strips, items, vec, stream);
     } else {
-      launch_direct<T, int64_t>(op, params, operands, activation, strips, items, vec, stream);
+      launch_direct<T, int64_t>(op, params, reordered, activation, strips, items, vec, stream);
     }
   });
 }

@@ -24,8 +24,7 @@ inline bool axis_fits_32bit(const DepthwiseAxis& axis, int64_t slack) {
 
 struct DepthwiseOperands {
   const Tensor& source;
-  const Tensor& weight;  // [filters, 1, KH, KW], contiguous; for channels_last in memory [KH, KW,
-                         // filters]
+  const Tensor& weight;               // [filters, 1, KH, KW], contiguous
   const std::optional<Tensor>& bias;  // contiguous
   const Tensor& result;
   bool channels_last;
@@ -53,7 +52,8 @@ int channel_vector_size(const DepthwiseParams& params, const DepthwiseOperands& 
   return wide ? kVec : 1;
 }
 
-/// The weight as the kernels take it, see DepthwiseOperands.
+/// The weight as [KH, KW, filters] in memory where `channels_last`: some kernels for that format
+/// read neighbouring filters.
 Tensor depthwise_kernel_weight(const char* op, const Tensor& weight, bool channels_last);
 
 /// The forward correlation of checked arguments.
@@ -78,6 +78,18 @@ bool launch_depthwise_channels_last_sliding(const char* op, const DepthwiseParam
 bool launch_depthwise_sliding(const char* op, const DepthwiseParams& params,
                               const DepthwiseOperands& operands, Activation activation,
                               cudaStream_t stream);
+
+/// The kernels for small tensors of either format, and for contiguous ones with dilated 3x3
+/// kernels; false where they have no instance for the shape or the sliding kernels are faster.
+bool launch_depthwise_small(const char* op, const DepthwiseParams& params,
+                            const DepthwiseOperands& operands, Activation activation,
+                            cudaStream_t stream);
+
+/// The kernel for contiguous tensors and large kernels, or several filters a channel; false for the
+/// rest.
+bool launch_depthwise_tile(const char* op, const DepthwiseParams& params,
+                           const DepthwiseOperands& operands, Activation activation,
+                           cudaStream_t stream);
 
 void launch_depthwise_strided_gradient(const char* op, const DepthwiseParams& params,
                                        const DepthwiseOperands& operands, cudaStream_t stream);

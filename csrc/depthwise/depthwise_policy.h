@@ -56,6 +56,30 @@ constexpr int sliding_shared_bytes(int largest_block, int64_t taps) {
                                      : Policy::kSharedBytes;
 }
 
+/// Measured on an H100.
+struct DepthwiseSmallPolicy {
+  // Products up to which a thread's latencies cost less than the sliding kernels' start.
+  static constexpr int64_t max_products(int element_bytes, bool channels_last, int64_t taps) {
+    return !channels_last ? (element_bytes == 2 ? 3'300'000 : 4'500'000)
+           : taps > 9     ? 12'000'000
+                          : (element_bytes == 2 ? 1'900'000 : 4'000'000);
+  }
+  // Results from which a thread owns four of them, not two: rows of a 3x3 kernel, or columns of the
+  // channels_last one.
+  static constexpr int64_t kManyResults = 150'000;
+};
+
+struct DepthwiseTilePolicy {
+  static constexpr int kMaxThreads = 512;  // a block's, at most
+  // Columns of a block; narrower ones are not worth their halo.
+  static constexpr int kMaxColumns = 128;
+  static constexpr int kMinColumns = 16;
+  // Shared memory of a block in floats; 48 KiB is what every launch may ask for.
+  static constexpr int64_t kFloats = 11 * 1024;
+  // A block's tile is smaller where there would be fewer blocks than this.
+  static constexpr int kBlocksPerMultiprocessor = 2;
+};
+
 struct DepthwiseChannelsLastPolicy {
   static constexpr int kThreads = 128;  // a block's, at most
   // Channel vectors of a block: fewer of them leave room for more columns and rows, more of them
@@ -124,6 +148,11 @@ using ChannelsLastShapes =
               ChannelsLastShape<7, 7, 1, 2, 4>, ChannelsLastShape<7, 7, 2, 2, 4>,
               ChannelsLastShape<3, 1, 1, 4, 4>, ChannelsLastShape<1, 3, 1, 4, 4>,
               ChannelsLastShape<3, 7, 1, 4, 4>, ChannelsLastShape<7, 3, 1, 2, 4>>;
+
+/// The instances of the small kernels; of the contiguous one with a dilation.
+using SmallShapes = ShapeList<SlidingShape<3, 3, 1>, SlidingShape<3, 3, 2>, SlidingShape<5, 5, 1>,
+                              SlidingShape<5, 5, 2>, SlidingShape<7, 7, 1>>;
+using DilatedShapes = ShapeList<SlidingShape<3, 3, 1>>;
 
 /// Calls `function(Shape{})` with the one of the shapes that it is, and says whether there was one.
 template <typename... Shapes, typename Function>

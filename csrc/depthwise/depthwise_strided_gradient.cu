@@ -31,7 +31,10 @@ void launch(const char* op, const DepthwiseParams& params, const DepthwiseOperan
 }  // namespace
 
 void launch_depthwise_strided_gradient(const char* op, const DepthwiseParams& params,
-                                       const DepthwiseOperands& operands, cudaStream_t stream) {
+                                       const DepthwiseOperands& given, cudaStream_t stream) {
+  const Tensor filter = depthwise_kernel_weight(op, given.weight, given.channels_last);
+  const DepthwiseOperands operands{given.source, filter, given.bias, given.result,
+                                   given.channels_last};
   dispatch_floating_cuda(op, operands.source.scalar_type(), [&](auto tag) {
     using T = typename decltype(tag)::type;
     const int vec = operands.channels_last ? channel_vector_size<T>(params, operands) : 1;

@@ -29,7 +29,6 @@ Reduction plan_reduction(const Tensor& source, IntList sizes);
 void copy_cuda(const char* op, const Tensor& source, const Tensor& destination);
 
 /// A contiguous tensor of the same values: the tensor itself where it is contiguous already.
-Tensor contiguous_cpu(const char* op, const Tensor& tensor);
 Tensor contiguous_cuda(const char* op, const Tensor& tensor);
 /// The same in torch.channels_last; 4-D.
 Tensor channels_last_cuda(const char* op, const Tensor& tensor);
@@ -43,6 +42,19 @@ void activation_backward_cpu(const char* op, const Tensor& grad, const Tensor& z
                              const Tensor& grad_z, Activation activation);
 void activation_backward_cuda(const char* op, const Tensor& grad, const Tensor& z,
                               const Tensor& grad_z, Activation activation);
+
+/// Both on one kind of device.
+struct ActivationFunctions {
+  void (*forward)(const char* op, const Tensor& z, const Tensor& output, Activation activation);
+  void (*backward)(const char* op, const Tensor& grad, const Tensor& z, const Tensor& grad_z,
+                   Activation activation);
+};
+inline constexpr ActivationFunctions kActivationCpu{activation_cpu, activation_backward_cpu};
+inline constexpr ActivationFunctions kActivationCuda{activation_cuda, activation_backward_cuda};
+
+/// activation(value) with the given strides; may write into `value`, which ATen has just made.
+Tensor finish(const char* op, const Tensor& value, IntList strides, Activation activation,
+              const ActivationFunctions& functions);
 
 /// scale * the sum of `source` over the dimensions in which `sizes` is 1 and source is not, or
 /// which `sizes` lacks at its front: the transpose of broadcasting. Contiguous, in source's dtype.

@@ -29,13 +29,16 @@ void activation_backward_cpu(const char* op, const Tensor& grad, const Tensor& z
   });
 }
 
-Tensor contiguous_cpu(const char* op, const Tensor& tensor) {
-  if (has_contiguous_strides(tensor)) {
-    return tensor;
+Tensor finish(const char* op, const Tensor& value, IntList strides, Activation activation,
+              const ActivationFunctions& functions) {
+  const bool in_place = std::equal(strides.begin(), strides.end(), value.strides().begin());
+  if (in_place && activation == Activation::kNone) {
+    return value;
   }
-  Tensor copy = empty_contiguous(op, tensor.sizes(), tensor.scalar_type(), tensor);
-  activation_cpu(op, tensor, copy, Activation::kNone);
-  return copy;
+  Tensor output =
+      in_place ? value : empty_strided(op, value.sizes(), strides, value.scalar_type(), value);
+  functions.forward(op, value, output, activation);
+  return output;
 }
 
 Tensor sum_to_size_cpu(const char* op, const Tensor& source, IntList sizes, double scale) {

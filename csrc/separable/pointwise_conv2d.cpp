@@ -32,25 +32,37 @@ std::vector<int64_t> check_pointwise(const char* op, const Tensor& input, const 
   return {input.size(0), weight.size(0), output_size(2), output_size(3)};
 }
 
+Tensor pointwise_forward_aten(const char* op, const Tensor& input, const Tensor& weight,
+                              const std::optional<Tensor>& bias, Activation activation,
+                              const ActivationFunctions& functions) {
+  const Tensor z = aten_convolution(input, weight, bias, kOnes, kZeros, kOnes, false, kZeros, 1);
+  return finish(op, z, strides_in_format_of(input, z.sizes()), activation, functions);
+}
+
+Gradients pointwise_gradients_aten(const char* op, const Tensor& grad_z, const Tensor& input,
+                                   const Tensor& weight, const BoolList& output_mask,
+                                   const ActivationFunctions& functions) {
+  auto [grad_input, grad_weight, grad_bias] = aten_convolution_backward(
+      op, grad_z, input, weight, kOnes, kZeros, kOnes, false, kZeros, 1, output_mask);
+  if (output_mask[0]) {
+    grad_input = finish(op, grad_input, strides_in_format_of(input, input.sizes()),
+                        Activation::kNone, functions);
+  }
+  if (output_mask[1]) {
+    grad_weight =
+        finish(op, grad_weight, contiguous_strides(weight.sizes()), Activation::kNone, functions);
+  }
+  return {grad_input, grad_weight, grad_bias};
+}
+
 Tensor PointwiseCpu::forward(const char* op, const Tensor& input, const Tensor& weight,
                              const std::optional<Tensor>& bias, Activation activation, Precision) {
-  const Tensor z = aten_convolution(input, weight, bias, kOnes, kZeros, kOnes, false, kZeros, 1);
-  return finish_cpu(op, z, strides_in_format_of(input, z.sizes()), activation);
+  return pointwise_forward_aten(op, input, weight, bias, activation, kActivationCpu);
 }
 
 Gradients PointwiseCpu::gradients(const char* op, const Tensor& grad_z, const Tensor& input,
                                   const Tensor& weight, Precision, const BoolList& output_mask) {
-  auto [grad_input, grad_weight, grad_bias] = aten_convolution_backward(
-      op, grad_z, input, weight, kOnes, kZeros, kOnes, false, kZeros, 1, output_mask);
-  if (output_mask[0]) {
-    grad_input =
-        finish_cpu(op, grad_input, strides_in_format_of(input, input.sizes()), Activation::kNone);
-  }
-  if (output_mask[1]) {
-    grad_weight =
-        finish_cpu(op, grad_weight, contiguous_strides(weight.sizes()), Activation::kNone);
-  }
-  return {grad_input, grad_weight, grad_bias};
+  return pointwise_gradients_aten(op, grad_z, input, weight, output_mask, kActivationCpu);
 }
 
 namespace {

@@ -18,6 +18,17 @@ void check_pointwise_weight(const char* op, const Tensor& input, int64_t channel
 std::vector<int64_t> check_pointwise(const char* op, const Tensor& input, const Tensor& weight,
                                      const std::optional<Tensor>& bias);
 
+/// activation(pointwise convolution) by ATen's convolution, in the format of `input`.
+Tensor pointwise_forward_aten(const char* op, const Tensor& input, const Tensor& weight,
+                              const std::optional<Tensor>& bias, Activation activation,
+                              const ActivationFunctions& functions);
+
+/// Gradients of the convolution without its activation by ATen's: grad_input in the format of
+/// `input`, the others contiguous, 0-element where the mask does not ask.
+Gradients pointwise_gradients_aten(const char* op, const Tensor& grad_z, const Tensor& input,
+                                   const Tensor& weight, const BoolList& output_mask,
+                                   const ActivationFunctions& functions);
+
 /// The convolution without its checks, on one kind of device.
 struct PointwiseCpu {
   /// activation(pointwise convolution), in the format of `input`.
@@ -40,8 +51,9 @@ struct PointwiseCuda {
   static void forward_into(const char* op, const Tensor& input, const Tensor& weight,
                            const std::optional<Tensor>& bias, Activation activation,
                            Precision precision, bool channels_last, const Tensor& output);
-  /// Whether tensor cores are worth having for a contiguous output.
-  static bool on_tensor_cores(const Tensor& output, const Tensor& weight, Precision precision);
+  /// Whether tensor cores are worth having for an output in one of the two formats.
+  static bool on_tensor_cores(const Tensor& output, const Tensor& weight, Precision precision,
+                              bool channels_last);
   static Gradients gradients(const char* op, const Tensor& grad_z, const Tensor& input,
                              const Tensor& weight, Precision precision,
                              const BoolList& output_mask);

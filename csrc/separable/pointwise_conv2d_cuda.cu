@@ -1,9 +1,10 @@
 #include "common/device.h"
 #include "conv1d/conv1d_cuda.h"
-#include "conv1d/conv1d_weight_gradient_mma.h"
 #include "depthwise/conv2d_cuda.h"
 #include "separable/channel_gemm.h"
+#include "separable/channel_gemm_wgmma.h"
 #include "separable/pointwise_conv2d.h"
+#include "separable/pointwise_weight_gradient.h"
 
 namespace kernelopt {
 
@@ -27,25 +28,36 @@ Conv1dProblem problem_of_images(int64_t batch, int64_t plane, const Tensor& weig
   return problem;
 }
 
-/// Computes such a problem, of contiguous tensors, on tensor cores where they pay; whether it did.
-bool multiply_images(const char* op, Conv1dProblem problem, const Tensor& source,
-                     const Tensor& weight, const std::optional<Tensor>& bias,
-                     const Tensor& output) {
-  if (!conv1d_on_tensor_cores(problem, source)) {
+/// result = act(bias + images * weight) on tensor cores where they pay; whether it did.
+/// @param transposed  the images are the output's gradient, the result is the input's
+bool multiply_on_tensor_cores(const char* op, const Tensor& images, const Tensor& weight,
+                              bool transposed, const std::optional<Tensor>& bias,
+                              Activation activation, Precision precision, bool channels_last,
+                              const Tensor& result) {
+  if (channels_last) {
+    return multiply_pixel_rows(op, images, weight, transposed, bias, activation, precision, result);
+  }
+  Conv1dProblem problem = problem_of_images(images.size(0), images.size(2) * images.size(3), weight,
+                                            transposed, activation, precision);
+  if (!conv1d_on_tensor_cores(problem, images)) {
     return false;
   }
-  problem.input = source.const_data_ptr();
+  problem.input = images.const_data_ptr();
   problem.weight = weight.const_data_ptr();
   problem.bias = bias.has_value() ? bias->const_data_ptr() : nullptr;
-  problem.output = output.mutable_data_ptr();
-  conv1d_forward_cuda(op, problem, source);
+  problem.output = result.mutable_data_ptr();
+  conv1d_forward_cuda(op, problem, images);
   return true;
 }
 
 }  // namespace
 
-bool PointwiseCuda::on_tensor_cores(const Tensor& output, const Tensor& weight,
-                                    Precision precision) {
+bool PointwiseCuda::on_tensor_cores(const Tensor& output, const Tensor& weight, Precision precision,
+                                    bool channels_last) {
+  if (channels_last) {
+    return channel_gemm_wgmma_serves(output.size(0) * output.size(2) * output.size(3),
+                                     weight.size(0), weight.size(1), precision, output);
+  }
   return conv1d_on_tensor_cores(problem_of_images(output.size(0), output.size(2) * output.size(3),
                                                   weight, false, Activation::kNone, precision),
                                 output);
@@ -72,10 +84,8 @@ void PointwiseCuda::forward_into(const char* op, const Tensor& input, const Tens
   const Tensor source = in_format(op, input, channels_last);
   const Tensor filter = contiguous_cuda(op, weight);
   const std::optional<Tensor> dense_bias = contiguous_bias(op, bias);
-  if (!channels_last &&
-      multiply_images(
-          op, problem_of_images(source.size(0), plane, filter, false, activation, precision),
-          source, filter, dense_bias, output)) {
+  if (multiply_on_tensor_cores(op, source, filter, false, dense_bias, activation, precision,
+                               channels_last, output)) {
     return;
   }
   ChannelGemmParams params{};
@@ -111,10 +121,8 @@ void input_gradient(const char* op, const Tensor& grad_z, const Tensor& weight,
   const int64_t plane = grad_input.size(2) * grad_input.size(3);
   const int64_t pixels = grad_input.size(0) * plane;
   const Tensor filter = contiguous_cuda(op, weight);
-  if (!channels_last &&
-      multiply_images(
-          op, problem_of_images(grad_z.size(0), plane, filter, true, Activation::kNone, precision),
-          grad_z, filter, std::nullopt, grad_input)) {
+  if (multiply_on_tensor_cores(op, grad_z, filter, true, std::nullopt, Activation::kNone, precision,
+                               channels_last, grad_input)) {
     return;
   }
   ChannelGemmParams params{};
@@ -140,50 +148,6 @@ void input_gradient(const char* op, const Tensor& grad_z, const Tensor& weight,
                std::nullopt, grad_input, current_stream(grad_input));
 }
 
-/// The weight gradient is that of a one-dimensional convolution over the pixels of an image, or of
-/// all images where their channels are side by side.
-bool weight_gradient_as_1d(const char* op, const Tensor& grad_z, const Tensor& source,
-                           const Tensor& grad_weight, bool channels_last, Precision precision) {
-  const int64_t plane = source.size(2) * source.size(3);
-  Conv1dWeightGradientProblem problem{};
-  problem.steady = grad_z.const_data_ptr();
-  problem.shifted = source.const_data_ptr();
-  problem.batch = channels_last ? 1 : source.size(0);
-  problem.groups = problem.kernel_size = problem.stride = problem.dilation = 1;
-  problem.steady_channels = grad_weight.size(0);
-  problem.shifted_channels = grad_weight.size(1);
-  problem.steady_length = problem.shifted_length = channels_last ? source.size(0) * plane : plane;
-  const auto strides = [&](int64_t channels) {
-    return channels_last ? Strides1d{0, 1, channels} : Strides1d{channels * plane, plane, 1};
-  };
-  problem.steady_strides = strides(problem.steady_channels);
-  problem.shifted_strides = strides(problem.shifted_channels);
-  problem.precision = precision;
-  return launch_conv1d_weight_gradient_mma(op, problem, grad_weight);
-}
-
-/// grad_weight[o, c] = sum over n, p of grad_z[n, o, p] * input[n, c, p].
-void weight_gradient(const char* op, const Tensor& grad_z, const Tensor& input,
-                     const Tensor& grad_weight, bool channels_last, Precision precision) {
-  const int64_t channels = grad_weight.size(1), out_channels = grad_weight.size(0);
-  const int64_t plane = input.size(2) * input.size(3);
-  const Tensor source = in_format(op, input, channels_last);
-  if (grad_z.numel() > 0 &&
-      weight_gradient_as_1d(op, grad_z, source, grad_weight, channels_last, precision)) {
-    return;
-  }
-  ChannelGemmParams params{};
-  params.m = out_channels;
-  params.n = channels;
-  params.k = input.size(0) * plane;
-  params.activation = Activation::kNone;
-  params.left = pixel_matrix(out_channels, plane, channels_last);
-  params.right = pixel_matrix(channels, plane, channels_last);
-  params.result = row_matrix(channels);
-  channel_gemm_in_shares(op, params, {grad_z, !channels_last, source, !channels_last}, grad_weight,
-                         current_stream(input));
-}
-
 }  // namespace
 
 Gradients PointwiseCuda::gradients(const char* op, const Tensor& grad_z, const Tensor& input,
@@ -202,7 +166,7 @@ Gradients PointwiseCuda::gradients(const char* op, const Tensor& grad_z, const T
   Tensor grad_weight = no_gradient(op, input);
   if (output_mask[1]) {
     grad_weight = empty_contiguous(op, weight.sizes(), input.scalar_type(), input);
-    weight_gradient(op, grad, input, grad_weight, channels_last, precision);
+    pointwise_weight_gradient(op, grad, input, grad_weight, channels_last, precision);
   }
   return {grad_input, grad_weight, bias_gradient(op, grad, output_mask[2])};
 }

@@ -40,7 +40,8 @@ Tensor separable_conv2d_cpu(const Tensor& input, const Tensor& depthwise_weight,
                                               arguments.window, Activation(depthwise_activation));
   const Tensor output = PointwiseCpu::forward(kOp, hidden, pointwise_weight, pointwise_bias,
                                               Activation(activation), Precision(precision));
-  return finish_cpu(kOp, output, strides_in_format_of(input, output.sizes()), Activation::kNone);
+  return finish(kOp, output, strides_in_format_of(input, output.sizes()), Activation::kNone,
+                kActivationCpu);
 }
 
 SeparableGradients separable_conv2d_backward_cpu(const Tensor& grad_output, const Tensor& input,

@@ -2,6 +2,7 @@
 #include "depthwise/conv2d_cuda.h"
 #include "separable/separable_conv2d.h"
 #include "separable/separable_fused.h"
+#include "separable/separable_wgmma.h"
 
 namespace kernelopt {
 namespace {
@@ -32,18 +33,18 @@ Tensor separable_conv2d_cuda(const Tensor& input, const Tensor& depthwise_weight
   if (output.numel() == 0) {
     return output;
   }
-  // On tensor cores the two kernels, each at the memory's speed, are faster than the fused one,
-  // which multiplies on CUDA cores.
-  const bool tensor_cores =
-      !is_channels_last(input) &&
-      PointwiseCuda::on_tensor_cores(output, pointwise_weight, arguments.precision);
-  if (!tensor_cores && separable_fused_cuda(kOp, arguments, output)) {
+  // On tensor cores two kernels are faster than the fused one that multiplies on CUDA cores.
+  const bool channels_last = is_channels_last(input);
+  const bool tensor_cores = PointwiseCuda::on_tensor_cores(output, pointwise_weight,
+                                                           arguments.precision, channels_last);
+  if (tensor_cores ? !channels_last && separable_wgmma_cuda(kOp, arguments, output)
+                   : separable_fused_cuda(kOp, arguments, output)) {
     return output;
   }
   const Tensor hidden = DepthwiseCuda::forward(kOp, input, depthwise_weight, depthwise_bias,
                                                arguments.window, arguments.depthwise_activation);
   PointwiseCuda::forward_into(kOp, hidden, pointwise_weight, pointwise_bias, arguments.activation,
-                              arguments.precision, is_channels_last(input), output);
+                              arguments.precision, channels_last, output);
   return output;
 }
 

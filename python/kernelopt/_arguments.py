@@ -13,6 +13,10 @@ from ._enums import Activation
 FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
+# Looked up once: `served` is host time of every call.
+_Tensor, _Parameter, _strided = torch.Tensor, torch.nn.Parameter, torch.strided
+
+
 def served(*tensors: torch.Tensor | None) -> bool:
     """Whether kernelopt's ops take these tensors; other tensors go to torch's function."""
     for tensor in tensors:
@@ -21,12 +25,12 @@ def served(*tensors: torch.Tensor | None) -> bool:
         if not (
             tensor.dtype in FLOATING
             and (tensor.is_cuda or tensor.is_cpu or tensor.is_meta)
-            and tensor.layout == torch.strided
+            and tensor.layout is _strided
             and not tensor.is_nested
         ):
             return False
         kind = type(tensor)
-        if kind is torch.Tensor or kind is torch.nn.Parameter:
+        if kind is _Tensor or kind is _Parameter:
             continue
         # Tensors made of tensors, such as DTensor, know torch's operators alone.
         if hasattr(kind, "__tensor_flatten__"):
@@ -166,9 +170,9 @@ def activation_code(function: str, name: str, value: str | Activation | None) ->
         return 0
     if isinstance(value, Activation):
         return int(value)
-    if value not in _ACTIVATION_NAMES:
+    if not isinstance(value, str) or value not in _ACTIVATION_NAMES:
         names = ", ".join(repr(known) for known in _ACTIVATION_NAMES)
-        raise ValueError(
+        raise (ValueError if isinstance(value, str) else TypeError)(
             f"kernelopt.{function}(): expected {name} to be one of {names}, got {value!r}"
         )
     return int(_ACTIVATION_NAMES[value])

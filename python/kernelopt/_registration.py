@@ -104,11 +104,7 @@ class _Node(torch.autograd.Function):
         if all(grad is None for grad in grad_outputs):
             return (None, None, *[None] * len(needs))
         grad_output = grad_outputs[0] if len(grad_outputs) == 1 else grad_outputs
-        try:
-            gradients = ctx.spec.backward(ctx.saved_tensors, ctx.values, grad_output, needs)
-        except RuntimeError as error:
-            _raise_out_of_memory(error)
-            raise
+        gradients = ctx.spec.backward(ctx.saved_tensors, ctx.values, grad_output, needs)
         return (None, None, *gradients)
 
 
@@ -120,9 +116,7 @@ def _in_transform() -> bool:
 
 
 def _autograd_kernel(spec: OpSpec) -> Callable[..., Any]:
-    def kernel(keyset: torch._C.DispatchKeySet, *args: Any) -> Any:
-        if _in_transform():
-            return spec.aten(*spec.complete(args))
+    def run(keyset: torch._C.DispatchKeySet, args: tuple[Any, ...]) -> Any:
         if torch.is_grad_enabled() and torch._C._any_requires_grad(*args):
             args = spec.complete(args)
             expanded = None if spec.expand is None else spec.expand(*args)
@@ -133,6 +127,15 @@ def _autograd_kernel(spec: OpSpec) -> Callable[..., Any]:
             return _Node.apply(spec, args[spec.num_tensors :], *args[: spec.num_tensors])
         with _BelowAutograd():
             return spec.op.redispatch(keyset & _AFTER_AUTOGRAD, *args)
+
+    def kernel(keyset: torch._C.DispatchKeySet, *args: Any) -> Any:
+        if not _in_transform():
+            try:
+                return run(keyset, args)
+            except RuntimeError as error:
+                if not _lost_in_aten(error):
+                    raise
+        return spec.aten(*spec.complete(args))
 
     return kernel
 
@@ -199,12 +202,17 @@ def decompositions() -> dict[torch._ops.OpOverload, Callable[..., Any]]:
     }
 
 
-def _raise_out_of_memory(error: RuntimeError) -> None:
-    """Raises torch's out-of-memory error where ``error``, raised by an op, is one without its
-    type."""
+def _lost_in_aten(error: RuntimeError) -> bool:
+    """Whether an op raised ``error`` because ATen's operators, which its C++ had called, failed.
+
+    On the way through C++ they lose the type and the message of what they raised. Called from
+    Python, by ``OpSpec.aten``, they raise it as it is, or succeed where memory has become free. A
+    failed allocation of the op's own has lost its type alone, and is raised here.
+    """
     message = str(error)
     if message.startswith("CUDA out of memory"):
         raise torch.OutOfMemoryError(message) from None
+    return message.startswith("kernelopt: ATen's operators failed")
 
 
 def _caller(spec: OpSpec) -> Call:
@@ -216,6 +224,8 @@ def _caller(spec: OpSpec) -> Call:
     whether a tensor requires a gradient.
     """
     op = spec.op
+    # What calling `op` calls, without a frame and two packings of the arguments.
+    direct = getattr(op, "_op", op)
     is_node = spec.backward is not None and spec.expand is None  # for any arguments
 
     def call(tensors: Tensors, values: Values) -> Any:
@@ -226,7 +236,7 @@ def _caller(spec: OpSpec) -> Call:
                 return op(*tensors, *values)
             if not (torch.is_grad_enabled() and torch._C._any_requires_grad(*tensors)):
                 with _BelowAutograd():
-                    return op(*tensors, *values)
+                    return direct(*tensors, *values)
             if (
                 not is_node
                 or torch._C._is_any_autocast_enabled()
@@ -235,7 +245,8 @@ def _caller(spec: OpSpec) -> Call:
                 return op(*tensors, *values)
             return _Node.apply(spec, values, *tensors)
         except RuntimeError as error:
-            _raise_out_of_memory(error)
-            raise
+            if not _lost_in_aten(error):
+                raise
+        return spec.aten(*tensors, *values)
 
     return call

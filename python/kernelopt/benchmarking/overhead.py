@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -31,8 +32,10 @@ def measure_overhead(op: str, requires_grad: bool, timer: Timer, quick: bool) ->
     tensors = make_inputs(case, torch.float32, timer.device, seed=0)
     for tensor in tensors:
         tensor.requires_grad_(requires_grad)
-    effort = QUICK if quick else FULL
-    return {
-        name: 1e-3 * host_us(lambda call=call: call(*tensors), timer, effort)  # type: ignore[misc]
-        for name, call in (("kernelopt", kernelopt_call(case)), ("eager", torch_call(case)))
-    }
+    calls = {"kernelopt": kernelopt_call(case), "eager": torch_call(case)}
+    times = host_us(
+        {name: functools.partial(call, *tensors) for name, call in calls.items()},
+        timer,
+        QUICK if quick else FULL,
+    )
+    return {name: 1e-3 * us for name, us in times.items()}

@@ -11,6 +11,7 @@ of two ways, chosen by the floor of the case, so alike for kernelopt and every p
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -187,20 +188,33 @@ def measure_rates(timer: Timer) -> Rates:
         torch.set_float32_matmul_precision(precision)
 
 
-def host_us(call: Thunk, timer: Timer, effort: Effort) -> float:
-    """Microseconds the host spends in one call, the median over blocks of calls.
+def host_us(calls: dict[str, Thunk], timer: Timer, effort: Effort) -> dict[str, float]:
+    """Microseconds the host spends in one call of each.
 
-    A block is short enough that the launch queue of a GPU does not fill up.
+    Whatever disturbs a host only ever adds to a time, and its clock drifts: so the calls take turns
+    in short rounds, every other one in reverse, and of a call's rounds the fastest tenth tells its
+    time, by its slowest member. The garbage collector is off. A block of calls is short enough that
+    the launch queue of a GPU does not fill up.
     """
-    block = 100
-    samples = []
-    for trial in range(effort.max_trials + 2):
+    block, rounds = 20, max(20, 8 * effort.max_trials)
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    turns = list(calls.items())
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for call in calls.values():
+            for _ in range(5 * block):
+                call()
+        for _ in range(rounds):
+            for name, call in turns:
+                timer.synchronize()
+                begin = time.perf_counter()
+                for _ in range(block):
+                    call()
+                samples[name].append(1e6 * (time.perf_counter() - begin) / block)
+            turns.reverse()
         timer.synchronize()
-        begin = time.perf_counter()
-        for _ in range(block):
-            call()
-        samples.append(1e6 * (time.perf_counter() - begin) / block)
-        if trial == 1:
-            samples.clear()
-    timer.synchronize()
-    return statistics.median(samples)
+    finally:
+        if collecting:
+            gc.enable()
+    return {name: sorted(times)[len(times) // 10] for name, times in samples.items()}

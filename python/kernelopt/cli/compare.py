@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from .evaluate import Outcome
-from .values import widened
+from .values import dense, widened
 
 _CHUNK = 1 << 24  # elements compared at once
 
@@ -60,7 +60,7 @@ def rounding_unit(dtype: torch.dtype, device: torch.device, split_products: bool
 
 def _pieces(*tensors: torch.Tensor) -> Iterator[list[torch.Tensor]]:
     """The same elements of several tensors, widened, on the first one's device."""
-    flat = [tensor.detach().reshape(-1) for tensor in tensors]
+    flat = [dense(tensor).reshape(-1) for tensor in tensors]
     for start in range(0, max(1, flat[0].numel()), _CHUNK):
         yield [widened(part[start : start + _CHUNK].to(flat[0].device)) for part in flat]
 
@@ -93,7 +93,7 @@ def largest_errors(
 
 def is_finite(outcome: Outcome) -> bool:
     return all(
-        bool(torch.isfinite(value).all())
+        bool(torch.isfinite(dense(value)).all())
         for value in outcome.everything().values()
         if value is not None
     )
@@ -147,7 +147,7 @@ def compare_outcomes(
         got = mine.get(name)
         if expected is None or got is None:
             present = got if expected is None else expected
-            row.ok = present is None or not present.count_nonzero()
+            row.ok = present is None or not dense(present).count_nonzero()
             row.note = "" if row.ok else f"expected {_described(expected)}, got {_described(got)}"
             rows.append(row)
             continue

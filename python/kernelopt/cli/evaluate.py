@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from .problem import seed_all
+from .state import state_tensors, unchanged
 from .values import is_inexact, map_tensors, named_leaves, tensors_in
 
 
@@ -58,24 +59,6 @@ def default_dtype(dtype: torch.dtype | None) -> Iterator[None]:
         torch.set_default_dtype(previous)
 
 
-@contextlib.contextmanager
-def unchanged(model: nn.Module) -> Iterator[None]:
-    """Gives a model's buffers and tensor attributes back the values they had."""
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    attributes = [(module, dict(vars(module))) for module in model.modules()]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
-        for module, saved in attributes:
-            for name, value in list(vars(module).items()):
-                before = saved.get(name)
-                if value is not before and (tensors_in(value) or tensors_in(before)):
-                    vars(module)[name] = before
-
-
 def random_like(tensor: torch.Tensor, seed: int) -> torch.Tensor:
     generator = torch.Generator(tensor.device).manual_seed(seed)
     dtype = torch.complex64 if tensor.is_complex() else torch.float32
@@ -83,11 +66,14 @@ def random_like(tensor: torch.Tensor, seed: int) -> torch.Tensor:
     return values.to(tensor.dtype)
 
 
+def _storage(tensor: torch.Tensor) -> int | None:
+    return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else None
+
+
 def _own_memory(tensor: torch.Tensor, model: nn.Module) -> torch.Tensor:
-    """A result that will not change with the model's buffers."""
-    storages = {buffer.untyped_storage().data_ptr() for buffer in model.buffers()}
+    """A result that will not change when the model gets its state back."""
     tensor = tensor.detach()
-    if tensor.layout == torch.strided and tensor.untyped_storage().data_ptr() in storages:
+    if tensor.layout == torch.strided and _storage(tensor) in map(_storage, state_tensors(model)):
         return tensor.clone()
     return tensor
 

@@ -11,6 +11,9 @@ from typing import Any
 _OWN_CPU_OPS = ("add", "gelu")
 # Ops with tensor-core kernels.
 _TENSOR_CORE_OPS = ("conv1d", "conv_transpose1d")
+# Ops whose csrc/<family>/<op>_aten_policy.h leaves some problems to ATen, and where.
+_SHARED_OPS = ("conv1d", "conv_transpose1d", "depthwise_conv2d")
+_SHARED_ON = "9.0"
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -62,13 +65,20 @@ def _paths(gpus: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def _kernels(op: str, gpu: dict[str, Any]) -> str:
+    shared = op.removesuffix("_backward") in _SHARED_OPS and gpu["compute_capability"] == _SHARED_ON
+    aten = "; in default precision ATen's operators for the shapes they compute faster"
+    return _own_kernels(op, gpu) + (aten if shared else "")
+
+
+def _own_kernels(op: str, gpu: dict[str, Any]) -> str:
     if op.removesuffix("_backward") not in _TENSOR_CORE_OPS:
         return "kernelopt's kernels"
     if int(gpu["compute_capability"].split(".")[0]) < 8:
         return "kernelopt's kernels, on CUDA cores (tensor cores from compute capability 8.0)"
+    hopper = gpu["compute_capability"] == "9.0"
     return (
         "kernelopt's kernels, on tensor cores for float16, bfloat16 and default-precision float32 "
-        "with at least 2^24 products, else on CUDA cores"
+        f"with at least 2^24 products{' or 48 an output' if hopper else ''}, else on CUDA cores"
     )
 
 

@@ -192,6 +192,29 @@ def imported(path: Path) -> Iterator[types.ModuleType]:
 
 
 @contextlib.contextmanager
+def settings_restored() -> Iterator[None]:
+    """Gives torch's global settings back the values they had: a file may choose its own."""
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    grad, threads = torch.is_grad_enabled(), torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    cudnn: Any = torch.backends.cudnn
+    flags = {name: getattr(cudnn, name) for name in ("enabled", "benchmark", "deterministic")}
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(grad)
+        torch.set_num_threads(threads)
+        # None, not the CPU: any device set here would be a mode that all functions pass through.
+        torch.set_default_device(None if device.type == "cpu" else device)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        for name, value in flags.items():
+            if getattr(cudnn, name) != value:
+                setattr(cudnn, name, value)
+
+
+@contextlib.contextmanager
 def load(path: Path, seed: int = 0) -> Iterator[Problem]:
     """Imports a problem file and constructs its model.
 
@@ -199,7 +222,7 @@ def load(path: Path, seed: int = 0) -> Iterator[Problem]:
         ProblemError: the file is missing, does not import, lacks a name, or its constructor raises.
     """
     seed_all(seed)
-    with imported(path) as module:
+    with settings_restored(), imported(path) as module:
         missing = [name for name in NAMES if not hasattr(module, name)]
         if missing:
             raise ProblemError(f"defines no {' and no '.join(missing)}")
@@ -216,6 +239,8 @@ def load(path: Path, seed: int = 0) -> Iterator[Problem]:
                 model = module.Model(*args, **kwargs)
             if not isinstance(model, nn.Module):
                 raise ProblemError(f"Model() is a {type(model).__name__}, not a torch.nn.Module")
+            if "_parameters" not in vars(model):
+                raise ProblemError("Model.__init__() does not call super().__init__()")
             if any(nn.parameter.is_lazy(tensor) for tensor in _tensors(model)):
                 _materialize(model, module.get_inputs)
             return model

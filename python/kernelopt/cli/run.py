@@ -8,6 +8,7 @@ import json
 import math
 import sys
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import UsageError
@@ -124,11 +125,13 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from .. import __version__
-    from .problem import ProblemError
+    from .problem import ProblemError, one_line
     from .render import Output
     from .report import show_result, show_summary
     from .solve import solve
 
+    if options.json:
+        _check_writable(options.json)
     device = pick_device(options.device)
     name = "CPU"
     if device.type == "cuda":
@@ -150,6 +153,12 @@ def run(options: argparse.Namespace) -> int:
                 if options.verbose:
                     traceback.print_exception(error.__cause__ or error)
                 print(f"kernelopt run: {path}: {error}", file=sys.stderr)
+            except Exception as error:
+                # A fault of this command's; it shall not take the other files with it.
+                message = f"kernelopt run failed with {one_line(error)}"
+                result = {"file": path, "status": "error", "message": message}
+                traceback.print_exc()
+                print(f"kernelopt run: {path}: {message}", file=sys.stderr)
             else:
                 show_result(output, result, options.verbose)
         results.append(result)
@@ -168,6 +177,21 @@ def run(options: argparse.Namespace) -> int:
         text = json.dumps(_strict_json(document), indent=2, allow_nan=False)
         _write(options.json, text)
     return status
+
+
+def _check_writable(path: str) -> None:
+    """Before the work rather than after it.
+
+    Raises:
+        UsageError: nothing can be written there.
+    """
+    target = Path(path)
+    if path == "-":
+        return
+    if target.is_dir():
+        raise UsageError(f"--json: cannot write {path}: Is a directory")
+    if not target.parent.is_dir():
+        raise UsageError(f"--json: cannot write {path}: No such directory: {target.parent}")
 
 
 def _write(path: str, text: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-_MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
+MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
 _WIDE = {True: torch.complex128, False: torch.float64}
 
 
@@ -58,12 +58,15 @@ def cast(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype | None) 
     return tensor.to(device)
 
 
+def dense(tensor: torch.Tensor) -> torch.Tensor:
+    """A result's values as a strided tensor."""
+    tensor = tensor.detach()
+    return tensor if tensor.layout == torch.strided else tensor.to_dense()
+
+
 def widened(tensor: torch.Tensor) -> torch.Tensor:
     """A result as float64 (complex128) numbers to compare."""
-    tensor = tensor.detach()
-    if tensor.layout != torch.strided:
-        tensor = tensor.to_dense()
-    return tensor.to(_WIDE[tensor.is_complex()])
+    return dense(tensor).to(_WIDE[tensor.is_complex()])
 
 
 def move_model(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
@@ -71,7 +74,7 @@ def move_model(model: nn.Module, device: torch.device, dtype: torch.dtype | None
     model._apply(lambda tensor: cast(tensor, device, dtype))
     for module in model.modules():
         for name, value in list(vars(module).items()):
-            if name not in _MODULE_ATTRIBUTES and tensors_in(value):
+            if name not in MODULE_ATTRIBUTES and tensors_in(value):
                 vars(module)[name] = map_tensors(
                     lambda tensor: cast(tensor, device, dtype).detach(), value
                 )

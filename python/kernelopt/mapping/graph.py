@@ -146,7 +146,8 @@ class GraphLayer:
         findings = self.backend.findings
         self.report.operations[:] = findings
         if any(finding.action != "kept" for finding in findings):
-            self.report.graph = f"rewritten ({self.backend.graphs} graphs)"
+            count = self.backend.graphs
+            self.report.graph = f"rewritten ({count} {'graph' if count == 1 else 'graphs'})"
         elif first:
             where = " in what Dynamo captured" if _graph_breaks() > self.breaks else ""
             self._leave(f"off: nothing to rewrite{where}")

@@ -76,7 +76,7 @@ def optimize(
         ``model``.
 
     Raises:
-        TypeError: ``model`` is not a module.
+        TypeError: ``model`` is not a module, or ``only`` of a wrong type.
     """
     restore(model)
     mapping = _Mapping(model, Report(_class_name(model)))
@@ -146,7 +146,12 @@ def _selected_names(model: nn.Module, only: Selection) -> frozenset[str]:
     if callable(only):
         chosen = only
     else:
-        patterns = [only] if isinstance(only, str) else list(only)
+        patterns = [only] if isinstance(only, str) else only
+        if not isinstance(patterns, Sequence) or not all(isinstance(p, str) for p in patterns):
+            raise TypeError(
+                "kernelopt.optimize(): expected only to be a pattern, several, or a function of "
+                f"name and module, got {only!r}"
+            )
 
         def chosen(name: str, module: nn.Module) -> bool:
             return any(fnmatchcase(name, pattern) for pattern in patterns)

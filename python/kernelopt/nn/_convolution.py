@@ -22,7 +22,7 @@ class ActivatedConvolution(torch.nn.Module):
         self, *args: Any, activation: str | Activation | None = None, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
-        activation_code(type(self).__name__, "activation", activation)
+        activation_code(f"nn.{type(self).__name__}", "activation", activation)
         self.activation = activation
 
     def extra_repr(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from .._arguments import (
     activation_code,
@@ -130,6 +131,11 @@ def conv1d(
         ValueError: ``activation`` is an unknown name, or an int does not fit 64 bits.
         RuntimeError: shapes, dtypes or devices do not fit together, or a number is out of range.
     """
+    if has_torch_function_variadic(input, weight, bias):
+        tensors = (input, weight, bias)
+        return handle_torch_function(
+            conv1d, tensors, *tensors, stride, padding, dilation, groups, activation=activation
+        )
     check_tensor("conv1d", "input", input)
     check_tensor("conv1d", "weight", weight)
     check_optional_tensor("conv1d", "bias", bias)

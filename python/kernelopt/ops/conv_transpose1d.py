@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from .._arguments import (
     activation_code,
@@ -189,6 +190,19 @@ def conv_transpose1d(
         ValueError: ``activation`` is an unknown name, or an int does not fit 64 bits.
         RuntimeError: shapes, dtypes or devices do not fit together, or a number is out of range.
     """
+    if has_torch_function_variadic(input, weight, bias):
+        tensors = (input, weight, bias)
+        return handle_torch_function(
+            conv_transpose1d,
+            tensors,
+            *tensors,
+            stride,
+            padding,
+            output_padding,
+            groups,
+            dilation,
+            activation=activation,
+        )
     function = "conv_transpose1d"
     check_tensor(function, "input", input)
     check_tensor(function, "weight", weight)

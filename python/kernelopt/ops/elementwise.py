@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from .._arguments import check_tensor, served
 from .._enums import Approximate
@@ -221,6 +222,8 @@ def gelu(input: torch.Tensor, *, approximate: str = "none") -> torch.Tensor:
         TypeError: ``input`` is not a tensor, or ``approximate`` not a str.
         RuntimeError: ``approximate`` is another word, or the dtype is not floating.
     """
+    if has_torch_function_unary(input):
+        return handle_torch_function(gelu, (input,), input, approximate=approximate)
     check_tensor("gelu", "input", input)
     if not isinstance(approximate, str):
         raise TypeError(f"kernelopt.gelu(): expected approximate to be a str, got {approximate!r}")

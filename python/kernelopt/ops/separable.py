@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from .._arguments import (
     activation_code,
@@ -133,6 +134,9 @@ def pointwise_conv2d(
         ValueError: ``activation`` is an unknown name.
         RuntimeError: shapes, dtypes or devices do not fit together, or the kernel is not 1x1.
     """
+    if has_torch_function_variadic(input, weight, bias):
+        tensors = (input, weight, bias)
+        return handle_torch_function(pointwise_conv2d, tensors, *tensors, activation=activation)
     function = "pointwise_conv2d"
     check_tensor(function, "input", input)
     check_tensor(function, "weight", weight)
@@ -360,6 +364,18 @@ def separable_conv2d(
         ValueError: an activation is an unknown name, or an int does not fit 64 bits.
         RuntimeError: shapes, dtypes or devices do not fit together, or a number is out of range.
     """
+    tensors = (input, depthwise_weight, pointwise_weight, depthwise_bias, pointwise_bias)
+    if has_torch_function_variadic(*tensors):
+        return handle_torch_function(
+            separable_conv2d,
+            tensors,
+            *tensors,
+            stride,
+            padding,
+            dilation,
+            depthwise_activation=depthwise_activation,
+            activation=activation,
+        )
     function = "separable_conv2d"
     check_tensor(function, "input", input)
     check_tensor(function, "depthwise_weight", depthwise_weight)

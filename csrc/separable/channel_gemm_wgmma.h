@@ -1,0 +1,23 @@
+// The pointwise product of channels_last images on Hopper's tensor cores, on the host side.
+#pragma once
+
+#include "common/math.h"
+#include "common/tensor.h"
+
+#include <optional>
+
+namespace kernelopt {
+
+/// Whether the tensor cores are worth having for `m` pixels, `n` channels of the result and `k` of
+/// the sum, in the dtype of `like`.
+bool channel_gemm_wgmma_serves(int64_t m, int64_t n, int64_t k, Precision precision,
+                               const Tensor& like);
+
+/// result = act(bias + images * weight) at every pixel, where the tensor cores serve it; whether
+/// they did. Images and result are channels_last, weight and bias contiguous.
+/// @param weight  [C_out, C_in, 1, 1]; where `transposed`, the images have C_out channels
+bool multiply_pixel_rows(const char* op, const Tensor& images, const Tensor& weight,
+                         bool transposed, const std::optional<Tensor>& bias, Activation activation,
+                         Precision precision, const Tensor& result);
+
+}  // namespace kernelopt

@@ -1,0 +1,130 @@
+"""ATen's path: its errors keep torch's types and messages, and on a GPU it serves what its
+operators compute faster than kernelopt's kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import kernelopt
+from kernelopt.benchmarking.paths import find_path
+from support import CountGraphs, strict_float32
+
+
+def _huge(device: str, *shape: int) -> torch.Tensor:
+    """More elements than any memory holds, all of them the same one."""
+    return torch.ones(1, device=device).expand(shape)
+
+
+CALLS: dict[str, Callable[[str], torch.Tensor]] = {
+    "conv1d": lambda device: kernelopt.conv1d(
+        _huge(device, 1, 1, 2**40), torch.ones(8, 1, 251, device=device)
+    ),
+    "raw op": lambda device: torch.ops.kernelopt.conv1d(
+        _huge(device, 1, 1, 2**40), torch.ones(8, 1, 251, device=device), None, [1], [0], [1], 1
+    ),
+    "requires_grad": lambda device: kernelopt.conv1d(
+        _huge(device, 1, 1, 2**40).requires_grad_(), torch.ones(8, 1, 251, device=device)
+    ),
+    "conv_transpose1d": lambda device: kernelopt.conv_transpose1d(
+        _huge(device, 1, 16, 2**40), torch.ones(16, 1, 3, device=device), stride=2
+    ),
+    "depthwise_conv2d": lambda device: kernelopt.depthwise_conv2d(
+        _huge(device, 1, 1, 2**20, 2**20), torch.ones(1, 1, 1, 1, device=device)
+    ),
+    "pointwise_conv2d": lambda device: kernelopt.pointwise_conv2d(
+        _huge(device, 1, 1, 2**20, 2**20), torch.ones(1, 1, 1, 1, device=device)
+    ),
+    "separable_conv2d": lambda device: kernelopt.separable_conv2d(
+        _huge(device, 1, 1, 2**20, 2**20), *torch.ones(2, 1, 1, 1, 1, device=device)
+    ),
+}
+
+
+def _backward(device: str) -> torch.Tensor:
+    x = _huge(device, 16, 1, 2**40).requires_grad_()
+    output = kernelopt.conv1d(x, torch.ones(16, 1, 3, device=device), stride=2**30)
+    return torch.autograd.grad(output.sum(), x)[0]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_torchs_own_error_from_the_cpu(call: str) -> None:
+    with pytest.raises(RuntimeError, match="can't allocate memory: you tried to allocate"):
+        CALLS[call]("cpu")
+
+
+def test_torchs_own_error_from_the_cpu_in_backward() -> None:
+    huge = _huge("cpu", 1, 1, 2**40)
+    with pytest.raises(RuntimeError, match="can't allocate memory: you tried to allocate"):
+        torch.ops.kernelopt.conv1d_backward(huge, huge, torch.ones(1, 1, 1), None, [1], [0], [1], 1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("call", [*CALLS, "backward"])
+def test_out_of_memory_keeps_its_type(call: str) -> None:
+    function = _backward if call == "backward" else CALLS[call]
+    with pytest.raises(torch.OutOfMemoryError, match="out of memory"):
+        function("cuda")
+    x, weight = torch.randn(2, 1, 3000, device="cuda"), torch.randn(8, 1, 251, device="cuda")
+    assert kernelopt.conv1d(x, weight).isfinite().all()
+
+
+@pytest.fixture
+def filters() -> tuple[torch.Tensor, ...]:
+    """Tensors of a convolution that ATen's operators compute faster on a Hopper."""
+    if torch.cuda.get_device_capability() != (9, 0):
+        pytest.skip("the rules were measured on a GPU of compute capability 9.0")
+    generator = torch.Generator("cuda").manual_seed(0)
+    shapes = ((64, 1, 3200), (80, 1, 251), (80,))
+    return tuple(torch.randn(s, device="cuda", generator=generator) for s in shapes)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("activation", [None, "gelu"])
+def test_the_default_precision_takes_the_faster_path(filters, activation) -> None:
+    x, weight, bias = filters
+    device = x.device
+
+    def ours():
+        return kernelopt.conv1d(x, weight, bias, padding=125, activation=activation)
+
+    assert find_path(ours, device) == "aten"
+    z = F.conv1d(x, weight, bias, padding=125)
+    output = ours()
+    torch.testing.assert_close(output, F.gelu(z) if activation else z)
+    assert output.is_contiguous()
+    with strict_float32():
+        assert find_path(ours, device) != "aten"
+
+
+@pytest.mark.gpu
+def test_graphs_compilation_and_gradients_on_atens_path(filters) -> None:
+    x, weight, bias = filters
+
+    def ours(x, weight, bias):
+        return kernelopt.conv1d(x, weight, bias, padding=125, activation="silu")
+
+    expected = ours(x, weight, bias)
+    count = CountGraphs()
+    compiled = torch.compile(ours, backend=count, fullgraph=True)
+    torch.testing.assert_close(compiled(x, weight, bias), expected)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = ours(x, weight, bias)
+    graph.replay()
+    torch.testing.assert_close(captured, expected)
+    leaves = [tensor.clone().requires_grad_() for tensor in filters]
+    results, expectations = [], []
+    for function, into in (
+        (ours, results),
+        (lambda x, w, b: F.silu(F.conv1d(x, w, b, padding=125)), expectations),
+    ):
+        first = torch.autograd.grad(function(*leaves).square().mean(), leaves, create_graph=True)
+        into.extend(first)
+        into.extend(torch.autograd.grad(first[1].square().sum(), leaves))
+    for result, expectation in zip(results, expectations, strict=True):
+        scale = expectation.abs().max().item()
+        torch.testing.assert_close(result, expectation, rtol=0, atol=5e-3 * scale)

@@ -371,6 +371,17 @@ def test_tensor_cores_keep_inf_and_nan(length: int, channels: int) -> None:
     assert torch.equal(output.isinf(), expected.isinf())
 
 
+def test_residues_keep_inf_and_nan() -> None:
+    """A residue that a tap does not reach must not see Inf times zero weights."""
+    x = torch.randn(8, 64, 8001, device="cuda").bfloat16()
+    weight = torch.randn(64, 48, 3, device="cuda").bfloat16()
+    x[0, 3, 500], x[1, 2, 10], x[1, 7, 8000] = torch.inf, torch.nan, -torch.inf
+    reference = torch.nn.functional.conv_transpose1d(x.double(), weight.double(), stride=2)
+    output = kernelopt.conv_transpose1d(x, weight, stride=2)
+    assert torch.equal(output.isnan(), reference.isnan())
+    assert torch.equal(output.isinf(), reference.isinf())
+
+
 def _pixel_rows(dtype: torch.dtype) -> list[Case]:
     """Pointwise and separable calls on channels_last images: channels that fill tiles evenly and
     not, rows on and off 16 bytes."""

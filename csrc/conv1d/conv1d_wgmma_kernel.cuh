@@ -118,8 +118,9 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
   }
   __syncthreads();
 
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int warpgroup = warp / 4;
+  // Broadcast, so that the compiler knows the roles' arithmetic to be the same in all lanes.
+  const int warp = __shfl_sync(0xffffffff, static_cast<int>(threadIdx.x) / 32, 0);
+  const int lane = threadIdx.x % 32, warpgroup = warp / 4;
   if (warpgroup == Shape::kWarpgroups) {
     give_registers<Shape::kLoadRegisters>();
     if (p.resident_bytes > 0 && threadIdx.x % 128 == 0) {

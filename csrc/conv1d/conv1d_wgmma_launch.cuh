@@ -7,6 +7,8 @@
 #include "conv1d/conv1d_wgmma_kernel.cuh"
 #include "conv1d/conv1d_wgmma_pack_kernel.cuh"
 #include "conv1d/conv1d_wgmma_plan.h"
+#include "conv1d/conv1d_wgmma_shared_kernel.cuh"
+#include "conv1d/conv1d_wgmma_shared_plan.h"
 #include "conv1d/conv1d_wgmma_split_kernel.cuh"
 
 namespace kernelopt {
@@ -27,25 +29,11 @@ void launch_conv1d_wgmma_slots(const char* op, const Conv1dWgmmaPlan& plan, cuda
                            Conv1dWgmmaShape::kThreads, plan.shared_bytes, stream, plan.params));
 }
 
-/// Computes a problem; false where the kernel does not fit it.
-template <typename T>
-bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const Tensor& like) {
-  const int device = like.get_device_index();
-  const cudaStream_t stream = current_stream(like);
-  Conv1dWgmmaPlan plan = plan_conv1d_wgmma<T>(problem, max_shared_bytes_per_block(device),
-                                              multiprocessor_count(device));
-  if (!plan.fits) {
-    return false;
-  }
-  // The packed weights, then the splits' sums.
-  const std::vector<int64_t> words{(plan.packed_bytes + plan.sums_bytes) / 4};
-  const Tensor workspace = empty_contiguous(op, words, ScalarType::Float, like);
-  uint4* packed_weight = static_cast<uint4*>(workspace.mutable_data_ptr());
-  plan.params.packed_weight = packed_weight;
-  if (plan.sums_bytes > 0) {
-    plan.params.split_sums =
-        static_cast<float*>(workspace.mutable_data_ptr()) + plan.packed_bytes / 4;
-  }
+/// Packs the weights as a plan's kernel reads them.
+template <typename T, typename Plan>
+void pack_conv1d_wgmma_weight(const char* op, const Plan& plan, uint4* packed_weight,
+                              cudaStream_t stream) {
+  const Conv1dProblem& problem = plan.params.problem;
   constexpr int kPackThreads = 128;
   const int units = static_cast<int>(plan.packed_bytes /
                                      (16 * MmaTraits<T>::kParts * plan.params.correlation.taps));
@@ -62,6 +50,70 @@ bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const 
   pack<<<(units + kPackThreads - 1) / kPackThreads, kPackThreads, 0, stream>>>(
       plan.params, packed_weight, plan.block_slots, units);
   KERNELOPT_CHECK_LAUNCH(op);
+}
+
+template <typename T, int kSlots>
+void launch_conv1d_wgmma_slots(const char* op, const Conv1dWgmmaSharedPlan& plan,
+                               cudaStream_t stream) {
+  const auto kernel = plan.params.correlation.residues == 1
+                          ? conv1d_wgmma_shared_kernel<T, kSlots, true>
+                          : conv1d_wgmma_shared_kernel<T, kSlots, false>;
+  KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                plan.shared_bytes));
+  kernel<<<dim3(plan.grid_x, plan.grid_y), Conv1dWgmmaShape::kThreads, plan.shared_bytes, stream>>>(
+      plan.params);
+  KERNELOPT_CHECK_LAUNCH(op);
+}
+
+/// Computes a 16-bit problem with both operands in shared memory; false where that is not faster.
+template <typename T>
+bool launch_conv1d_wgmma_shared(const char* op, const Conv1dProblem& problem, const Tensor& like) {
+  const int device = like.get_device_index();
+  const cudaStream_t stream = current_stream(like);
+  Conv1dWgmmaSharedPlan plan = plan_conv1d_wgmma_shared<T>(
+      problem, max_shared_bytes_per_block(device), multiprocessor_count(device));
+  if (!plan.fits) {
+    return false;
+  }
+  const std::vector<int64_t> words{plan.packed_bytes / 4};
+  const Tensor packed = empty_contiguous(op, words, ScalarType::Float, like);
+  uint4* packed_weight = static_cast<uint4*>(packed.mutable_data_ptr());
+  plan.params.packed_weight = packed_weight;
+  pack_conv1d_wgmma_weight<T>(op, plan, packed_weight, stream);
+  switch (plan.block_slots) {
+    case 32: launch_conv1d_wgmma_slots<T, 32>(op, plan, stream); break;
+    case 64: launch_conv1d_wgmma_slots<T, 64>(op, plan, stream); break;
+    case 128: launch_conv1d_wgmma_slots<T, 128>(op, plan, stream); break;
+    default: launch_conv1d_wgmma_slots<T, 256>(op, plan, stream); break;
+  }
+  return true;
+}
+
+/// Computes a problem; false where the kernel does not fit it.
+template <typename T>
+bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const Tensor& like) {
+  if constexpr (sizeof(T) == 2) {
+    if (launch_conv1d_wgmma_shared<T>(op, problem, like)) {
+      return true;
+    }
+  }
+  const int device = like.get_device_index();
+  const cudaStream_t stream = current_stream(like);
+  Conv1dWgmmaPlan plan = plan_conv1d_wgmma<T>(problem, max_shared_bytes_per_block(device),
+                                              multiprocessor_count(device));
+  if (!plan.fits) {
+    return false;
+  }
+  // The packed weights, then the splits' sums.
+  const std::vector<int64_t> words{(plan.packed_bytes + plan.sums_bytes) / 4};
+  const Tensor workspace = empty_contiguous(op, words, ScalarType::Float, like);
+  uint4* packed_weight = static_cast<uint4*>(workspace.mutable_data_ptr());
+  plan.params.packed_weight = packed_weight;
+  if (plan.sums_bytes > 0) {
+    plan.params.split_sums =
+        static_cast<float*>(workspace.mutable_data_ptr()) + plan.packed_bytes / 4;
+  }
+  pack_conv1d_wgmma_weight<T>(op, plan, packed_weight, stream);
   switch (plan.block_slots) {
     case 32: launch_conv1d_wgmma_slots<T, 32>(op, plan, stream); break;
     case 64: launch_conv1d_wgmma_slots<T, 64>(op, plan, stream); break;

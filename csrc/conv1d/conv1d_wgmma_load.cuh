@@ -11,26 +11,37 @@ namespace kernelopt {
 
 #if KERNELOPT_HAS_WGMMA
 
-/// Where a block's walk over its tiles stands; the loading warps and the warpgroups walk alike.
+/// Where a block's walk over its tiles stands; all roles walk alike. A division for every tile
+/// would take a warp longer than its copies.
 struct Conv1dTileCursor {
   int64_t tile;
   int n;
-  int run;  // the tile's first run of outputs
+  int run;         // the tile's first run of outputs
+  int entry_tile;  // the tile's number in its batch entry
+  int n_step, entry_tile_step;
 
-  __device__ __forceinline__ explicit Conv1dTileCursor(const Conv1dWgmmaParams& p) {
-    enter(p, blockIdx.x);
+  __device__ __forceinline__ explicit Conv1dTileCursor(const Conv1dWgmmaParams& p)
+      : tile(blockIdx.x) {
+    const int first = static_cast<int>(blockIdx.x), step = static_cast<int>(gridDim.x);
+    n_step = step / p.tiles;
+    entry_tile_step = step - n_step * p.tiles;
+    n = first / p.tiles;
+    enter(p, first - n * p.tiles);
   }
   __device__ __forceinline__ bool inside(const Conv1dWgmmaParams& p) const {
     return tile < p.all_tiles;
   }
   __device__ __forceinline__ void advance(const Conv1dWgmmaParams& p) {
-    enter(p, tile + gridDim.x);
+    tile += gridDim.x;
+    const bool wraps = entry_tile + entry_tile_step >= p.tiles;
+    n += n_step + (wraps ? 1 : 0);
+    enter(p, entry_tile + entry_tile_step - (wraps ? p.tiles : 0));
   }
-  __device__ __forceinline__ void enter(const Conv1dWgmmaParams& p, int64_t next) {
-    tile = next;
-    n = static_cast<int>(tile / p.tiles);
-    run = static_cast<int>(tile - static_cast<int64_t>(n) * p.tiles) *
-          (Conv1dWgmmaShape::kWarpgroups * p.warpgroup_step);
+
+ private:
+  __device__ __forceinline__ void enter(const Conv1dWgmmaParams& p, int next) {
+    entry_tile = next;
+    run = entry_tile * (Conv1dWgmmaShape::kWarpgroups * p.warpgroup_step);
   }
 };
 

@@ -1,0 +1,203 @@
+// 1-D convolution in 16 bits on Hopper's tensor cores (wgmma), as an implicit GEMM with the
+// positions as rows, as conv1d_wgmma_kernel.cuh has it, with input_step 1 and both operands in
+// shared memory. A block owns up to 256 slots of a group and walks over tiles of the positions. One
+// warp loads (conv1d_wgmma_shared_load.cuh), three make the products' operand of what it brought
+// (..._operand), two warpgroups multiply and finish the results (..._slab), two warps for each
+// store (..._store). Limits: rows with unit stride, 32-bit positions.
+#pragma once
+
+#include "conv1d/conv1d_wgmma_shared_operand.cuh"
+#include "conv1d/conv1d_wgmma_shared_store.cuh"
+
+namespace kernelopt {
+
+#if KERNELOPT_HAS_WGMMA
+
+/// One tile's sums, of stages as they fill: two products a step, one below the other or, of 256
+/// slots, side by side.
+/// @param first_row  the warpgroup's first position in the operand
+/// @param resident   shared address of the weights, where they stay
+template <typename T, int kSlots, int kRegisters>
+__device__ __forceinline__ void multiply_tile(const Conv1dWgmmaSharedParams& p,
+                                              float (&accumulators)[2][kRegisters], int first_row,
+                                              uint32_t resident, uint32_t stages, uint32_t full,
+                                              uint32_t empty, RingCursor& ring) {
+  constexpr int kTapBytes = kSlots * 32;
+  constexpr bool kWide = kSlots > 128;
+  const int lane = threadIdx.x % 32;
+  const int in_channels = static_cast<int>(p.problem.in_channels);
+  const int taps = p.correlation.taps;
+  int accumulate = 0;
+  uint32_t previous = 0;  // the barrier of the stage that products under way read
+  for (int channel = 0; channel < in_channels; channel += p.stage_channels) {
+    for (int tap = 0; tap < taps; tap += p.taps_per_step) {
+      const int step_taps = min(p.taps_per_step, taps - tap);
+      const int chunks = min(p.stage_channels, in_channels - channel + 15) / 16;
+      const uint32_t stage = stages + ring.index * (p.operand_bytes + p.step_weight_bytes);
+      const uint32_t weights = p.resident_bytes > 0
+                                   ? resident + (channel / 16 * taps + tap) * kTapBytes
+                                   : stage + p.operand_bytes;
+      const int chunk_taps = p.resident_bytes > 0 ? taps : p.taps_per_step;
+      const uint64_t operand_start = wgmma_descriptor(stage + first_row * 16, p.operand_pitch);
+      const uint64_t weights_start = wgmma_descriptor(weights, kSlots);
+      mbarrier_wait(full + ring.index * 8, ring.parity);
+      for (int chunk = 0; chunk < chunks; ++chunk) {
+        uint64_t operand = operand_start + chunk * 2 * p.operand_pitch;
+        uint64_t weight = weights_start + chunk * chunk_taps * (kTapBytes / 16);
+        for (int j = 0; j < step_taps; ++j) {
+          wgmma_fence();
+#pragma unroll
+          for (int t = 0; t < 2; ++t) {
+            wgmma_m64k16<T>(accumulators[t], operand + (kWide ? 0 : t * 64),
+                            weight + (kWide ? t * 128 : 0), accumulate);
+          }
+          accumulate = 1;
+          operand += p.correlation.tap_step;
+          weight += kTapBytes / 16;
+        }
+      }
+      wgmma_commit();
+      // The stage before has been read.
+      wgmma_wait<1>();
+      __syncwarp();
+      if (lane == 0 && previous != 0) {
+        mbarrier_arrive(previous);
+      }
+      previous = empty + ring.index * 8;
+      ring.advance(p.operand_stages);
+    }
+  }
+  wgmma_wait<0>();
+#pragma unroll
+  for (int t = 0; t < 2; ++t) {
+    wgmma_hold(accumulators[t]);
+  }
+  __syncwarp();
+  if (lane == 0) {
+    mbarrier_arrive(previous);
+  }
+}
+
+#endif
+
+/// `kUnit`: residues is 1.
+template <typename T, int kSlots, bool kUnit>
+__global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
+    conv1d_wgmma_shared_kernel(const __grid_constant__ Conv1dWgmmaSharedParams p) {
+#if KERNELOPT_HAS_WGMMA
+  using Shape = Conv1dWgmmaSharedShape;
+  const int pass_channels = kUnit ? Shape::kPassColumns : p.pass_channels;
+  const int block_channels = kSlots / Shape::kPassColumns * pass_channels;
+  const int group = blockIdx.y / p.n_blocks;
+  const int block_channel = blockIdx.y % p.n_blocks * block_channels;
+  const int out_channels = static_cast<int>(p.problem.out_channels);
+
+  // Resident weights, windows, operand stages, slabs, biases, flags, barriers.
+  extern __shared__ __align__(128) unsigned char shared[];
+  unsigned char* windows = shared + p.resident_bytes;
+  unsigned char* stages = windows + p.stages * p.window_bytes;
+  unsigned char* slabs = stages + p.operand_stages * (p.operand_bytes + p.step_weight_bytes);
+  float* biases = reinterpret_cast<float*>(slabs + Shape::kWarpgroups * p.slabs * p.slab_bytes);
+  uint32_t* flags = reinterpret_cast<uint32_t*>(biases + kSlots);
+  const uint32_t resident_barrier = shared_address(flags) + Shape::kFlagBytes;
+  const uint32_t window_full = resident_barrier + 8;
+  const uint32_t window_empty = window_full + p.stages * 8;
+  const uint32_t full = window_empty + p.stages * 8, empty = full + p.operand_stages * 8;
+  const uint32_t slab_full = empty + p.operand_stages * 8;
+  const uint32_t slab_empty = slab_full + Shape::kWarpgroups * p.slabs * 8;
+  if (threadIdx.x == 0) {
+    mbarrier_init(resident_barrier, 1);
+    for (int stage = 0; stage < p.stages; ++stage) {
+      mbarrier_init(window_full + stage * 8, 32);
+      mbarrier_init(window_empty + stage * 8, Shape::kOperandWarps);
+    }
+    for (int stage = 0; stage < p.operand_stages; ++stage) {
+      mbarrier_init(full + stage * 8, Shape::kOperandWarps + (p.step_weight_bytes > 0 ? 1 : 0));
+      mbarrier_init(empty + stage * 8, Shape::kWarpgroups * 4);
+    }
+    for (int slab = 0; slab < Shape::kWarpgroups * p.slabs; ++slab) {
+      mbarrier_init(slab_full + slab * 8, 4);
+      mbarrier_init(slab_empty + slab * 8, Shape::kStoreThreads / 32);
+    }
+    mbarrier_fence_init();
+  }
+  if (threadIdx.x < kSlots) {
+    const int o = block_channel + static_cast<int>(threadIdx.x);
+    const T* bias = static_cast<const T*>(p.problem.bias);
+    biases[threadIdx.x] =
+        bias != nullptr && static_cast<int>(threadIdx.x) < block_channels && o < out_channels
+            ? to_accumulate(bias[static_cast<int64_t>(group) * out_channels + o])
+            : 0.0f;
+  }
+  if (threadIdx.x < Shape::kFlagBytes / 4) {
+    flags[threadIdx.x] = 0;
+  }
+  if (!kUnit) {
+    // Rows of a tile beyond the last position are multiplied too: nothing there that is not finite.
+    uint4* operands = reinterpret_cast<uint4*>(stages);
+    const int units = p.operand_stages * (p.operand_bytes + p.step_weight_bytes) / 16;
+    for (int i = threadIdx.x; i < units; i += Shape::kThreads) {
+      operands[i] = make_uint4(0, 0, 0, 0);
+    }
+    fence_async_proxy();
+  }
+  __syncthreads();
+
+  // Broadcast, so that the compiler knows the roles' arithmetic to be the same in all lanes.
+  const int warp = __shfl_sync(0xffffffff, static_cast<int>(threadIdx.x) / 32, 0);
+  const int lane = threadIdx.x % 32, warpgroup = warp / 4;
+  const auto slab_ring = [&](int owner) {
+    const int first = owner * p.slabs;
+    return SlabRing<T>{slabs + first * p.slab_bytes, flags + first, slab_full + first * 8,
+                       slab_empty + first * 8};
+  };
+  if (warpgroup == Shape::kWarpgroups) {
+    give_registers<Shape::kLoadRegisters>();
+    if (warp % 4 == 0) {
+      if (p.resident_bytes > 0 && lane == 0) {
+        mbarrier_arrive_expect(resident_barrier, p.resident_bytes);
+        bulk_load(shared_address(shared),
+                  reinterpret_cast<const unsigned char*>(p.packed_weight) +
+                      static_cast<int64_t>(blockIdx.y) * p.resident_bytes,
+                  p.resident_bytes, resident_barrier);
+      }
+      load_conv1d_windows<T, kSlots>(p, shared_address(windows), window_full, window_empty);
+    } else {
+      make_conv1d_operands<T, kSlots>(p, warp % 4 - 1, windows, window_full, window_empty, stages,
+                                      full, empty);
+    }
+    return;
+  }
+  if (warpgroup == Shape::kWarpgroups + 1) {
+    give_registers<Shape::kStoreRegisters>();
+    const int served = warp % 4 / 2;
+    store_conv1d_tiles<T, kSlots, kUnit>(p, served, threadIdx.x % Shape::kStoreThreads, biases,
+                                         slab_ring(served));
+    return;
+  }
+
+  take_registers<Shape::kProductRegisters>();
+  if (p.resident_bytes > 0) {
+    mbarrier_wait(resident_barrier, 0);
+  }
+  const ResultColumns<kSlots, kUnit> columns(p);
+  typename ResultColumns<kSlots, kUnit>::Accumulators accumulators;
+  SlabRing<T> ring_of_slabs = slab_ring(warpgroup);
+  const int first_row = warpgroup * p.warpgroup_step;
+  const int passes = block_passes<kSlots>(out_channels - block_channel, pass_channels);
+  RingCursor ring;
+  for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
+    multiply_tile<T, kSlots>(p, accumulators, first_row, shared_address(shared),
+                             shared_address(stages), full, empty, ring);
+    const T* output = static_cast<const T*>(p.problem.output) +
+                      cursor.n * p.problem.output_strides.batch +
+                      (static_cast<int64_t>(group) * out_channels + block_channel) *
+                          p.problem.output_strides.channel +
+                      (cursor.run + first_row) * columns.residues;
+    const uint32_t flags = finish_sums<T, kSlots, kUnit>(p, columns, accumulators, biases);
+    write_slabs<T, kSlots, kUnit>(p, columns, accumulators, flags, passes, output, ring_of_slabs);
+  }
+#endif
+}
+
+}  // namespace kernelopt

@@ -1,0 +1,154 @@
+// The loading warp of conv1d_wgmma_shared_kernel: copies windows of the input as they lie in
+// memory, up to 32 channels a stage.
+#pragma once
+
+#include "conv1d/conv1d_wgmma_load.cuh"
+#include "conv1d/conv1d_wgmma_shared_params.h"
+
+namespace kernelopt {
+
+#if KERNELOPT_HAS_WGMMA
+
+/// A place in a ring of buffers, and the parity of the phase in which its barriers are.
+struct RingCursor {
+  int index = 0;
+  uint32_t parity = 0;
+  __device__ __forceinline__ void advance(int size) {
+    if (++index == size) {
+      index = 0;
+      parity ^= 1;
+    }
+  }
+};
+
+/// Runs that a tile's window covers.
+template <int kSlots>
+__device__ __forceinline__ int window_runs(const Conv1dWgmmaSharedParams& p, int run) {
+  constexpr int kPositions = warpgroup_tiles_m(kSlots) * 64;
+  return min((Conv1dWgmmaShape::kWarpgroups - 1) * p.warpgroup_step + kPositions,
+             p.correlation.positions - run);
+}
+
+/// 16 bytes on their way to shared memory, the first `bytes` of them from memory, then zeros.
+__device__ __forceinline__ void copy_piece(uint32_t destination, const void* source, int bytes) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(destination), "l"(source),
+               "r"(bytes)
+               : "memory");
+}
+
+/// Arrives when all copies that this thread has started are complete.
+__device__ __forceinline__ void mbarrier_arrive_copies(uint32_t barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
+}
+
+/// A lane's walk over the pieces of a window: 16 aligned bytes of a row each, 32 pieces a step.
+struct WindowPieces {
+  uint64_t source;  // not yet aligned: the row's place in 16 bytes is added
+  uint32_t destination;
+  int piece, piece_step, pieces;
+  int64_t row_bytes, source_step;
+  int pitch, destination_step;
+
+  /// @param address  of the window's first element
+  __device__ __forceinline__ WindowPieces(uint64_t address, int64_t stride, uint32_t window,
+                                          int window_pitch, int row_pieces)
+      : pieces(row_pieces), row_bytes(stride), pitch(window_pitch) {
+    const int lane = threadIdx.x % 32;
+    const int row = lane / pieces, row_step = 32 / pieces;
+    piece = lane - row * pieces;
+    piece_step = 32 - row_step * pieces;
+    source = address + row * stride + piece * 16;
+    destination = window + row * pitch + piece * 16;
+    source_step = row_step * stride + piece_step * 16;
+    destination_step = row_step * pitch + piece_step * 16;
+    row_bytes -= pieces * 16;
+    pitch -= pieces * 16;
+  }
+  __device__ __forceinline__ void advance() {
+    piece += piece_step;
+    source += source_step;
+    destination += destination_step;
+    if (piece >= pieces) {
+      piece -= pieces;
+      source += row_bytes;
+      destination += pitch;
+    }
+  }
+};
+
+/// A warp's copies of a window: rows of `length` elements from `position` on. Zeros outside the
+/// input, except that of a piece in which a row begins the elements before may be others of the
+/// tensor's; clear_before_rows() mends those.
+template <typename T>
+__device__ __forceinline__ void load_window(const Conv1dWgmmaSharedParams& p, int n,
+                                            int64_t channel, int rows, int position, int length,
+                                            uint32_t window) {
+  constexpr int kSize = static_cast<int>(sizeof(T)), kVector = 16 / kSize;
+  const int in_length = static_cast<int>(p.problem.in_length);
+  const uint64_t input = reinterpret_cast<uint64_t>(p.problem.input);
+  const int pieces = (length * kSize + 31 - kSize) / 16;  // wherever in 16 bytes a row begins
+  WindowPieces walk(input + (n * p.problem.input_strides.batch +
+                             channel * p.problem.input_strides.channel + position) *
+                                kSize,
+                    p.problem.input_strides.channel * kSize, window, p.window_pitch, pieces);
+  const int total = rows * pieces;
+  int i = threadIdx.x % 32;
+  if (position >= kVector && position + pieces * kVector <= in_length) {
+#pragma unroll 4
+    for (; i < total; i += 32) {
+      copy_piece(walk.destination, reinterpret_cast<const void*>(walk.source & ~uint64_t{15}), 16);
+      walk.advance();
+    }
+    return;
+  }
+#pragma unroll 1
+  for (; i < total; i += 32) {
+    const uint64_t source = walk.source & ~uint64_t{15};
+    // Of the row, the piece's first element.
+    const int first = position + walk.piece * kVector - static_cast<int>(walk.source % 16) / kSize;
+    const int stop = min(kVector, in_length - first);
+    if (first + kVector <= 0 || stop <= 0) {
+      copy_piece(walk.destination, p.problem.input, 0);
+    } else if (source >= input) {
+      copy_piece(walk.destination, reinterpret_cast<const void*>(source), stop * kSize);
+    } else {
+      // The tensor begins within the piece.
+      T* elements = reinterpret_cast<T*>(__cvta_shared_to_generic(walk.destination));
+      for (int e = max(-first, 0); e < stop; ++e) {
+        elements[e] = reinterpret_cast<const T*>(source)[e];
+      }
+    }
+    walk.advance();
+  }
+}
+
+/// The loading warp: for every step of every tile a window of the stage's channels.
+template <typename T, int kSlots>
+__device__ __forceinline__ void load_conv1d_windows(const Conv1dWgmmaSharedParams& p,
+                                                    uint32_t windows, uint32_t full,
+                                                    uint32_t empty) {
+  const int group = blockIdx.y / p.n_blocks;
+  const int taps = p.correlation.taps;
+  const int in_channels = static_cast<int>(p.problem.in_channels);
+  RingCursor ring;
+  for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
+    const int runs = window_runs<kSlots>(p, cursor.run);
+    for (int channel = 0; channel < in_channels; channel += p.stage_channels) {
+      for (int tap = 0; tap < taps; tap += p.taps_per_step) {
+        const int step_taps = min(p.taps_per_step, taps - tap);
+        mbarrier_wait(empty + ring.index * 8, ring.parity ^ 1);
+        load_window<T>(p, cursor.n, static_cast<int64_t>(group) * in_channels + channel,
+                       min(p.stage_channels, in_channels - channel),
+                       cursor.run + p.correlation.input_first + tap * p.correlation.tap_step,
+                       runs + (step_taps - 1) * p.correlation.tap_step,
+                       windows + ring.index * p.window_bytes);
+        mbarrier_arrive_copies(full + ring.index * 8);
+        ring.advance(p.stages);
+      }
+    }
+  }
+}
+
+#endif
+
+}  // namespace kernelopt

@@ -1,0 +1,165 @@
+// How a convolution is cut for conv1d_wgmma_shared_kernel, and which it serves. Includes no torch
+// header.
+#pragma once
+
+#include "conv1d/conv1d_wgmma_plan.h"
+#include "conv1d/conv1d_wgmma_shared_params.h"
+
+namespace kernelopt {
+
+struct Conv1dWgmmaSharedPlan {
+  bool fits = false;
+  int block_slots = 0;  // 32, 64, 128 or 256
+  int shared_bytes = 0;
+  int64_t packed_bytes = 0;
+  unsigned grid_x = 0, grid_y = 0;
+  Conv1dWgmmaSharedParams params{};
+};
+
+struct Conv1dWgmmaSharedLimits {
+  // Products an output up to which memory is the limit rather than the tensor cores, so that tiles
+  // overlap for the sake of whole sectors. Counted.
+  static constexpr int64_t kMemoryBoundProducts = 640;
+  // Positions from the first tap to the last, half of a tile: what a window holds besides its tile
+  // is transposed for every tile. 8x64x8000 -> 128, k2 d512 took 0.069 ms, 0.037 with the other
+  // kernel.
+  static constexpr int64_t kMaxReach = 128;
+  // The epilogue writes residues with gaps: 16x512x256 -> 256, k16 s8 took 0.18 ms, 0.09 with the
+  // other kernel. Two are worth the exact Inf and NaN that the other one has not in 16 bits.
+  static constexpr int kMaxResidues = 2;
+};
+
+/// Plans a problem of a 16-bit type within 32-bit positions with rows that run along the length, at
+/// unit input step. `fits` is false too where the other kernel is faster.
+template <typename T>
+Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int max_shared_bytes,
+                                               int multiprocessors) {
+  static_assert(sizeof(T) == 2);
+  using Shape = Conv1dWgmmaSharedShape;
+  Conv1dWgmmaSharedPlan plan;
+  Conv1dWgmmaSharedParams& p = plan.params;
+  p.problem = problem;
+  p.correlation = conv1d_correlation(problem);
+  const Conv1dCorrelation& correlation = p.correlation;
+  if (correlation.taps == 0 || correlation.input_step != 1 ||
+      correlation.residues > Conv1dWgmmaSharedLimits::kMaxResidues) {
+    return plan;
+  }
+  p.pass_channels = Shape::kPassColumns / correlation.residues;
+  p.channel_chunks = static_cast<int>(round_up(problem.in_channels, Shape::kChunkChannels)) /
+                     Shape::kChunkChannels;
+  const int64_t slots =
+      round_up(problem.out_channels, p.pass_channels) / p.pass_channels * Shape::kPassColumns;
+  const bool memory_bound =
+      problem.in_channels * correlation.taps <= Conv1dWgmmaSharedLimits::kMemoryBoundProducts;
+  // One tap: what a window costs is spread over 256 slots instead of 128. Limited by memory,
+  // 16x64x2^20 -> 128 took 2.48 ms, 2.38 with the other kernel.
+  const bool wide = correlation.taps == 1;
+  // More taps limited by arithmetic: 64x512x801 -> 512, k5 took 0.43 ms, 0.40 with the other
+  // kernel.
+  if (wide ? memory_bound || correlation.residues > 1
+           : !memory_bound || int64_t{correlation.taps - 1} * correlation.tap_step >
+                                  Conv1dWgmmaSharedLimits::kMaxReach) {
+    return plan;
+  }
+  plan.block_slots = wide ? 256 : slots > 64 ? 128 : slots > 32 ? 64 : 32;
+  p.n_blocks = static_cast<int>(round_up(slots, plan.block_slots) / plan.block_slots);
+
+  // Output rows that begin anywhere in a 32-byte sector: tiles overlap by a sector, so that every
+  // row is stored from a sector's start to a sector's start.
+  constexpr int kSector = 32 / sizeof(T);
+  const auto aligned_to = [&](int elements) {
+    return reinterpret_cast<uintptr_t>(problem.output) / sizeof(T) % elements == 0 &&
+           problem.output_strides.channel % elements == 0 &&
+           problem.output_strides.batch % elements == 0;
+  };
+  const int positions = warpgroup_tiles_m(plan.block_slots) * 64;
+  p.warpgroup_step = positions - (aligned_to(kSector) || !memory_bound ? 0 : kSector);
+  p.aligned_output = aligned_to(kSector / 2);
+  p.aligned_rows = problem.input_strides.channel % (kSector / 2) == 0;
+  const int64_t tile_runs = int64_t{Shape::kWarpgroups} * p.warpgroup_step;
+  p.tiles = static_cast<int>(round_up(correlation.positions, tile_runs) / tile_runs);
+  const int64_t tiles = problem.batch * p.tiles;
+  p.all_tiles = tiles;
+  p.segments = 1;
+  const int64_t grid_y = problem.groups * p.n_blocks;
+  // Blocks for every multiprocessor, or the other kernel splits the reduction; wide ones for two
+  // rounds, and not half empty.
+  if (tiles * grid_y < (wide ? 2 : 1) * multiprocessors ||
+      (wide && p.n_blocks * 256 > slots + slots / 4)) {
+    return plan;
+  }
+
+  p.slab_pitch = shared_slab_pitch(positions, correlation.residues);
+  p.slab_bytes = p.pass_channels * p.slab_pitch * static_cast<int>(sizeof(T));
+  const int64_t tap_bytes = int64_t{plan.block_slots} * 32;
+  const int64_t resident = p.channel_chunks * correlation.taps * tap_bytes;
+  plan.packed_bytes = grid_y * resident;
+  // The last position read, padded tiles included, must fit 32 bits.
+  const int64_t reach = p.tiles * tile_runs + positions +
+                        int64_t{correlation.taps} * correlation.tap_step +
+                        std::abs(int64_t{correlation.input_first});
+  if (plan.packed_bytes > Conv1dWgmmaLimits::kMaxPackedBytes || grid_y > 65535 ||
+      reach > std::numeric_limits<int32_t>::max()) {
+    return plan;
+  }
+  const auto fit = [&](bool keep, int64_t taps, int slabs, int channels, int64_t windows) {
+    const int64_t runs = int64_t{Shape::kWarpgroups - 1} * p.warpgroup_step + positions;
+    const int64_t depth = runs + (taps - 1) * correlation.tap_step;
+    // Rows begin at their own place in 16 bytes. With an odd number of 16 bytes those of eight rows
+    // are in different banks.
+    const int64_t pitch = round_up(depth * static_cast<int64_t>(sizeof(T)), 32) + 16;
+    const int64_t window = channels * pitch;
+    const int64_t operand_pitch = depth + 1;  // one that is not read
+    const int64_t operand = channels * operand_pitch * 2;
+    const int64_t weights = keep ? 0 : channels / Shape::kChunkChannels * taps * tap_bytes;
+    const int64_t fixed = (keep ? resident : 0) +
+                          int64_t{Shape::kWarpgroups} * slabs * p.slab_bytes +
+                          plan.block_slots * 4 + Shape::kBarrierBytes + Shape::kFlagBytes;
+    int64_t operands = 2;
+    const auto bytes = [&](int64_t raw, int64_t made) {
+      return fixed + raw * window + made * (operand + weights);
+    };
+    if (bytes(windows, operands) > max_shared_bytes) {
+      return false;
+    }
+    for (bool grown = true; grown;) {
+      grown = false;
+      if (operands < Shape::kMaxOperandStages && bytes(windows, operands + 1) <= max_shared_bytes) {
+        ++operands;
+        grown = true;
+      }
+      if (windows < Shape::kMaxStages && bytes(windows + 1, operands) <= max_shared_bytes) {
+        ++windows;
+        grown = true;
+      }
+    }
+    p.stage_channels = channels;
+    p.taps_per_step = static_cast<int>(taps);
+    p.window_pitch = static_cast<int>(pitch);
+    p.window_bytes = static_cast<int>(window);
+    p.operand_pitch = static_cast<int>(operand_pitch);
+    p.operand_bytes = static_cast<int>(operand);
+    p.step_weight_bytes = static_cast<int>(weights);
+    p.resident_bytes = keep ? static_cast<int>(resident) : 0;
+    p.stages = static_cast<int>(windows);
+    p.operand_stages = static_cast<int>(operands);
+    p.slabs = slabs;
+    plan.shared_bytes = static_cast<int>(bytes(windows, operands));
+    return true;
+  };
+  // As many taps a step as fit, for a wider window serves more products; then buffers enough for
+  // loads, products and stores to overlap.
+  for (const bool keep : {true, false}) {
+    for (int64_t taps = correlation.taps; taps >= 1; taps = taps == 1 ? 0 : (taps + 1) / 2) {
+      plan.fits = plan.fits || fit(keep, taps, 4, 32, 3) || fit(keep, taps, 4, 16, 3) ||
+                  fit(keep, taps, 2, 32, 2) || fit(keep, taps, 2, 16, 2);
+    }
+  }
+  plan.grid_x =
+      static_cast<unsigned>(std::clamp<int64_t>(multiprocessors / grid_y, 1, tiles));  // one wave
+  plan.grid_y = static_cast<unsigned>(grid_y);
+  return plan;
+}
+
+}  // namespace kernelopt

@@ -23,7 +23,7 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes,
   // Rows too short for a tile, float32 / bfloat16: transposed 256x1024x4 -> 1024, k4 s2: 1.46 /
   // 0.88, ATen 0.13 / 0.10.
   if (std::min(problem.in_length, problem.out_length) <= 8 && problem.batch >= 16 &&
-      many_channels) {
+      problem.in_channels >= 256 && problem.out_channels >= 256) {
     return true;
   }
   // Long sums for many channels, float32 / bfloat16: 64x3072x301 -> 1536, k1: 1.68 / 1.06, ATen

@@ -59,11 +59,14 @@ struct ChannelGemmWgmmaPolicy {
   // changed to channels_last and back. In bf16 on an H100, ms, the product of rows alone beside the
   // one-dimensional convolution: 64x320x7x7 -> 1280: 0.012, 0.079; 256x512x14x14 -> 512: 0.071,
   // 0.193; 128x256x28x28 -> 256: 0.046, 0.098, too little for the two copies. In fp32
-  // 64x512x14x14 -> 512: 0.042, 0.073.
+  // 64x512x14x14 -> 512: 0.042, 0.073. A single image is not worth two more launches: with the
+  // copies 1x384x14x14 -> 64 takes 0.020, without 0.011.
   static constexpr int64_t kMaxConvertedPixels = 64, kMaxConvertedPixels16 = 256;
+  static constexpr int64_t kMinConvertedBatch = 8;
 
-  static constexpr bool converts(int64_t pixels, int64_t element_bytes) {
-    return pixels <= (element_bytes == 2 ? kMaxConvertedPixels16 : kMaxConvertedPixels);
+  static constexpr bool converts(int64_t batch, int64_t pixels, int64_t element_bytes) {
+    return batch >= kMinConvertedBatch &&
+           pixels <= (element_bytes == 2 ? kMaxConvertedPixels16 : kMaxConvertedPixels);
   }
 };
 

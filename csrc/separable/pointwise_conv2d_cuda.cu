@@ -34,8 +34,8 @@ Conv1dProblem problem_of_images(int64_t batch, int64_t plane, const Tensor& weig
 bool as_pixel_rows(const Tensor& images, int64_t n, int64_t k, Precision precision,
                    bool channels_last) {
   const int64_t plane = images.size(2) * images.size(3);
-  return (channels_last ||
-          ChannelGemmWgmmaPolicy::converts(plane, element_size(images.scalar_type()))) &&
+  return (channels_last || ChannelGemmWgmmaPolicy::converts(images.size(0), plane,
+                                                            element_size(images.scalar_type()))) &&
          channel_gemm_wgmma_serves(images.size(0) * plane, n, k, precision, images);
 }
 
@@ -183,8 +183,8 @@ Gradients PointwiseCuda::gradients(const char* op, const Tensor& grad_z, const T
   }
   Tensor grad_weight = no_gradient(op, input);
   if (output_mask[1] && !channels_last && precision != Precision::kIeee &&
-      aten_weight_gradient_is_faster(input.size(2) * input.size(3), weight.size(1), weight.size(0),
-                                     element_size(input.scalar_type()),
+      aten_weight_gradient_is_faster(input.size(0), input.size(2) * input.size(3), weight.size(1),
+                                     weight.size(0), element_size(input.scalar_type()),
                                      compute_capability(input.get_device_index()))) {
     grad_weight = std::get<1>(
         pointwise_gradients_aten(op, grad, input, weight, {false, true, false}, kActivationCuda));

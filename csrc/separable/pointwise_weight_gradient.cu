@@ -37,8 +37,8 @@ void pointwise_weight_gradient(const char* op, const Tensor& grad_z, const Tenso
   const int64_t channels = grad_weight.size(1), out_channels = grad_weight.size(0);
   const int64_t plane = input.size(2) * input.size(3);
   const Tensor source = in_format(op, input, channels_last);
-  const bool rows =
-      channels_last || ChannelGemmWgmmaPolicy::converts(plane, element_size(input.scalar_type()));
+  const bool rows = channels_last || ChannelGemmWgmmaPolicy::converts(
+                                         input.size(0), plane, element_size(input.scalar_type()));
   if (rows && pixel_rows_gradient_serves(grad_z, grad_weight) &&
       pixel_rows_weight_gradient(op, channels_last_cuda(op, grad_z), channels_last_cuda(op, source),
                                  grad_weight)) {

@@ -109,7 +109,8 @@ __device__ __forceinline__ uint64_t wgmma_column_descriptor(uint32_t shared_addr
 }
 
 // The accumulators as operands of an asm statement.
-#define KERNELOPT_NAMES_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define KERNELOPT_NAMES_8 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define KERNELOPT_NAMES_16 KERNELOPT_NAMES_8 ", %8, %9, %10, %11, %12, %13, %14, %15"
 #define KERNELOPT_NAMES_32                                                 \
   KERNELOPT_NAMES_16                                                       \
   ", "                                                                     \
@@ -201,15 +202,18 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], const uint3
     KERNELOPT_WGMMA_SHARED(kN, kRegisters, "bf16", "0", left, right, predicate); \
   }
 
-/// The same as above, both operands in shared memory as wgmma_swizzled_descriptor() describes them,
-/// or with kColumns as wgmma_column_descriptor() does.
+/// The same as above, both operands in shared memory as wgmma_descriptor() or
+/// wgmma_swizzled_descriptor() describes them, or with kColumns as wgmma_column_descriptor() does.
 template <typename T, bool kColumns = false, int kRegisters>
 __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], uint64_t a, uint64_t b,
                                              int accumulate) {
   constexpr bool kHalf = std::is_same_v<T, __half>;
-  static_assert(kRegisters == 16 || kRegisters == 32 || kRegisters == 48 || kRegisters == 64,
-                "32, 64, 96 or 128 columns");
-  if constexpr (kRegisters == 16) {
+  static_assert(kRegisters == 8 || kRegisters == 16 || kRegisters == 32 || kRegisters == 48 ||
+                    kRegisters == 64,
+                "16, 32, 64, 96 or 128 columns");
+  if constexpr (kRegisters == 8) {
+    KERNELOPT_WGMMA_TYPES(16, 8, "%8", "%9", "%10");
+  } else if constexpr (kRegisters == 16) {
     KERNELOPT_WGMMA_TYPES(32, 16, "%16", "%17", "%18");
   } else if constexpr (kRegisters == 32) {
     KERNELOPT_WGMMA_TYPES(64, 32, "%32", "%33", "%34");
@@ -232,6 +236,7 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], uint64_t a,
 #undef KERNELOPT_NAMES_48
 #undef KERNELOPT_NAMES_32
 #undef KERNELOPT_NAMES_16
+#undef KERNELOPT_NAMES_8
 
 #endif
 

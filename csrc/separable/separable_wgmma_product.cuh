@@ -9,60 +9,6 @@ namespace kernelopt {
 
 #if KERNELOPT_HAS_WGMMA
 
-#define KERNELOPT_NAMES_8 "%0, %1, %2, %3, %4, %5, %6, %7"
-#define KERNELOPT_NAMES_16 KERNELOPT_NAMES_8 ", %8, %9, %10, %11, %12, %13, %14, %15"
-#define KERNELOPT_NAMES_32                                                        \
-  KERNELOPT_NAMES_16                                                              \
-  ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, " \
-  "%31"
-#define KERNELOPT_OUTPUTS_8(i)                                                                \
-  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
-      "+f"(d[i + 6]), "+f"(d[i + 7])
-#define KERNELOPT_OUTPUTS_16(i) KERNELOPT_OUTPUTS_8(i), KERNELOPT_OUTPUTS_8(i + 8)
-#define KERNELOPT_OUTPUTS_32(i) KERNELOPT_OUTPUTS_16(i), KERNELOPT_OUTPUTS_16(i + 16)
-#define KERNELOPT_WGMMA_SHARED(kN, kRegisters, kType, left, right, predicate) \
-  asm volatile(                                                               \
-      "{\n"                                                                   \
-      ".reg .pred p;\n"                                                       \
-      "setp.ne.b32 p, " predicate                                             \
-      ", 0;\n"                                                                \
-      "wgmma.mma_async.sync.aligned.m64n" #kN "k16.f32." kType "." kType      \
-      " {" KERNELOPT_NAMES_##kRegisters "}, " left ", " right                 \
-                                        ", p, 1, 1, 0, 0;\n"                  \
-                                        "}\n"                                 \
-      : KERNELOPT_OUTPUTS_##kRegisters(0)                                     \
-      : "l"(a), "l"(b), "r"(accumulate))
-
-/// d[64 x 2 * kRegisters] = a[64 x 16] * b[16 x 2 * kRegisters], plus d where `accumulate` is not
-/// 0, both operands in shared memory; otherwise as wgmma_m64k16 above.
-template <typename T, int kRegisters>
-__device__ __forceinline__ void wgmma_shared_m64k16(float (&d)[kRegisters], uint64_t a, uint64_t b,
-                                                    int accumulate) {
-  constexpr bool kHalf = std::is_same_v<T, __half>;
-  static_assert(kRegisters == 8 || kRegisters == 16 || kRegisters == 32, "16, 32 or 64 columns");
-  if constexpr (kRegisters == 8 && kHalf) {
-    KERNELOPT_WGMMA_SHARED(16, 8, "f16", "%8", "%9", "%10");
-  } else if constexpr (kRegisters == 8) {
-    KERNELOPT_WGMMA_SHARED(16, 8, "bf16", "%8", "%9", "%10");
-  } else if constexpr (kRegisters == 16 && kHalf) {
-    KERNELOPT_WGMMA_SHARED(32, 16, "f16", "%16", "%17", "%18");
-  } else if constexpr (kRegisters == 16) {
-    KERNELOPT_WGMMA_SHARED(32, 16, "bf16", "%16", "%17", "%18");
-  } else if constexpr (kRegisters == 32 && kHalf) {
-    KERNELOPT_WGMMA_SHARED(64, 32, "f16", "%32", "%33", "%34");
-  } else if constexpr (kRegisters == 32) {
-    KERNELOPT_WGMMA_SHARED(64, 32, "bf16", "%32", "%33", "%34");
-  }
-}
-
-#undef KERNELOPT_WGMMA_SHARED
-#undef KERNELOPT_OUTPUTS_32
-#undef KERNELOPT_OUTPUTS_16
-#undef KERNELOPT_OUTPUTS_8
-#undef KERNELOPT_NAMES_32
-#undef KERNELOPT_NAMES_16
-#undef KERNELOPT_NAMES_8
-
 /// Multiplies and stores a block's tiles.
 /// @tparam kColumns  output channels of a warpgroup
 /// @param weights    shared address of [chunk][part][k / 8][slot][k % 8]
@@ -98,17 +44,16 @@ __device__ __forceinline__ void multiply_separable_tiles(const SeparableWgmmaPar
       wgmma_fence();
 #pragma unroll
       for (int m = 0; m < Shape::kTilesM; ++m) {
-        wgmma_shared_m64k16<T>(accumulators[m], a + m * Layout::kTilePitch, b, chunk);
+        wgmma_m64k16<T>(accumulators[m], a + m * Layout::kTilePitch, b, chunk);
       }
       if constexpr (kParts == 2) {
 #pragma unroll
         for (int m = 0; m < Shape::kTilesM; ++m) {
-          wgmma_shared_m64k16<T>(accumulators[m], a + Layout::kPartUnits + m * Layout::kTilePitch,
-                                 b, 1);
+          wgmma_m64k16<T>(accumulators[m], a + Layout::kPartUnits + m * Layout::kTilePitch, b, 1);
         }
 #pragma unroll
         for (int m = 0; m < Shape::kTilesM; ++m) {
-          wgmma_shared_m64k16<T>(accumulators[m], a + m * Layout::kTilePitch, b + 2 * kSlots, 1);
+          wgmma_m64k16<T>(accumulators[m], a + m * Layout::kTilePitch, b + 2 * kSlots, 1);
         }
       }
       wgmma_commit();

@@ -39,7 +39,8 @@ constexpr int64_t round_up(int64_t value, int64_t multiple) {
 }
 
 /// The problem as one correlation; `taps` is 0 where it is none.
-inline Conv1dCorrelation conv1d_correlation(const Conv1dProblem& problem) {
+/// @param spreads  whether it may be spread
+inline Conv1dCorrelation conv1d_correlation(const Conv1dProblem& problem, bool spreads = true) {
   constexpr int64_t kLimit = std::numeric_limits<int32_t>::max() / 4;
   Conv1dCorrelation correlation{};
   if (!problem.transposed) {
@@ -71,21 +72,30 @@ inline Conv1dCorrelation conv1d_correlation(const Conv1dProblem& problem) {
       positions > kLimit) {
     return correlation;
   }
-  return {static_cast<int>(problem.stride), static_cast<int>(positions), static_cast<int>(taps), 1,
-          static_cast<int>(first),          static_cast<int>(step)};
+  const bool spread =
+      spreads && problem.stride == 2 && (problem.dilation % 2 == 0 || problem.kernel_size == 1);
+  return {spread ? 1 : static_cast<int>(problem.stride),
+          static_cast<int>(positions),
+          static_cast<int>(taps),
+          1,
+          static_cast<int>(first),
+          static_cast<int>(step),
+          spread ? 2 : 1,
+          spread ? static_cast<int>(problem.padding % 2) : 0};
 }
 
 /// Plans a problem within 32-bit positions (fits_32_bits) with rows that run along the length.
+/// @param spreads  whether the correlation may be spread
 template <typename T>
 Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_bytes,
-                                  int multiprocessors) {
+                                  int multiprocessors, bool spreads = true) {
   using Shape = Conv1dWgmmaShape;
   using Limits = Conv1dWgmmaLimits;
   constexpr int kParts = MmaTraits<T>::kParts;
   Conv1dWgmmaPlan plan;
   Conv1dWgmmaParams& p = plan.params;
   p.problem = problem;
-  p.correlation = conv1d_correlation(problem);
+  p.correlation = conv1d_correlation(problem, spreads);
   if (p.correlation.taps == 0) {
     return plan;
   }
@@ -134,6 +144,9 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
   plan.block_slots = cut.block_slots;
   const int64_t splits = cut.splits;
   const bool second_pass = pieces || splits > 1;
+  if (second_pass && correlation.spread > 1) {
+    return plan_conv1d_wgmma<T>(problem, max_shared_bytes, multiprocessors, false);
+  }
   p.n_blocks = static_cast<int>(round_up(slots, plan.block_slots) / plan.block_slots);
 
   // Output rows that begin anywhere in a 32-byte sector: tiles overlap by a sector, so that every
@@ -143,7 +156,11 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
                        problem.output_strides.channel % kSector == 0 &&
                        problem.output_strides.batch % kSector == 0;
   // Sums of splits have aligned rows of their own.
-  p.warpgroup_step = Shape::kWarpgroupM - (aligned || second_pass ? 0 : static_cast<int>(kSector));
+  p.warpgroup_step =
+      Shape::kWarpgroupM -
+      (aligned || second_pass
+           ? 0
+           : static_cast<int>(kSector / std::gcd<int64_t>(kSector, correlation.run_outputs())));
   const int64_t block_runs = int64_t{Shape::kWarpgroups} * p.warpgroup_step;
   p.tiles = static_cast<int>(round_up(correlation.positions, block_runs) / block_runs);
 
@@ -168,7 +185,7 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
   }
   const auto fit = [&](bool keep, int64_t taps, int slabs, int channels, int min_stages) {
     const int64_t fixed = int64_t{Shape::kWarpgroups} * slabs * p.slab_bytes +
-                          plan.block_slots * 4 + Shape::kBarrierBytes;
+                          plan.block_slots * 8 + Shape::kBarrierBytes;
     const int64_t runs =
         pieces ? Shape::kSegmentRuns
                : int64_t{Shape::kWarpgroups - 1} * p.warpgroup_step + Shape::kWarpgroupM;

@@ -24,7 +24,6 @@ struct Conv1dWgmmaPlan {
 
 struct Conv1dWgmmaLimits {
   static constexpr int64_t kMaxPackedBytes = int64_t{1} << 30;
-  static constexpr int kMaxStages = 8;
   // Residues of a run share the 16 slots of a pass.
   static constexpr int64_t kMaxResidues = Conv1dWgmmaShape::kPassColumns;
   // Taps of the correlation for each of the weight's; those it has besides are zeros.
@@ -32,11 +31,6 @@ struct Conv1dWgmmaLimits {
   // Of the cost of whole tiles: below it tiles of segments are taken.
   static constexpr double kPieceGain = 0.9;
 };
-
-/// Rounds up to a multiple.
-constexpr int64_t round_up(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 /// The problem as one correlation; `taps` is 0 where it is none.
 inline Conv1dCorrelation conv1d_correlation(const Conv1dProblem& problem) {
@@ -76,9 +70,10 @@ inline Conv1dCorrelation conv1d_correlation(const Conv1dProblem& problem) {
 }
 
 /// Plans a problem within 32-bit positions (fits_32_bits) with rows that run along the length.
+/// @param may_be_ragged  whether tiles may share vectors of the output
 template <typename T>
 Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_bytes,
-                                  int multiprocessors) {
+                                  int multiprocessors, bool may_be_ragged = true) {
   using Shape = Conv1dWgmmaShape;
   using Limits = Conv1dWgmmaLimits;
   constexpr int kParts = MmaTraits<T>::kParts;
@@ -90,10 +85,7 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
     return plan;
   }
   const Conv1dCorrelation& correlation = p.correlation;
-  p.input_end = static_cast<const T*>(problem.input) +
-                (problem.batch - 1) * problem.input_strides.batch +
-                (problem.groups * problem.in_channels - 1) * problem.input_strides.channel +
-                problem.in_length;
+  p.input_end = conv1d_input_end<T>(problem);
   p.pass_channels = Shape::kPassColumns / correlation.residues;
   p.channel_chunks = static_cast<int>(round_up(problem.in_channels, Shape::kChunkChannels)) /
                      Shape::kChunkChannels;
@@ -136,16 +128,21 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
   const bool second_pass = pieces || splits > 1;
   p.n_blocks = static_cast<int>(round_up(slots, plan.block_slots) / plan.block_slots);
 
-  // Output rows that begin anywhere in a 32-byte sector: tiles overlap by a sector, so that every
-  // row is stored from a sector's start to a sector's start.
+  // Output rows that begin anywhere in a 32-byte sector: tiles share the vectors between them, or
+  // overlap by a sector, so that every row is stored from a sector's start to a sector's start.
   constexpr int64_t kSector = 32 / sizeof(T);
   const bool aligned = reinterpret_cast<uintptr_t>(problem.output) % 32 == 0 &&
                        problem.output_strides.channel % kSector == 0 &&
                        problem.output_strides.batch % kSector == 0;
   // Sums of splits have aligned rows of their own.
-  p.warpgroup_step = Shape::kWarpgroupM - (aligned || second_pass ? 0 : static_cast<int>(kSector));
+  const bool may_overlap = !aligned && !second_pass;
+  const int64_t overlapping_step = Shape::kWarpgroupM - kSector;
+  p.ragged = may_overlap && may_be_ragged && correlation.residues == 1 &&
+             row_tiles(correlation, Shape::kWarpgroupM) < row_tiles(correlation, overlapping_step);
+  p.warpgroup_step =
+      may_overlap && !p.ragged ? static_cast<int>(overlapping_step) : Shape::kWarpgroupM;
   const int64_t block_runs = int64_t{Shape::kWarpgroups} * p.warpgroup_step;
-  p.tiles = static_cast<int>(round_up(correlation.positions, block_runs) / block_runs);
+  p.tiles = static_cast<int>(row_tiles(correlation, p.warpgroup_step));
 
   p.all_tiles = pieces ? pieced.tiles / problem.groups : problem.batch * p.tiles;
 
@@ -183,7 +180,7 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
     const int64_t window = p.copies_images ? p.segments * image : channels * pitch;
     const int64_t weights = keep ? 0 : channels / Shape::kChunkChannels * taps * tap_bytes;
     const int64_t left = max_shared_bytes - fixed - (keep ? resident : 0);
-    const int64_t stages = std::min<int64_t>(left / (window + weights), Limits::kMaxStages);
+    const int64_t stages = std::min<int64_t>(left / (window + weights), Shape::kMaxStages);
     if (left < 0 || stages < min_stages) {
       return false;
     }
@@ -217,9 +214,23 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
       plan.fits = plan.fits || fit_channels(4, 3) || fit_channels(2, 2);
     }
   }
+  if (p.ragged && (!plan.fits || p.taps_per_step < correlation.taps)) {
+    // The windows of tiles that overlap are a little shorter.
+    const Conv1dWgmmaPlan other =
+        plan_conv1d_wgmma<T>(problem, max_shared_bytes, multiprocessors, false);
+    if (other.fits && (!plan.fits || other.params.taps_per_step > p.taps_per_step)) {
+      return other;
+    }
+  }
   if (!plan.fits) {
     return plan;
   }
+  // What is left takes slabs, so that the products of a tile wait less for the stores of the last.
+  const int slab_set = Shape::kWarpgroups * p.slab_bytes;
+  const int more_slabs =
+      std::min((max_shared_bytes - plan.shared_bytes) / slab_set, Shape::kMaxSlabs - p.slabs);
+  p.slabs += more_slabs;
+  plan.shared_bytes += more_slabs * slab_set;
   p.split_channels =
       static_cast<int>(round_up(split_chunks * Shape::kChunkChannels, p.stage_channels));
   plan.splits =

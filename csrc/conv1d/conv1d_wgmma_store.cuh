@@ -96,7 +96,7 @@ __device__ __forceinline__ bool store_inner_pass(const Conv1dWgmmaParams& p, int
   constexpr int kPieceVectors = Shape::kWarpgroupM / kVector;
   const int residues = kUnit ? 1 : p.correlation.residues;
   const int pitch = kUnit ? slab_row_pitch<T>(1) : p.slab_pitch;
-  const bool aligned = p.warpgroup_step == Shape::kWarpgroupM;
+  const bool aligned = p.warpgroup_step == Shape::kWarpgroupM && !p.ragged;
   float probe = 0;
 #pragma unroll 4
   for (int i = thread / kPieceVectors; i < Shape::kPassColumns;
@@ -112,11 +112,29 @@ __device__ __forceinline__ bool store_inner_pass(const Conv1dWgmmaParams& p, int
     if (!aligned) {
       const uint32_t place = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(target) / sizeof(T));
       target -= place % kVector;
-      skipped =
-          place % kSector == 0 ? 0 : kSector - static_cast<int>(place / kVector % 2) * kVector;
+      skipped = place % (p.ragged ? kVector : kSector) == 0 ? 0
+                : p.ragged ? kVector
+                           : kSector - static_cast<int>(place / kVector % 2) * kVector;
     }
     if (piece.start >= skipped && piece.start < skipped + p.warpgroup_step * residues) {
       store_vector(target + piece.start, vector);
+    }
+  }
+  if (p.ragged) {
+    // What a row has of its first vector and of the one after its last: one vector's elements.
+    for (int i = thread; i < Shape::kPassColumns * kVector; i += Shape::kStoreThreads) {
+      const int row = i / kVector;
+      T* target = output + row * p.problem.output_strides.channel;
+      const int before =
+          static_cast<int>(reinterpret_cast<uintptr_t>(target) / sizeof(T) % kVector);
+      const int element = i % kVector + (i % kVector < before ? Shape::kWarpgroupM : 0);
+      const float sum = values[row * pitch + element];
+      if (MmaTraits<T>::kParts == 2 && before > 0) {
+        probe = fmaf(sum, 0.0f, probe);
+      }
+      if (before > 0) {
+        target[element - before] = from_accumulate<T>(ActivationType::forward(sum + biases[row]));
+      }
     }
   }
   return probe == 0.0f;
@@ -165,6 +183,7 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaParams& p, i
   using Shape = Conv1dWgmmaShape;
   constexpr int kVector = 16 / static_cast<int>(sizeof(T));
   constexpr int kPieceVectors = Shape::kWarpgroupM / kVector;
+  constexpr int kRows = Shape::kStoreThreads / kPieceVectors;  // at once
   const int residues = kUnit ? 1 : p.correlation.residues;
   const int pass_channels = kUnit ? Shape::kPassColumns : p.pass_channels;
   const int block_channels = kSlots / Shape::kPassColumns * pass_channels;
@@ -195,11 +214,15 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaParams& p, i
           return;
         }
 #pragma unroll 1
-        for (int i = thread / kPieceVectors; i < Shape::kPassColumns;
-             i += Shape::kStoreThreads / kPieceVectors) {
-          const Piece<kUnit> piece(i, thread % kPieceVectors * kVector, residues);
+        for (int i = thread / kPieceVectors; i < Shape::kPassColumns + (p.ragged ? kRows : 0);
+             i += kRows) {
+          Piece<kUnit> piece(i, thread % kPieceVectors * kVector, residues);
+          if (i >= Shape::kPassColumns) {  // the vectors that a tile shares with the next one
+            piece.row = thread;
+            piece.start = Shape::kWarpgroupM;
+          }
           if (piece.row >= min(pass_channels, channels - channel)) {
-            break;
+            continue;
           }
           T* row = output + piece.row * channel_stride;
           const OutputRow part = output_row<T>(p, residues, row, first);

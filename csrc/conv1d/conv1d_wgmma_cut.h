@@ -98,7 +98,7 @@ inline Conv1dCut choose_conv1d_cut(const Conv1dCutProblem& problem, int multipro
 template <typename T>
 bool is_image_batch(const Conv1dProblem& problem, const Conv1dCorrelation& correlation) {
   return correlation.taps == 1 && correlation.input_first == 0 && correlation.input_step == 1 &&
-         correlation.residues == 1 && problem.in_length == problem.out_length &&
+         correlation.run_outputs() == 1 && problem.in_length == problem.out_length &&
          problem.in_length <= Conv1dWgmmaShape::kSegmentRuns &&
          problem.input_strides.channel == problem.in_length &&
          problem.in_channels % Conv1dWgmmaShape::kChunkChannels == 0 &&

@@ -2,6 +2,7 @@
 // in shared memory. Includes no torch header.
 #pragma once
 
+#include "conv1d/conv1d_wgmma_correlation.h"
 #include "conv1d/conv1d_wgmma_cut.h"
 
 #include <algorithm>
@@ -22,65 +23,20 @@ struct Conv1dWgmmaPlan {
   Conv1dWgmmaParams params{};
 };
 
-struct Conv1dWgmmaLimits {
-  static constexpr int64_t kMaxPackedBytes = int64_t{1} << 30;
-  // Residues of a run share the 16 slots of a pass.
-  static constexpr int64_t kMaxResidues = Conv1dWgmmaShape::kPassColumns;
-  // Taps of the correlation for each of the weight's; those it has besides are zeros.
-  static constexpr int64_t kMaxTapWaste = 2;
-  // Of the cost of whole tiles: below it tiles of segments are taken.
-  static constexpr double kPieceGain = 0.9;
-};
-
-/// The problem as one correlation; `taps` is 0 where it is none.
-inline Conv1dCorrelation conv1d_correlation(const Conv1dProblem& problem) {
-  constexpr int64_t kLimit = std::numeric_limits<int32_t>::max() / 4;
-  Conv1dCorrelation correlation{};
-  if (!problem.transposed) {
-    return {1,
-            static_cast<int>(problem.out_length),
-            static_cast<int>(problem.kernel_size),
-            static_cast<int>(problem.stride),
-            static_cast<int>(-problem.padding),
-            static_cast<int>(problem.dilation)};
-  }
-  if (problem.stride > Conv1dWgmmaLimits::kMaxResidues) {
-    return correlation;
-  }
-  const auto offset = [&](int64_t tap) {
-    const int64_t reach = tap * problem.dilation - problem.padding;
-    const int64_t floor = reach / problem.stride - (reach % problem.stride < 0 ? 1 : 0);
-    return -floor;
-  };
-  const int64_t first = offset(problem.kernel_size - 1), last = offset(0);
-  int64_t step = 0;
-  for (int64_t tap = 1; tap < problem.kernel_size; ++tap) {
-    step = std::gcd(step, offset(tap - 1) - offset(tap));
-  }
-  step = std::max<int64_t>(step, 1);
-  const int64_t taps = (last - first) / step + 1;
-  const int64_t positions = (problem.out_length - 1) / problem.stride + 1;
-  if (taps * problem.stride >
-          Conv1dWgmmaLimits::kMaxTapWaste * std::max(problem.kernel_size, problem.stride) ||
-      positions > kLimit) {
-    return correlation;
-  }
-  return {static_cast<int>(problem.stride), static_cast<int>(positions), static_cast<int>(taps), 1,
-          static_cast<int>(first),          static_cast<int>(step)};
-}
-
 /// Plans a problem within 32-bit positions (fits_32_bits) with rows that run along the length.
+/// @param spreads        whether the correlation may be spread
 /// @param may_be_ragged  whether tiles may share vectors of the output
 template <typename T>
 Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_bytes,
-                                  int multiprocessors, bool may_be_ragged = true) {
+                                  int multiprocessors, bool spreads = true,
+                                  bool may_be_ragged = true) {
   using Shape = Conv1dWgmmaShape;
   using Limits = Conv1dWgmmaLimits;
   constexpr int kParts = MmaTraits<T>::kParts;
   Conv1dWgmmaPlan plan;
   Conv1dWgmmaParams& p = plan.params;
   p.problem = problem;
-  p.correlation = conv1d_correlation(problem);
+  p.correlation = conv1d_correlation(problem, spreads);
   if (p.correlation.taps == 0) {
     return plan;
   }
@@ -126,6 +82,9 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
   plan.block_slots = cut.block_slots;
   const int64_t splits = cut.splits;
   const bool second_pass = pieces || splits > 1;
+  if (second_pass && correlation.spread > 1) {
+    return plan_conv1d_wgmma<T>(problem, max_shared_bytes, multiprocessors, false);
+  }
   p.n_blocks = static_cast<int>(round_up(slots, plan.block_slots) / plan.block_slots);
 
   // Output rows that begin anywhere in a 32-byte sector: tiles share the vectors between them, or
@@ -136,8 +95,9 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
                        problem.output_strides.batch % kSector == 0;
   // Sums of splits have aligned rows of their own.
   const bool may_overlap = !aligned && !second_pass;
-  const int64_t overlapping_step = Shape::kWarpgroupM - kSector;
-  p.ragged = may_overlap && may_be_ragged && correlation.residues == 1 &&
+  const int64_t overlapping_step =
+      Shape::kWarpgroupM - kSector / std::gcd<int64_t>(kSector, correlation.run_outputs());
+  p.ragged = may_overlap && may_be_ragged && correlation.run_outputs() == 1 &&
              row_tiles(correlation, Shape::kWarpgroupM) < row_tiles(correlation, overlapping_step);
   p.warpgroup_step =
       may_overlap && !p.ragged ? static_cast<int>(overlapping_step) : Shape::kWarpgroupM;
@@ -165,7 +125,7 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
   }
   const auto fit = [&](bool keep, int64_t taps, int slabs, int channels, int min_stages) {
     const int64_t fixed = int64_t{Shape::kWarpgroups} * slabs * p.slab_bytes +
-                          plan.block_slots * 4 + Shape::kBarrierBytes;
+                          plan.block_slots * 8 + Shape::kBarrierBytes;
     const int64_t runs =
         pieces ? Shape::kSegmentRuns
                : int64_t{Shape::kWarpgroups - 1} * p.warpgroup_step + Shape::kWarpgroupM;
@@ -217,7 +177,7 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
   if (p.ragged && (!plan.fits || p.taps_per_step < correlation.taps)) {
     // The windows of tiles that overlap are a little shorter.
     const Conv1dWgmmaPlan other =
-        plan_conv1d_wgmma<T>(problem, max_shared_bytes, multiprocessors, false);
+        plan_conv1d_wgmma<T>(problem, max_shared_bytes, multiprocessors, spreads, false);
     if (other.fits && (!plan.fits || other.params.taps_per_step > p.taps_per_step)) {
       return other;
     }

@@ -8,6 +8,7 @@ import math
 import pickle
 import sys
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -76,7 +77,41 @@ def gelu_tensor_constant(x):
     return 0.5 * x * (1 + torch.tanh(factor * (x + 0.044715 * torch.pow(x, 3))))
 
 
+def gelu_numpy(x):
+    return 0.5 * x * (1 + torch.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x * x * x)))
+
+
+def gelu_numpy_number(x):
+    factor = float(np.sqrt(2)) * np.power(np.pi, -0.5)
+    return (1 + torch.tanh((x + 0.044715 * x**3) * factor)) * x * 0.5
+
+
+def gelu_alpha(x):
+    inner = math.sqrt(2 / math.pi) * torch.add(x, torch.pow(x, exponent=3), alpha=0.044715)
+    return torch.mul(x * 0.5, other=1 + torch.tanh(input=inner))
+
+
+def gelu_alpha_method(x):
+    inner = x.sub(x**3, alpha=-0.044715) * math.sqrt(2 / math.pi)
+    return torch.add(x, x * torch.tanh(inner)) / 2
+
+
+def gelu_erf_numpy(x):
+    return x * 0.5 * (1 + torch.erf(x / np.sqrt(2.0)))
+
+
+def gelu_erf_tensor_constant(x):
+    root = torch.as_tensor(2, dtype=torch.float64, device=x.device) ** 0.5
+    return x * 0.5 * (1.0 + torch.erf(x / root))
+
+
 SPELLINGS = (
+    gelu_numpy,
+    gelu_numpy_number,
+    gelu_alpha,
+    gelu_alpha_method,
+    gelu_erf_numpy,
+    gelu_erf_tensor_constant,
     gelu_tensor_constant,
     gelu_mingpt,
     gelu_products,
@@ -93,6 +128,26 @@ def test_written_out_gelu(spelling, device):
     report = check(model, torch.randn(4, 5, device=device))
     assert ops(report.replaced) == ["gelu"]
     assert "written out" in report.replaced[0].kind
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("float32", ["gelu"]), ("float64", [])])
+def test_constants_of_a_written_out_gelu_agree_to_what_the_dtype_resolves(dtype, expected):
+    def forward(self, x):
+        return 0.5 * x * (1 + torch.erf(x / 1.414213))
+
+    model = kernelopt.optimize(Apply(forward))
+    x = torch.randn(4, 5, dtype=getattr(torch, dtype))
+    torch.testing.assert_close(model(x), forward(None, x))
+    assert ops(kernelopt.report(model).replaced) == expected
+
+
+def almost_alpha(x):
+    inner = math.sqrt(2 / math.pi) * torch.add(x, x**3, alpha=0.0447)
+    return 0.5 * x * (1 + torch.tanh(inner))
+
+
+def almost_quotient(x):
+    return x * torch.div(1 + torch.erf(x / math.sqrt(2)), 2, rounding_mode="floor")
 
 
 def almost_coefficient(x):
@@ -114,7 +169,14 @@ def almost_private(x):
 
 @pytest.mark.parametrize(
     "spelling",
-    [almost_coefficient, almost_power, almost_other_operand, almost_private],
+    [
+        almost_alpha,
+        almost_quotient,
+        almost_coefficient,
+        almost_power,
+        almost_other_operand,
+        almost_private,
+    ],
 )
 def test_what_is_no_gelu_stays(spelling):
     report = check(Apply(lambda self, x: spelling(x)), torch.randn(4, 5))

@@ -33,11 +33,6 @@ struct Conv1dWgmmaLimits {
   static constexpr double kPieceGain = 0.9;
 };
 
-/// Rounds up to a multiple.
-constexpr int64_t round_up(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
-
 /// The problem as one correlation; `taps` is 0 where it is none.
 inline Conv1dCorrelation conv1d_correlation(const Conv1dProblem& problem) {
   constexpr int64_t kLimit = std::numeric_limits<int32_t>::max() / 4;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "common/activation16.cuh"
+#include "common/pairs16.cuh"
 #include "conv1d/conv1d_wgmma_shared_load.cuh"
 #include "conv1d/conv1d_wgmma_store.cuh"
 
@@ -33,18 +34,6 @@ struct SlabRing {
     ++pass;
   }
 };
-
-/// Two values rounded to 16 bits, the first one low.
-template <typename T>
-__device__ __forceinline__ uint32_t pack_pair(float first, float second) {
-  uint32_t word;
-  if constexpr (std::is_same_v<T, __half>) {
-    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
-  } else {
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
-  }
-  return word;
-}
 
 /// Four 8 x 8 blocks of 16-bit elements out of fragments, transposed; a lane gives the address of a
 /// row of a block, a column of the fragment's.

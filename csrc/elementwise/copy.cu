@@ -45,8 +45,8 @@ bool transpose(const char* op, const Tensor& source, const Tensor& destination, 
     return true;
   }
   using Shape = TransposeShape<T>;
-  const auto tiles = [](int64_t size) { return (size + Shape::kTile - 1) / Shape::kTile; };
-  const int64_t row_tiles = tiles(rows), column_tiles = tiles(columns);
+  const int64_t row_tiles = divide_up(rows, Shape::kTile);
+  const int64_t column_tiles = divide_up(columns, Shape::kTile);
   if (batch > std::numeric_limits<int32_t>::max() / row_tiles / column_tiles) {
     return false;
   }

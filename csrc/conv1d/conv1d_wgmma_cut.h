@@ -1,11 +1,26 @@
 // How a convolution is cut into blocks of the warpgroup kernel. Includes no torch header.
 #pragma once
 
+#include "common/math.h"
 #include "conv1d/conv1d_wgmma_params.h"
 
 #include <algorithm>
 
 namespace kernelopt {
+
+/// One past the last element that the input's strides reach.
+template <typename T>
+const T* conv1d_input_end(const Conv1dProblem& problem) {
+  return static_cast<const T*>(problem.input) + (problem.batch - 1) * problem.input_strides.batch +
+         (problem.groups * problem.in_channels - 1) * problem.input_strides.channel +
+         problem.in_length;
+}
+
+/// Tiles that cover the positions of a batch entry.
+inline int64_t row_tiles(const Conv1dCorrelation& correlation, int64_t warpgroup_step) {
+  const int64_t runs = Conv1dWgmmaShape::kWarpgroups * warpgroup_step;
+  return (correlation.positions + runs - 1) / runs;
+}
 
 /// Slots of a block, and blocks that share the sum over the input channels.
 struct Conv1dCut {

@@ -52,6 +52,7 @@ struct Conv1dWgmmaParams {
   bool copies_images;  // a segment is a whole image, with its channels side by side
   int warpgroup_step;  // runs from one warpgroup's tile to the next, 128 or fewer where tiles
                        // overlap
+  bool ragged;         // tiles do not, though rows begin inside 16 bytes: two share a vector
   int stages, stage_channels;
   int window_pitch, window_bytes;  // of one row of a stage, and of all
   int step_weight_bytes;           // of a stage, 0 where the weights are resident
@@ -76,7 +77,9 @@ struct Conv1dWgmmaShape {
   static constexpr int kChunkChannels = 16;         // the k of one product
   static constexpr int kPassColumns = 16;           // slots that pass through a slab at a time
   static constexpr int kStoreThreads = 64;          // of a warpgroup
-  static constexpr int kBarrierBytes = 320;         // 33 at most: stages and slabs have two each
+  static constexpr int kMaxStages = 8, kMaxSlabs = 8;  // slabs: of a warpgroup
+  static constexpr int kBarriers = 1 + 2 * (kMaxStages + kWarpgroups * kMaxSlabs);
+  static constexpr int kBarrierBytes = (kBarriers * 8 + 15) / 16 * 16;
 };
 
 /// Words from a channel's row of a slab to the next: room for a part that begins anywhere in 16

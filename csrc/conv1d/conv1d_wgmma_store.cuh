@@ -5,6 +5,7 @@
 
 #include "common/activation16.cuh"
 #include "common/bulk_copy.cuh"
+#include "common/pairs16.cuh"
 #include "common/wgmma.cuh"
 #include "conv1d/conv1d_exact.cuh"
 #include "conv1d/conv1d_wgmma_load.cuh"
@@ -56,18 +57,6 @@ struct SlabRing {
     ++pass;
   }
 };
-
-/// Two values rounded to 16 bits, the first one low.
-template <typename T>
-__device__ __forceinline__ uint32_t pack_pair(float first, float second) {
-  uint32_t word;
-  if constexpr (std::is_same_v<T, __half>) {
-    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
-  } else {
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
-  }
-  return word;
-}
 
 /// The biases of a block's channels, zeros where there is none, and where outputs are spread those
 /// that are activations of them alone. All threads of the block.
@@ -245,7 +234,8 @@ __device__ __forceinline__ bool store_inner_pass(const Conv1dWgmmaParams& p, int
   constexpr int kSpread = kSpreadOf<kRun>;
   const int pitch = kResidues ? p.slab_pitch : slab_row_pitch<T>(1);
   const int run_outputs = kResidues ? p.correlation.residues : kSpread;
-  const bool aligned = p.warpgroup_step == Shape::kWarpgroupM;
+  const bool ragged = kRun == RunOutputs::kSum && p.ragged;
+  const bool aligned = p.warpgroup_step == Shape::kWarpgroupM && !ragged;
   constexpr int kStep = Shape::kStoreThreads / kPieceVectors;
   constexpr int kBatch = sizeof(T) == 4 && !kResidues ? 4 : 2;  // vectors under way
   float probe = 0;
@@ -268,8 +258,9 @@ __device__ __forceinline__ bool store_inner_pass(const Conv1dWgmmaParams& p, int
             static_cast<uint32_t>(reinterpret_cast<uintptr_t>(target) / sizeof(T));
         before = place % kVector;
         target -= before;
-        skipped =
-            place % kSector == 0 ? 0 : kSector - static_cast<int>(place / kVector % 2) * kVector;
+        skipped = place % (ragged ? kVector : kSector) == 0 ? 0
+                  : ragged ? kVector
+                           : kSector - static_cast<int>(place / kVector % 2) * kVector;
       }
       vectors[i] = finish_vector<T, ActivationType, kRun>(
           values + row * pitch + piece.start / kSpread, is_odd<kRun>(p, before), biases[row],
@@ -281,6 +272,23 @@ __device__ __forceinline__ bool store_inner_pass(const Conv1dWgmmaParams& p, int
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
       store_vector_if(inside[i], targets[i], vectors[i]);
+    }
+  }
+  if (ragged) {
+    // What a row has of its first vector and of the one after its last: one vector's elements.
+    for (int i = thread; i < Shape::kPassColumns * kVector; i += Shape::kStoreThreads) {
+      const int row = i / kVector;
+      T* target = output + row * p.problem.output_strides.channel;
+      const int before =
+          static_cast<int>(reinterpret_cast<uintptr_t>(target) / sizeof(T) % kVector);
+      if (before > 0) {
+        const int element = i % kVector + (i % kVector < before ? Shape::kWarpgroupM : 0);
+        const float sum = values[row * pitch + element];
+        if (MmaTraits<T>::kParts == 2) {
+          probe = fmaf(sum, 0.0f, probe);
+        }
+        target[element - before] = from_accumulate<T>(ActivationType::forward(sum + biases[row]));
+      }
     }
   }
   return probe == 0.0f;
@@ -333,10 +341,12 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaParams& p, i
   using Shape = Conv1dWgmmaShape;
   constexpr int kVector = 16 / static_cast<int>(sizeof(T));
   constexpr int kPieceVectors = Shape::kWarpgroupM / kVector;
+  constexpr int kRows = Shape::kStoreThreads / kPieceVectors;  // at once
   constexpr bool kResidues = kRun == RunOutputs::kResidues;
-  constexpr int kSpread = kSpreadOf<kRun>;
+  constexpr int kSpread = kSpreadOf<kRun>, kPieces = Shape::kPassColumns * kSpread;
   const int run_outputs = kResidues ? p.correlation.residues : kSpread;
   const int pass_channels = kResidues ? p.pass_channels : Shape::kPassColumns;
+  const bool ragged = kRun == RunOutputs::kSum && p.ragged;
   const int block_channels = kSlots / Shape::kPassColumns * pass_channels;
   const int group = blockIdx.y / p.n_blocks;
   const int block_channel = blockIdx.y % p.n_blocks * block_channels;
@@ -362,11 +372,14 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaParams& p, i
               return;
             }
 #pragma unroll 1
-            for (int i = thread / kPieceVectors; i < Shape::kPassColumns * kSpread;
-                 i += Shape::kStoreThreads / kPieceVectors) {
-              const Piece<kRun> piece(p, i, thread % kPieceVectors * kVector);
+            for (int i = thread / kPieceVectors; i < kPieces + (ragged ? kRows : 0); i += kRows) {
+              Piece<kRun> piece(p, i, thread % kPieceVectors * kVector);
+              if (ragged && i >= kPieces) {  // the vectors that a tile shares with the next one
+                piece.row = thread;
+                piece.start = Shape::kWarpgroupM;
+              }
               if (piece.row >= min(pass_channels, channels - channel)) {
-                break;
+                continue;
               }
               T* row = output + piece.row * channel_stride;
               const OutputRow part = output_row<T>(p, row, first);

@@ -277,8 +277,7 @@ __device__ __forceinline__ bool store_inner_pass(const Conv1dWgmmaParams& p, int
     for (int i = thread; i < Shape::kPassColumns * kVector; i += Shape::kStoreThreads) {
       const int row = i / kVector;
       T* target = output + row * p.problem.output_strides.channel;
-      const int before =
-          static_cast<int>(reinterpret_cast<uintptr_t>(target) / sizeof(T) % kVector);
+      const int before = reinterpret_cast<uintptr_t>(target) / sizeof(T) % kVector;
       if (before > 0) {
         const int element = i % kVector + (i % kVector < before ? Shape::kWarpgroupM : 0);
         const float sum = values[row * pitch + element];
@@ -358,38 +357,41 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaParams& p, i
         static_cast<T*>(p.problem.output) + cursor.n * p.problem.output_strides.batch +
         (static_cast<int64_t>(group) * p.problem.out_channels + block_channel) * channel_stride +
         first;
-    slabs.take_tile(p, min(channels, block_channels), pass_channels,
-                    [&](int channel, float* values) {
-                      with_activation(p.problem.activation, [&](auto kind) {
-                        using ActivationType = decltype(kind);
-                        if (inner && channel + pass_channels <= channels &&
-                            store_inner_pass<T, ActivationType, kUnit, kSpread>(
-                                p, thread, values, biases + channel, fillers + channel, output)) {
-                          return;
-                        }
+    slabs.take_tile(
+        p, min(channels, block_channels), pass_channels, [&](int channel, float* values) {
+          with_activation(p.problem.activation, [&](auto kind) {
+            using ActivationType = decltype(kind);
+            if (inner && channel + pass_channels <= channels &&
+                store_inner_pass<T, ActivationType, kUnit, kSpread>(
+                    p, thread, values, biases + channel, fillers + channel, output)) {
+              return;
+            }
 #pragma unroll 1
-                        for (int i = thread / kPieceVectors; i < Shape::kPassColumns * kSpread;
-                             i += Shape::kStoreThreads / kPieceVectors) {
-                          const Piece<kUnit, kSpread> piece(p, i, thread % kPieceVectors * kVector);
-                          if (piece.row >= min(pass_channels, channels - channel)) {
-                            break;
-                          }
-                          T* row = output + piece.row * channel_stride;
-                          const OutputRow part = output_row<T>(p, row, first);
-                          const int offset = piece.start - part.before;
-                          store_any_vector<T, ActivationType, kUnit, kSpread>(
-                              values + piece.row * p.slab_pitch + piece.start / kSpread,
-                              row + offset, part.begin - piece.start, part.end - piece.start,
-                              is_odd<kUnit, kSpread>(p, part.before), biases[channel + piece.row],
-                              fillers[channel + piece.row], [&](int i) {
-                                return convolve_exactly<T>(p.problem, cursor.n, group,
-                                                           block_channel + channel + piece.row,
-                                                           first + offset + i);
-                              });
-                        }
-                      });
-                      output += pass_channels * channel_stride;
-                    });
+            for (int i = thread / kPieceVectors; i < kPieces + (p.ragged ? kRows : 0); i += kRows) {
+              Piece<kUnit, kSpread> piece(p, i, thread % kPieceVectors * kVector);
+              if (i >= kPieces) {  // the vectors that a tile shares with the next one
+                piece.row = thread;
+                piece.start = Shape::kWarpgroupM;
+              }
+              if (piece.row >= min(pass_channels, channels - channel)) {
+                continue;
+              }
+              T* row = output + piece.row * channel_stride;
+              const OutputRow part = output_row<T>(p, row, first);
+              const int offset = piece.start - part.before;
+              store_any_vector<T, ActivationType, kUnit, kSpread>(
+                  values + piece.row * p.slab_pitch + piece.start / kSpread, row + offset,
+                  part.begin - piece.start, part.end - piece.start,
+                  is_odd<kUnit, kSpread>(p, part.before), biases[channel + piece.row],
+                  fillers[channel + piece.row], [&](int i) {
+                    return convolve_exactly<T>(p.problem, cursor.n, group,
+                                               block_channel + channel + piece.row,
+                                               first + offset + i);
+                  });
+            }
+          });
+          output += pass_channels * channel_stride;
+        });
   }
 }
 

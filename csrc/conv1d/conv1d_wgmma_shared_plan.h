@@ -34,8 +34,8 @@ struct Conv1dWgmmaSharedLimits {
   static constexpr int kMaxResidues = 2;
 };
 
-/// Plans a problem of a 16-bit type within 32-bit positions with rows that run along the length, at
-/// unit input step. `fits` is false too where the other kernel is faster.
+/// Plans a problem of a 16-bit type within 32-bit positions with rows that run along the length.
+/// `fits` is false too where the other kernel is faster.
 template <typename T>
 Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int max_shared_bytes,
                                                int multiprocessors) {

@@ -17,11 +17,13 @@ namespace kernelopt {
 /// slots, side by side.
 /// @param first_row  the warpgroup's first position in the operand
 /// @param resident   shared address of the weights, where they stay
+/// @param next_turn  barrier of the other warpgroup's turn
 template <typename T, int kSlots, int kRegisters>
 __device__ __forceinline__ void multiply_tile(const Conv1dWgmmaSharedParams& p,
                                               float (&accumulators)[2][kRegisters], int first_row,
                                               uint32_t resident, uint32_t stages, uint32_t full,
-                                              uint32_t empty, RingCursor& ring) {
+                                              uint32_t empty, uint32_t next_turn,
+                                              RingCursor& ring) {
   constexpr int kTapBytes = kSlots * 32;
   constexpr bool kWide = kSlots > 128;
   const int lane = threadIdx.x % 32;
@@ -67,6 +69,9 @@ __device__ __forceinline__ void multiply_tile(const Conv1dWgmmaSharedParams& p,
       ring.advance(p.operand_stages);
     }
   }
+  if (p.take_turns && lane == 0) {
+    mbarrier_arrive(next_turn);
+  }
   wgmma_wait<0>();
 #pragma unroll
   for (int t = 0; t < 2; ++t) {
@@ -105,8 +110,12 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
   const uint32_t full = window_empty + p.stages * 8, empty = full + p.operand_stages * 8;
   const uint32_t slab_full = empty + p.operand_stages * 8;
   const uint32_t slab_empty = slab_full + Shape::kWarpgroups * p.slabs * 8;
+  const uint32_t turns = slab_empty + Shape::kWarpgroups * p.slabs * 8;
   if (threadIdx.x == 0) {
     mbarrier_init(resident_barrier, 1);
+    for (int owner = 0; owner < Shape::kWarpgroups; ++owner) {
+      mbarrier_init(turns + owner * 8, 4);
+    }
     for (int stage = 0; stage < p.stages; ++stage) {
       mbarrier_init(window_full + stage * 8, 32);
       mbarrier_init(window_empty + stage * 8, Shape::kOperandWarps);
@@ -186,16 +195,25 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
   const int first_row = warpgroup * p.warpgroup_step;
   const int passes = block_passes<kSlots>(out_channels - block_channel, pass_channels);
   RingCursor ring;
+  uint32_t turn_parity = warpgroup == 0 ? 1 : 0;
   for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
+    if (p.take_turns) {
+      mbarrier_wait(turns + warpgroup * 8, turn_parity);
+      turn_parity ^= 1;
+    }
     multiply_tile<T, kSlots>(p, accumulators, first_row, shared_address(shared),
-                             shared_address(stages), full, empty, ring);
+                             shared_address(stages), full, empty, turns + (1 - warpgroup) * 8,
+                             ring);
     const T* output = static_cast<const T*>(p.problem.output) +
                       cursor.n * p.problem.output_strides.batch +
                       (static_cast<int64_t>(group) * out_channels + block_channel) *
                           p.problem.output_strides.channel +
                       (cursor.run + first_row) * columns.residues;
-    const uint32_t flags = finish_sums<T, kSlots, kUnit>(p, columns, accumulators, biases);
-    write_slabs<T, kSlots, kUnit>(p, columns, accumulators, flags, passes, output, ring_of_slabs);
+    // One piece of code for each activation, in the order it runs: instructions come from memory.
+    with_activation(p.problem.activation, [&](auto kind) {
+      write_slabs<T, ActivationOfSum<T, decltype(kind)>>(p, columns, accumulators, biases, passes,
+                                                         output, ring_of_slabs);
+    });
   }
 #endif
 }

@@ -12,6 +12,8 @@ struct Conv1dWgmmaSharedParams : Conv1dWgmmaParams {
   bool aligned_output;                // all output rows begin on 16 bytes
   int operand_stages, operand_pitch;  // positions from eight channels to the next
   int operand_bytes;                  // of a stage without weights
+  // The warpgroups multiply one after the other, each while the other one finishes its results.
+  bool take_turns;
 };
 
 struct Conv1dWgmmaSharedShape : Conv1dWgmmaShape {
@@ -21,7 +23,7 @@ struct Conv1dWgmmaSharedShape : Conv1dWgmmaShape {
   static constexpr int kMaxStages = 8;     // of raw windows
   static constexpr int kMaxOperandStages = 4, kMaxSlabs = 4;
   static constexpr int kBarriers =
-      1 + 2 * (kMaxStages + kMaxOperandStages + kWarpgroups * kMaxSlabs);
+      1 + kWarpgroups + 2 * (kMaxStages + kMaxOperandStages + kWarpgroups * kMaxSlabs);
   static constexpr int kBarrierBytes = (kBarriers * 8 + 15) / 16 * 16;
   static constexpr int kFlagBytes = kWarpgroups * kMaxSlabs * 4;
 };

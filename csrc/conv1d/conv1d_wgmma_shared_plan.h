@@ -144,6 +144,9 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
     p.resident_bytes = keep ? static_cast<int>(resident) : 0;
     p.stages = static_cast<int>(windows);
     p.operand_stages = static_cast<int>(operands);
+    const int64_t steps = round_up(problem.in_channels, channels) / channels *
+                          (round_up(correlation.taps, taps) / taps);
+    p.take_turns = steps <= operands;
     p.slabs = slabs;
     plan.shared_bytes = static_cast<int>(bytes(windows, operands));
     return true;

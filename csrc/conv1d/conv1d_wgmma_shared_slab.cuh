@@ -4,7 +4,6 @@
 // vectors of the slab are vectors of the output.
 #pragma once
 
-#include "common/activation16.cuh"
 #include "conv1d/conv1d_wgmma_shared_load.cuh"
 #include "conv1d/conv1d_wgmma_store.cuh"
 
@@ -86,65 +85,64 @@ struct ResultColumns {
   }
 };
 
-/// Bias and activation, in place.
-/// @return bit `pass` is set where a sum of the pass is not finite; it is NaN then
-template <typename T, int kSlots, bool kUnit>
-__device__ __forceinline__ uint32_t finish_sums(
-    const Conv1dWgmmaSharedParams& p, const ResultColumns<kSlots, kUnit>& columns,
-    typename ResultColumns<kSlots, kUnit>::Accumulators& accumulators, const float* biases) {
+/// Sums of passes in which one is not finite: they become NaN.
+/// @return bit `pass` is set for those
+template <int kSlots, bool kUnit>
+__device__ __forceinline__ uint32_t
+flag_sums(typename ResultColumns<kSlots, kUnit>::Accumulators& accumulators) {
   using Columns = ResultColumns<kSlots, kUnit>;
   uint32_t flags = 0;
-  if (!kUnit) {
+#pragma unroll
+  for (int pass = 0; pass < Columns::kPasses; ++pass) {
+    float probe = 0;
+#pragma unroll
+    for (int i = 0; i < Columns::kTilesM * 8; ++i) {
+      probe = fmaf(Columns::value(accumulators, pass, i / 8, i % 8), 0.0f, probe);
+    }
+    flags |= probe == 0.0f ? 0 : 1 << pass;
+  }
+  if (flags != 0) {
 #pragma unroll
     for (int pass = 0; pass < Columns::kPasses; ++pass) {
-      float probe = 0;
 #pragma unroll
       for (int i = 0; i < Columns::kTilesM * 8; ++i) {
-        probe = fmaf(Columns::value(accumulators, pass, i / 8, i % 8), 0.0f, probe);
-      }
-      flags |= probe == 0.0f ? 0 : 1 << pass;
-    }
-    if (flags != 0) {
-#pragma unroll
-      for (int pass = 0; pass < Columns::kPasses; ++pass) {
-#pragma unroll
-        for (int i = 0; i < Columns::kTilesM * 8; ++i) {
-          float& sum = Columns::value(accumulators, pass, i / 8, i % 8);
-          sum = fmaf(sum, 0.0f, sum);
-        }
+        float& sum = Columns::value(accumulators, pass, i / 8, i % 8);
+        sum = fmaf(sum, 0.0f, sum);
       }
     }
   }
-  with_activation(p.problem.activation, [&](auto kind) {
-    using ActivationType = ActivationFor<T, decltype(kind)>;
-#pragma unroll
-    for (int pass = 0; pass < Columns::kPasses; ++pass) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const float bias =
-            biases[min(pass * columns.pass_channels + columns.channels[i], kSlots - 1)];
-#pragma unroll
-        for (int m = 0; m < Columns::kTilesM; ++m) {
-#pragma unroll
-          for (int half = 0; half < 2; ++half) {
-            float& sum = Columns::value(accumulators, pass, m, i / 2 * 4 + half * 2 + i % 2);
-            sum = ActivationType::forward(sum + bias);
-          }
-        }
-      }
-    }
-  });
   return flags;
 }
 
-/// Hands a tile's finished sums over.
+/// Bias and activation of a pass, in place.
+template <typename ActivationType, int kSlots, bool kUnit>
+__device__ __forceinline__ void finish_pass(
+    const ResultColumns<kSlots, kUnit>& columns,
+    typename ResultColumns<kSlots, kUnit>::Accumulators& accumulators, int pass,
+    const float* biases) {
+  using Columns = ResultColumns<kSlots, kUnit>;
+  float pass_biases[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    pass_biases[i] = biases[min(pass * columns.pass_channels + columns.channels[i], kSlots - 1)];
+  }
+#pragma unroll
+  for (int i = 0; i < Columns::kTilesM * 8; ++i) {
+    float& sum = Columns::value(accumulators, pass, i / 8, i % 8);
+    sum = ActivationType::forward(sum + pass_biases[i % 8 / 4 * 2 + i % 2]);
+  }
+}
+
+/// Finishes a tile's sums and hands them over, a pass after the other, so that those who store
+/// begin with the first.
 /// @param output  the address of the warpgroup's first output in the block's first channel
-template <typename T, int kSlots, bool kUnit>
+template <typename T, typename ActivationType, int kSlots, bool kUnit>
 __device__ __forceinline__ void write_slabs(
     const Conv1dWgmmaSharedParams& p, const ResultColumns<kSlots, kUnit>& columns,
-    typename ResultColumns<kSlots, kUnit>::Accumulators& accumulators, uint32_t flags, int passes,
-    const T* output, SlabRing<T>& slabs) {
+    typename ResultColumns<kSlots, kUnit>::Accumulators& accumulators, const float* biases,
+    int passes, const T* output, SlabRing<T>& slabs) {
   using Columns = ResultColumns<kSlots, kUnit>;
+  const uint32_t flags = kUnit ? 0 : flag_sums<kSlots, kUnit>(accumulators);
   constexpr int kSize = static_cast<int>(sizeof(T)), kVector = 16 / kSize;
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
   const uint32_t channel_stride = static_cast<uint32_t>(p.problem.output_strides.channel);
@@ -156,6 +154,7 @@ __device__ __forceinline__ void write_slabs(
     if (pass >= passes) {
       break;
     }
+    finish_pass<ActivationType>(columns, accumulators, pass, biases);
     mbarrier_wait(slabs.empty + slabs.ring.index * 8, slabs.ring.parity ^ 1);
     T* values = slabs.values(p);
     const bool in_blocks = kUnit && p.aligned_output;

@@ -10,18 +10,6 @@ namespace kernelopt {
 
 #if KERNELOPT_HAS_WGMMA
 
-__device__ __forceinline__ void store_vector_if(bool condition, void* destination,
-                                                const uint4& vector) {
-  asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "setp.ne.b32 p, %0, 0;\n"
-      "@p st.global.v4.b32 [%1], {%2, %3, %4, %5};\n"
-      "}\n" ::"r"(static_cast<int>(condition)),
-      "l"(destination), "r"(vector.x), "r"(vector.y), "r"(vector.z), "r"(vector.w)
-      : "memory");
-}
-
 /// The storing side of a warpgroup's tile.
 /// @param first  the output position of the tile's first
 template <typename T, int kSlots, bool kUnit>

@@ -3,6 +3,7 @@
 // store them in long runs of a row, with bias, activation and rounding.
 #pragma once
 
+#include "common/activation16.cuh"
 #include "common/bulk_copy.cuh"
 #include "common/wgmma.cuh"
 #include "conv1d/conv1d_exact.cuh"
@@ -72,6 +73,18 @@ __device__ __forceinline__ void store_vector(void* destination, const uint4& vec
                : "memory");
 }
 
+__device__ __forceinline__ void store_vector_if(bool condition, void* destination,
+                                                const uint4& vector) {
+  asm volatile(
+      "{\n"
+      ".reg .pred p;\n"
+      "setp.ne.b32 p, %0, 0;\n"
+      "@p st.global.v4.b32 [%1], {%2, %3, %4, %5};\n"
+      "}\n" ::"r"(static_cast<int>(condition)),
+      "l"(destination), "r"(vector.x), "r"(vector.y), "r"(vector.z), "r"(vector.w)
+      : "memory");
+}
+
 /// Which part of a row a thread's vector is: pieces of 128 elements, `residues` to a row.
 template <bool kUnit>
 struct Piece {
@@ -97,26 +110,37 @@ __device__ __forceinline__ bool store_inner_pass(const Conv1dWgmmaParams& p, int
   const int residues = kUnit ? 1 : p.correlation.residues;
   const int pitch = kUnit ? slab_row_pitch<T>(1) : p.slab_pitch;
   const bool aligned = p.warpgroup_step == Shape::kWarpgroupM;
+  constexpr int kStep = Shape::kStoreThreads / kPieceVectors, kBatch = sizeof(T) == 4 ? 4 : 2;
   float probe = 0;
-#pragma unroll 4
-  for (int i = thread / kPieceVectors; i < Shape::kPassColumns;
-       i += Shape::kStoreThreads / kPieceVectors) {
-    const Piece<kUnit> piece(i, thread % kPieceVectors * kVector, residues);
-    if (!kUnit && piece.row >= p.pass_channels) {
-      break;
+#pragma unroll 1
+  for (int i = thread / kPieceVectors; i < Shape::kPassColumns; i += kBatch * kStep) {
+    // All of a batch are read before the first one is stored, so that their latencies overlap.
+    uint4 vectors[kBatch];
+    T* targets[kBatch];
+    bool stored[kBatch];
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      const Piece<kUnit> piece(i + b * kStep, thread % kPieceVectors * kVector, residues);
+      const bool inside = kUnit || piece.row < p.pass_channels;
+      const int row = inside ? piece.row : 0;
+      vectors[b] =
+          finish_vector<T, ActivationType>(values + row * pitch + piece.start, biases[row], probe);
+      T* target = output + row * p.problem.output_strides.channel;
+      int skipped = 0;  // elements before the first sector that begins in the slab's row
+      if (!aligned) {
+        const uint32_t place =
+            static_cast<uint32_t>(reinterpret_cast<uintptr_t>(target) / sizeof(T));
+        target -= place % kVector;
+        skipped =
+            place % kSector == 0 ? 0 : kSector - static_cast<int>(place / kVector % 2) * kVector;
+      }
+      targets[b] = target + piece.start;
+      stored[b] =
+          inside && piece.start >= skipped && piece.start < skipped + p.warpgroup_step * residues;
     }
-    const uint4 vector = finish_vector<T, ActivationType>(values + piece.row * pitch + piece.start,
-                                                          biases[piece.row], probe);
-    T* target = output + piece.row * p.problem.output_strides.channel;
-    int skipped = 0;  // elements before the first sector that begins in the slab's row
-    if (!aligned) {
-      const uint32_t place = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(target) / sizeof(T));
-      target -= place % kVector;
-      skipped =
-          place % kSector == 0 ? 0 : kSector - static_cast<int>(place / kVector % 2) * kVector;
-    }
-    if (piece.start >= skipped && piece.start < skipped + p.warpgroup_step * residues) {
-      store_vector(target + piece.start, vector);
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      store_vector_if(stored[b], targets[b], vectors[b]);
     }
   }
   return probe == 0.0f;
@@ -188,7 +212,7 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaParams& p, i
       mbarrier_wait(full + slab * 8, parity);
       float* values = slabs + slab * (p.slab_bytes / 4);
       with_activation(p.problem.activation, [&](auto kind) {
-        using ActivationType = decltype(kind);
+        using ActivationType = ActivationOfSum<T, decltype(kind)>;
         if (inner && channel + pass_channels <= channels &&
             store_inner_pass<T, ActivationType, kUnit>(p, thread, values, biases + channel,
                                                        output)) {

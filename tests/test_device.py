@@ -371,13 +371,57 @@ def test_tensor_cores_keep_inf_and_nan(length: int, channels: int) -> None:
     assert torch.equal(output.isinf(), expected.isinf())
 
 
-def test_residues_keep_inf_and_nan() -> None:
+# stride, dilation, taps, padding, output channels, length
+TRANSPOSED = (
+    *(
+        (2, 2, 3, 1, 64, 9001),
+        (2, 2, 3, 0, 33, 9000),
+        (2, 4, 2, 3, 20, 9001),
+        (2, 3, 1, 0, 40, 9000),
+    ),
+    *(
+        (2, 1, 4, 1, 64, 8001),
+        (2, 1, 3, 0, 19, 9003),
+        (2, 3, 5, 2, 40, 8000),
+        (2, 2, 5, 4, 130, 300),
+    ),
+    *(
+        (4, 1, 8, 2, 40, 4001),
+        (8, 1, 16, 4, 16, 2500),
+        (6, 1, 7, 1, 24, 2001),
+        (3, 3, 2, 1, 24, 5001),
+    ),
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_transposed_with_strides(dtype: torch.dtype) -> None:
+    """Tiles enough for every multiprocessor: residues with and without taps, rows that begin at
+    any place in 16 bytes, and at the same."""
+    for stride, dilation, taps, padding, channels, length in TRANSPOSED:
+        x = torch.randn(8, 24, length, device="cuda", dtype=dtype)
+        weight = torch.randn(24, channels, taps, device="cuda", dtype=dtype)
+        bias = torch.randn(channels, device="cuda", dtype=dtype)
+        options = {"stride": stride, "padding": padding, "dilation": dilation}
+        case = Case(OPS["conv_transpose1d"], (x, weight, bias), options)
+        case = replace(case, precision=kernelopt.Precision.DEFAULT)
+        check(case)
+        check(case.with_options(output_padding=1, activation="gelu"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("length", [8001, 301])  # with and without tiles for all multiprocessors
+@pytest.mark.parametrize(("stride", "dilation"), [(2, 1), (2, 2), (3, 1), (4, 1)])
+def test_residues_keep_inf_and_nan(
+    dtype: torch.dtype, length: int, stride: int, dilation: int
+) -> None:
     """A residue that a tap does not reach must not see Inf times zero weights."""
-    x = torch.randn(8, 64, 8001, device="cuda").bfloat16()
-    weight = torch.randn(64, 48, 3, device="cuda").bfloat16()
-    x[0, 3, 500], x[1, 2, 10], x[1, 7, 8000] = torch.inf, torch.nan, -torch.inf
-    reference = torch.nn.functional.conv_transpose1d(x.double(), weight.double(), stride=2)
-    output = kernelopt.conv_transpose1d(x, weight, stride=2)
+    x = torch.randn(8, 64, length, device="cuda", dtype=dtype)
+    weight = torch.randn(64, 48, 3, device="cuda", dtype=dtype)
+    x[0, 3, 200], x[1, 2, 10], x[1, 7, length - 1] = torch.inf, torch.nan, -torch.inf
+    options = {"stride": stride, "dilation": dilation}
+    reference = torch.nn.functional.conv_transpose1d(x.double(), weight.double(), **options)
+    output = kernelopt.conv_transpose1d(x, weight, **options)
     assert torch.equal(output.isnan(), reference.isnan())
     assert torch.equal(output.isinf(), reference.isinf())
 

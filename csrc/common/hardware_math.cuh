@@ -30,13 +30,12 @@ __device__ __forceinline__ float times_logistic(float z, float exponent) {
   return z * reciprocal_approximate(1.0f + exp2_approximate(exponent));
 }
 
-/// z Phi(z) as max(z, 0) - |z| Phi(-|z|), without branches: with h = |z| / 2, 2 Phi(-2 h) is 2 to
-/// the power of h (c0 + h (c1 + ...)), fitted on [0, largest], where it has become 0 to the result.
-/// Inf and NaN come out as of the plain product.
+/// z Phi(z), z = 2 half, as max(z, 0) - |z| Phi(-|z|), without branches: with h = |z| / 2, 2 Phi(-2
+/// h) is 2 to the power of h (c0 + h (c1 + ...)), fitted on [0, largest], where it has become 0 to
+/// the result. Inf and NaN come out as of the plain product.
 /// @tparam kTailBits  the tail is computed times 2^kTailBits, for products among denormal numbers
 template <int kTailBits = 0, typename... Coefficients>
-__device__ __forceinline__ float gelu_by_tail(float z, float largest, Coefficients... c) {
-  const float half = 0.5f * z;
+__device__ __forceinline__ float gelu_by_tail(float half, float largest, Coefficients... c) {
   const float h = fminf(fabsf(half), largest);
   const float upper = half + fabsf(half);  // NaN for -Inf, whose product would be -Inf * 0
   if constexpr (kTailBits == 0) {

@@ -7,6 +7,25 @@
 
 namespace kernelopt {
 
+/// Rounds up to a multiple.
+constexpr int64_t round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+/// One past the last element that the input's strides reach.
+template <typename T>
+const T* conv1d_input_end(const Conv1dProblem& problem) {
+  return static_cast<const T*>(problem.input) + (problem.batch - 1) * problem.input_strides.batch +
+         (problem.groups * problem.in_channels - 1) * problem.input_strides.channel +
+         problem.in_length;
+}
+
+/// Tiles that cover the positions of a batch entry.
+inline int64_t row_tiles(const Conv1dCorrelation& correlation, int64_t warpgroup_step) {
+  const int64_t runs = Conv1dWgmmaShape::kWarpgroups * warpgroup_step;
+  return (correlation.positions + runs - 1) / runs;
+}
+
 /// Slots of a block, and blocks that share the sum over the input channels.
 struct Conv1dCut {
   int block_slots;  // 32, 64 or 128
@@ -79,7 +98,7 @@ inline Conv1dCut choose_conv1d_cut(const Conv1dCutProblem& problem, int multipro
 template <typename T>
 bool is_image_batch(const Conv1dProblem& problem, const Conv1dCorrelation& correlation) {
   return correlation.taps == 1 && correlation.input_first == 0 && correlation.input_step == 1 &&
-         correlation.residues == 1 && problem.in_length == problem.out_length &&
+         correlation.run_outputs() == 1 && problem.in_length == problem.out_length &&
          problem.in_length <= Conv1dWgmmaShape::kSegmentRuns &&
          problem.input_strides.channel == problem.in_length &&
          problem.in_channels % Conv1dWgmmaShape::kChunkChannels == 0 &&

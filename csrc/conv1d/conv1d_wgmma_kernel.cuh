@@ -66,6 +66,61 @@ struct WindowFragment {
   }
 };
 
+/// Writes a warpgroup's sums of a pass, 16 columns, to their channels' rows of a slab.
+/// @param row    the thread's first of the fragments
+/// @param place  of the pass's first output in 16 bytes; channel_stride moves it
+template <typename T, bool kUnit, int kTilesM, int kRegisters>
+__device__ __forceinline__ void write_slab(const Conv1dWgmmaParams& p,
+                                           const float (&accumulators)[kTilesM][kRegisters],
+                                           int pass, int row, uint32_t place,
+                                           uint32_t channel_stride, float* values) {
+  constexpr int kVector = 16 / static_cast<int>(sizeof(T));
+  const int residues = kUnit ? 1 : p.correlation.residues;
+  const int quad = threadIdx.x % 4;
+  const auto sum = [&](int i, int m, int half) {
+    return accumulators[m][(pass * 2 + i / 2) * 4 + half * 2 + i % 2];
+  };
+  if (!kUnit && residues % 2 == 0) {
+#pragma unroll
+    for (int i = 0; i < 4; i += 2) {
+      const int column = i * 4 + quad * 2, channel = column / residues;
+      if (channel < p.pass_channels) {
+        const uint32_t before = (place + channel * channel_stride) % kVector;
+        float2* pair =
+            reinterpret_cast<float2*>(values + channel * p.slab_pitch + (before + 1) / 2 * 2 +
+                                      row * residues + column - channel * residues);
+#pragma unroll
+        for (int m = 0; m < kTilesM; ++m) {
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            pair[(m * 64 + half * 8) * residues / 2] =
+                make_float2(sum(i, m, half), sum(i + 1, m, half));
+          }
+        }
+      }
+    }
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int column = i / 2 * 8 + quad * 2 + i % 2;
+    const int channel = kUnit ? column : column / residues;
+    if (kUnit || channel < p.pass_channels) {
+      const uint32_t before = (place + channel * channel_stride) % kVector;
+      float* value = values + channel * p.slab_pitch +
+                     (kUnit ? p.correlation.sum_place(before) : before) + row * residues +
+                     (column - channel * residues);
+#pragma unroll
+      for (int m = 0; m < kTilesM; ++m) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          value[(m * 64 + half * 8) * residues] = sum(i, m, half);
+        }
+      }
+    }
+  }
+}
+
 #endif
 
 /// `kUnit`: input_step and residues are 1, so that offsets between positions are constants.
@@ -85,14 +140,15 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
   const int block_channel = blockIdx.y % p.n_blocks * block_channels;
   const int out_channels = static_cast<int>(p.problem.out_channels);
 
-  // Resident weights, stages, slabs, biases, barriers.
+  // Resident weights, stages, slabs, biases, fillers, barriers.
   extern __shared__ __align__(128) unsigned char shared[];
   grid_dependency_launch();
   const int stage_bytes = p.window_bytes + p.step_weight_bytes;
   unsigned char* stages = shared + p.resident_bytes;
   float* slabs = reinterpret_cast<float*>(stages + p.stages * stage_bytes);
   float* biases = slabs + Shape::kWarpgroups * p.slabs * (p.slab_bytes / 4);
-  const uint32_t resident_barrier = shared_address(biases + kSlots);
+  uint32_t* fillers = reinterpret_cast<uint32_t*>(biases + kSlots);
+  const uint32_t resident_barrier = shared_address(fillers + kSlots);
   const uint32_t full = resident_barrier + 8, empty = full + p.stages * 8;
   const uint32_t slab_full = empty + p.stages * 8;
   const uint32_t slab_empty = slab_full + Shape::kWarpgroups * p.slabs * 8;
@@ -108,19 +164,17 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
     }
     mbarrier_fence_init();
   }
-  if (threadIdx.x < kSlots) {
-    const int o = block_channel + static_cast<int>(threadIdx.x);
-    const T* bias = static_cast<const T*>(p.problem.bias);
-    biases[threadIdx.x] =
-        bias != nullptr && static_cast<int>(threadIdx.x) < block_channels && o < out_channels
-            ? to_accumulate(bias[static_cast<int64_t>(group) * out_channels + o])
-            : 0.0f;
-  }
+  load_conv1d_biases<T, kSlots>(p, group, block_channel, block_channels, biases, fillers);
   __syncthreads();
 
   // Broadcast, so that the compiler knows the roles' arithmetic to be the same in all lanes.
   const int warp = __shfl_sync(0xffffffff, static_cast<int>(threadIdx.x) / 32, 0);
   const int lane = threadIdx.x % 32, warpgroup = warp / 4;
+  const auto slab_ring = [&](int owner) {
+    const int first = owner * p.slabs;
+    return SlabRing<float>{reinterpret_cast<unsigned char*>(slabs) + first * p.slab_bytes,
+                           slab_full + first * 8, slab_empty + first * 8};
+  };
   if (warpgroup == Shape::kWarpgroups) {
     give_registers<Shape::kLoadRegisters>();
     if (p.resident_bytes > 0 && threadIdx.x % 128 == 0) {
@@ -136,15 +190,14 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
   }
   if (warpgroup == Shape::kWarpgroups + 1) {
     give_registers<Shape::kStoreRegisters>();
-    const int served = warp % 4 / 2, first = served * p.slabs;
-    const int thread = threadIdx.x % Shape::kStoreThreads;
-    float* own_slabs = slabs + first * (p.slab_bytes / 4);
+    const int served = warp % 4 / 2, thread = threadIdx.x % Shape::kStoreThreads;
+    const SlabRing<float> ring = slab_ring(served);
     if (p.split_sums != nullptr) {
-      store_split_tiles<kSlots, kUnit>(p, served, thread, own_slabs, slab_full + first * 8,
-                                       slab_empty + first * 8);
+      store_split_tiles<kSlots, kUnit>(p, served, thread, ring);
+    } else if (kUnit && p.correlation.spread == 2) {
+      store_conv1d_tiles<T, kSlots, true, 2>(p, served, thread, biases, fillers, ring);
     } else {
-      store_conv1d_tiles<T, kSlots, kUnit>(p, served, thread, own_slabs, biases,
-                                           slab_full + first * 8, slab_empty + first * 8);
+      store_conv1d_tiles<T, kSlots, kUnit, 1>(p, served, thread, biases, fillers, ring);
     }
     return;
   }
@@ -175,9 +228,9 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
 
   float accumulators[Shape::kTilesM][kRegisters];
   WindowFragment<T> fragments[Shape::kTilesM];
-  const int first_slab = warpgroup * p.slabs;
-  int stage = 0, slab = 0;
-  uint32_t parity = 0, slab_parity = 1;
+  SlabRing<float> ring_of_slabs = slab_ring(warpgroup);
+  int stage = 0;
+  uint32_t parity = 0;
   for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
     // The first run of what the rows' windows hold.
     int window_n[kRowSets], window_run[kRowSets];
@@ -269,7 +322,8 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
 
     // The thread's columns of a pass go to their channels' rows of a slab, where the storing warps
     // find them.
-    const int first = (cursor.run + warpgroup * p.warpgroup_step) * residues;
+    const int first =
+        (cursor.run + warpgroup * p.warpgroup_step) * (kUnit ? p.correlation.spread : residues);
     const T* output = static_cast<const T*>(p.problem.output) +
                       cursor.n * p.problem.output_strides.batch +
                       (static_cast<int64_t>(group) * out_channels + block_channel) *
@@ -279,34 +333,10 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
 #pragma unroll
     for (int pass = 0; pass < kSlots / Shape::kPassColumns; ++pass) {
       if (pass < passes) {
-        mbarrier_wait(slab_empty + (first_slab + slab) * 8, slab_parity);
-        float* values = slabs + (first_slab + slab) * (p.slab_bytes / 4);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int column = i / 2 * 8 + quad * 2 + i % 2;
-          const int channel = kUnit ? column : column / residues;
-          if (kUnit || channel < pass_channels) {
-            float* value = values + channel * p.slab_pitch +
-                           (place + channel * channel_stride) % kVector + row * residues +
-                           (column - channel * residues);
-#pragma unroll
-            for (int m = 0; m < Shape::kTilesM; ++m) {
-#pragma unroll
-              for (int half = 0; half < 2; ++half) {
-                value[(m * 64 + half * 8) * residues] =
-                    accumulators[m][(pass * 2 + i / 2) * 4 + half * 2 + i % 2];
-              }
-            }
-          }
-        }
-        __syncwarp();
-        if (lane == 0) {
-          mbarrier_arrive(slab_full + (first_slab + slab) * 8);
-        }
-        if (++slab == p.slabs) {
-          slab = 0;
-          slab_parity ^= 1;
-        }
+        ring_of_slabs.wait_empty();
+        write_slab<T, kUnit>(p, accumulators, pass, row, place, channel_stride,
+                             ring_of_slabs.values(p));
+        ring_of_slabs.hand_over(p);
         place += pass_channels * channel_stride;
       }
     }

@@ -55,9 +55,12 @@ void pack_conv1d_wgmma_weight(const char* op, const Plan& plan, uint4* packed_we
 template <typename T, int kSlots>
 void launch_conv1d_wgmma_slots(const char* op, const Conv1dWgmmaSharedPlan& plan,
                                cudaStream_t stream) {
-  const auto kernel = plan.params.correlation.residues == 1
-                          ? conv1d_wgmma_shared_kernel<T, kSlots, true>
-                          : conv1d_wgmma_shared_kernel<T, kSlots, false>;
+  auto kernel = conv1d_wgmma_shared_kernel<T, kSlots, 1>;
+  if constexpr (kSlots <= 128) {
+    if (plan.params.correlation.residues == 2) {
+      kernel = conv1d_wgmma_shared_kernel<T, kSlots, 2>;
+    }
+  }
   KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                 plan.shared_bytes));
   kernel<<<dim3(plan.grid_x, plan.grid_y), Conv1dWgmmaShape::kThreads, plan.shared_bytes, stream>>>(

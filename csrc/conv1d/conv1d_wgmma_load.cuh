@@ -45,6 +45,18 @@ struct Conv1dTileCursor {
   }
 };
 
+/// A place in a ring of buffers, and the parity of the phase in which its barriers are.
+struct RingCursor {
+  int index = 0;
+  uint32_t parity = 0;
+  __device__ __forceinline__ void advance(int size) {
+    if (++index == size) {
+      index = 0;
+      parity ^= 1;
+    }
+  }
+};
+
 /// A tile's part of 64 runs, of segments from anywhere or one after the other.
 struct Conv1dSegment {
   int n, run;

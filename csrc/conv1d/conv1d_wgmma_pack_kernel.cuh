@@ -15,8 +15,9 @@ __device__ __forceinline__ int weight_tap(const Conv1dWgmmaParams& p, int residu
   }
   const int dilation = static_cast<int>(p.problem.dilation);
   const int offset = p.correlation.input_first + j * p.correlation.tap_step;
+  const int place = residue * p.correlation.spread + p.correlation.spread_first;
   const int reach =
-      residue + static_cast<int>(p.problem.padding) - offset * static_cast<int>(p.problem.stride);
+      place + static_cast<int>(p.problem.padding) - offset * static_cast<int>(p.problem.stride);
   const int tap = reach / dilation;
   const bool found = reach >= 0 && tap * dilation == reach && tap < p.problem.kernel_size;
   return found ? tap : -1;

@@ -15,11 +15,21 @@ namespace kernelopt {
 ///   r = k * dilation - padding modulo stride, from the input position
 ///   q - floor((k * dilation - padding) / stride). So the residues of a run are output channels of
 ///   one correlation at unit step, with weights that are zero where a residue has no such tap.
+///   Spread: stride and dilation are 2, so that all taps reach the same one of two residues. Then
+///   that is the only one, and the other output of a run is the activation of the bias.
 struct Conv1dCorrelation {
   int residues;
   int positions;
   int taps;
   int input_step, input_first, tap_step;
+  int spread = 1;        // outputs of a residue, 2 where only one of two has products
+  int spread_first = 0;  // which one
+
+  KERNELOPT_HOST_DEVICE int run_outputs() const { return residues * spread; }
+  /// The place of a row's first sum in its slab, where the outputs begin at a place.
+  KERNELOPT_HOST_DEVICE int sum_place(int output_place) const {
+    return (output_place + spread_first) >> (spread - 1);
+  }
 };
 
 /// What the kernel is told. A slot is a column of the product: 16 of them, a pass of the epilogue,
@@ -42,6 +52,7 @@ struct Conv1dWgmmaParams {
   bool copies_images;  // a segment is a whole image, with its channels side by side
   int warpgroup_step;  // runs from one warpgroup's tile to the next, 128 or fewer where tiles
                        // overlap
+  bool ragged;         // tiles do not, though rows begin inside 16 bytes: two share a vector
   int stages, stage_channels;
   int window_pitch, window_bytes;  // of one row of a stage, and of all
   int step_weight_bytes;           // of a stage, 0 where the weights are resident
@@ -66,14 +77,18 @@ struct Conv1dWgmmaShape {
   static constexpr int kChunkChannels = 16;         // the k of one product
   static constexpr int kPassColumns = 16;           // slots that pass through a slab at a time
   static constexpr int kStoreThreads = 64;          // of a warpgroup
-  static constexpr int kBarrierBytes = 320;         // 33 at most: stages and slabs have two each
+  static constexpr int kMaxStages = 8, kMaxSlabs = 8;  // slabs: of a warpgroup
+  static constexpr int kBarriers = 1 + 2 * (kMaxStages + kWarpgroups * kMaxSlabs);
+  static constexpr int kBarrierBytes = (kBarriers * 8 + 15) / 16 * 16;
 };
 
 /// Words from a channel's row of a slab to the next: room for a part that begins anywhere in 16
-/// bytes. With 4 words modulo 16 the writes of a warp fall into different banks.
+/// bytes, and the pitch with which the writes of a warp fall into different banks. Residues of an
+/// even number are written in pairs.
 template <typename T>
 constexpr int slab_row_pitch(int residues) {
-  return Conv1dWgmmaShape::kWarpgroupM * residues + (sizeof(T) == 4 ? 4 : 20);
+  const int rest = residues % 2 == 0 ? (residues == 4 ? 16 : 8) : sizeof(T) == 4 ? 4 : 20;
+  return Conv1dWgmmaShape::kWarpgroupM * residues + rest;
 }
 
 }  // namespace kernelopt

@@ -2,6 +2,7 @@
 // in shared memory. Includes no torch header.
 #pragma once
 
+#include "conv1d/conv1d_wgmma_correlation.h"
 #include "conv1d/conv1d_wgmma_cut.h"
 
 #include <algorithm>
@@ -22,78 +23,25 @@ struct Conv1dWgmmaPlan {
   Conv1dWgmmaParams params{};
 };
 
-struct Conv1dWgmmaLimits {
-  static constexpr int64_t kMaxPackedBytes = int64_t{1} << 30;
-  static constexpr int kMaxStages = 8;
-  // Residues of a run share the 16 slots of a pass.
-  static constexpr int64_t kMaxResidues = Conv1dWgmmaShape::kPassColumns;
-  // Taps of the correlation for each of the weight's; those it has besides are zeros.
-  static constexpr int64_t kMaxTapWaste = 2;
-  // Of the cost of whole tiles: below it tiles of segments are taken.
-  static constexpr double kPieceGain = 0.9;
-};
-
-/// Rounds up to a multiple.
-constexpr int64_t round_up(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
-
-/// The problem as one correlation; `taps` is 0 where it is none.
-inline Conv1dCorrelation conv1d_correlation(const Conv1dProblem& problem) {
-  constexpr int64_t kLimit = std::numeric_limits<int32_t>::max() / 4;
-  Conv1dCorrelation correlation{};
-  if (!problem.transposed) {
-    return {1,
-            static_cast<int>(problem.out_length),
-            static_cast<int>(problem.kernel_size),
-            static_cast<int>(problem.stride),
-            static_cast<int>(-problem.padding),
-            static_cast<int>(problem.dilation)};
-  }
-  if (problem.stride > Conv1dWgmmaLimits::kMaxResidues) {
-    return correlation;
-  }
-  const auto offset = [&](int64_t tap) {
-    const int64_t reach = tap * problem.dilation - problem.padding;
-    const int64_t floor = reach / problem.stride - (reach % problem.stride < 0 ? 1 : 0);
-    return -floor;
-  };
-  const int64_t first = offset(problem.kernel_size - 1), last = offset(0);
-  int64_t step = 0;
-  for (int64_t tap = 1; tap < problem.kernel_size; ++tap) {
-    step = std::gcd(step, offset(tap - 1) - offset(tap));
-  }
-  step = std::max<int64_t>(step, 1);
-  const int64_t taps = (last - first) / step + 1;
-  const int64_t positions = (problem.out_length - 1) / problem.stride + 1;
-  if (taps * problem.stride >
-          Conv1dWgmmaLimits::kMaxTapWaste * std::max(problem.kernel_size, problem.stride) ||
-      positions > kLimit) {
-    return correlation;
-  }
-  return {static_cast<int>(problem.stride), static_cast<int>(positions), static_cast<int>(taps), 1,
-          static_cast<int>(first),          static_cast<int>(step)};
-}
-
 /// Plans a problem within 32-bit positions (fits_32_bits) with rows that run along the length.
+/// @param spreads        whether the correlation may be spread
+/// @param may_be_ragged  whether tiles may share vectors of the output
 template <typename T>
 Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_bytes,
-                                  int multiprocessors) {
+                                  int multiprocessors, bool spreads = true,
+                                  bool may_be_ragged = true) {
   using Shape = Conv1dWgmmaShape;
   using Limits = Conv1dWgmmaLimits;
   constexpr int kParts = MmaTraits<T>::kParts;
   Conv1dWgmmaPlan plan;
   Conv1dWgmmaParams& p = plan.params;
   p.problem = problem;
-  p.correlation = conv1d_correlation(problem);
+  p.correlation = conv1d_correlation(problem, spreads);
   if (p.correlation.taps == 0) {
     return plan;
   }
   const Conv1dCorrelation& correlation = p.correlation;
-  p.input_end = static_cast<const T*>(problem.input) +
-                (problem.batch - 1) * problem.input_strides.batch +
-                (problem.groups * problem.in_channels - 1) * problem.input_strides.channel +
-                problem.in_length;
+  p.input_end = conv1d_input_end<T>(problem);
   p.pass_channels = Shape::kPassColumns / correlation.residues;
   p.channel_chunks = static_cast<int>(round_up(problem.in_channels, Shape::kChunkChannels)) /
                      Shape::kChunkChannels;
@@ -134,18 +82,27 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
   plan.block_slots = cut.block_slots;
   const int64_t splits = cut.splits;
   const bool second_pass = pieces || splits > 1;
+  if (second_pass && correlation.spread > 1) {
+    return plan_conv1d_wgmma<T>(problem, max_shared_bytes, multiprocessors, false);
+  }
   p.n_blocks = static_cast<int>(round_up(slots, plan.block_slots) / plan.block_slots);
 
-  // Output rows that begin anywhere in a 32-byte sector: tiles overlap by a sector, so that every
-  // row is stored from a sector's start to a sector's start.
+  // Output rows that begin anywhere in a 32-byte sector: tiles share the vectors between them, or
+  // overlap by a sector, so that every row is stored from a sector's start to a sector's start.
   constexpr int64_t kSector = 32 / sizeof(T);
   const bool aligned = reinterpret_cast<uintptr_t>(problem.output) % 32 == 0 &&
                        problem.output_strides.channel % kSector == 0 &&
                        problem.output_strides.batch % kSector == 0;
   // Sums of splits have aligned rows of their own.
-  p.warpgroup_step = Shape::kWarpgroupM - (aligned || second_pass ? 0 : static_cast<int>(kSector));
+  const bool may_overlap = !aligned && !second_pass;
+  const int64_t overlapping_step =
+      Shape::kWarpgroupM - kSector / std::gcd<int64_t>(kSector, correlation.run_outputs());
+  p.ragged = may_overlap && may_be_ragged && correlation.run_outputs() == 1 &&
+             row_tiles(correlation, Shape::kWarpgroupM) < row_tiles(correlation, overlapping_step);
+  p.warpgroup_step =
+      may_overlap && !p.ragged ? static_cast<int>(overlapping_step) : Shape::kWarpgroupM;
   const int64_t block_runs = int64_t{Shape::kWarpgroups} * p.warpgroup_step;
-  p.tiles = static_cast<int>(round_up(correlation.positions, block_runs) / block_runs);
+  p.tiles = static_cast<int>(row_tiles(correlation, p.warpgroup_step));
 
   p.all_tiles = pieces ? pieced.tiles / problem.groups : problem.batch * p.tiles;
 
@@ -168,7 +125,7 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
   }
   const auto fit = [&](bool keep, int64_t taps, int slabs, int channels, int min_stages) {
     const int64_t fixed = int64_t{Shape::kWarpgroups} * slabs * p.slab_bytes +
-                          plan.block_slots * 4 + Shape::kBarrierBytes;
+                          plan.block_slots * 8 + Shape::kBarrierBytes;
     const int64_t runs =
         pieces ? Shape::kSegmentRuns
                : int64_t{Shape::kWarpgroups - 1} * p.warpgroup_step + Shape::kWarpgroupM;
@@ -183,7 +140,7 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
     const int64_t window = p.copies_images ? p.segments * image : channels * pitch;
     const int64_t weights = keep ? 0 : channels / Shape::kChunkChannels * taps * tap_bytes;
     const int64_t left = max_shared_bytes - fixed - (keep ? resident : 0);
-    const int64_t stages = std::min<int64_t>(left / (window + weights), Limits::kMaxStages);
+    const int64_t stages = std::min<int64_t>(left / (window + weights), Shape::kMaxStages);
     if (left < 0 || stages < min_stages) {
       return false;
     }
@@ -217,9 +174,23 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
       plan.fits = plan.fits || fit_channels(4, 3) || fit_channels(2, 2);
     }
   }
+  if (p.ragged && (!plan.fits || p.taps_per_step < correlation.taps)) {
+    // The windows of tiles that overlap are a little shorter.
+    const Conv1dWgmmaPlan other =
+        plan_conv1d_wgmma<T>(problem, max_shared_bytes, multiprocessors, spreads, false);
+    if (other.fits && (!plan.fits || other.params.taps_per_step > p.taps_per_step)) {
+      return other;
+    }
+  }
   if (!plan.fits) {
     return plan;
   }
+  // What is left takes slabs, so that the products of a tile wait less for the stores of the last.
+  const int slab_set = Shape::kWarpgroups * p.slab_bytes;
+  const int more_slabs =
+      std::min((max_shared_bytes - plan.shared_bytes) / slab_set, Shape::kMaxSlabs - p.slabs);
+  p.slabs += more_slabs;
+  plan.shared_bytes += more_slabs * slab_set;
   p.split_channels =
       static_cast<int>(round_up(split_chunks * Shape::kChunkChannels, p.stage_channels));
   plan.splits =

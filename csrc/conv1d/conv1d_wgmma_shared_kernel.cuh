@@ -13,17 +13,15 @@ namespace kernelopt {
 
 #if KERNELOPT_HAS_WGMMA
 
-/// One tile's sums, of stages as they fill: two products a step, one below the other or, of 256
-/// slots, side by side.
+/// One tile's sums, of stages as they fill: the products of a step lie one below the other or, of
+/// 256 slots, side by side.
 /// @param first_row  the warpgroup's first position in the operand
 /// @param resident   shared address of the weights, where they stay
-/// @param next_turn  barrier of the other warpgroup's turn
-template <typename T, int kSlots, int kRegisters>
+template <typename T, int kSlots, int kProducts, int kRegisters>
 __device__ __forceinline__ void multiply_tile(const Conv1dWgmmaSharedParams& p,
-                                              float (&accumulators)[2][kRegisters], int first_row,
-                                              uint32_t resident, uint32_t stages, uint32_t full,
-                                              uint32_t empty, uint32_t next_turn,
-                                              RingCursor& ring) {
+                                              float (&accumulators)[kProducts][kRegisters],
+                                              int first_row, uint32_t resident, uint32_t stages,
+                                              uint32_t full, uint32_t empty, RingCursor& ring) {
   constexpr int kTapBytes = kSlots * 32;
   constexpr bool kWide = kSlots > 128;
   const int lane = threadIdx.x % 32;
@@ -49,7 +47,7 @@ __device__ __forceinline__ void multiply_tile(const Conv1dWgmmaSharedParams& p,
         for (int j = 0; j < step_taps; ++j) {
           wgmma_fence();
 #pragma unroll
-          for (int t = 0; t < 2; ++t) {
+          for (int t = 0; t < kProducts; ++t) {
             wgmma_m64k16<T>(accumulators[t], operand + (kWide ? 0 : t * 64),
                             weight + (kWide ? t * 128 : 0), accumulate);
           }
@@ -69,12 +67,9 @@ __device__ __forceinline__ void multiply_tile(const Conv1dWgmmaSharedParams& p,
       ring.advance(p.operand_stages);
     }
   }
-  if (p.take_turns && lane == 0) {
-    mbarrier_arrive(next_turn);
-  }
   wgmma_wait<0>();
 #pragma unroll
-  for (int t = 0; t < 2; ++t) {
+  for (int t = 0; t < kProducts; ++t) {
     wgmma_hold(accumulators[t]);
   }
   __syncwarp();
@@ -85,37 +80,32 @@ __device__ __forceinline__ void multiply_tile(const Conv1dWgmmaSharedParams& p,
 
 #endif
 
-/// `kUnit`: residues is 1.
-template <typename T, int kSlots, bool kUnit>
+template <typename T, int kSlots, int kResidues>
 __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
     conv1d_wgmma_shared_kernel(const __grid_constant__ Conv1dWgmmaSharedParams p) {
 #if KERNELOPT_HAS_WGMMA
   using Shape = Conv1dWgmmaSharedShape;
-  const int pass_channels = kUnit ? Shape::kPassColumns : p.pass_channels;
-  const int block_channels = kSlots / Shape::kPassColumns * pass_channels;
+  constexpr int kBlockChannels = kSlots / kResidues;
   const int group = blockIdx.y / p.n_blocks;
-  const int block_channel = blockIdx.y % p.n_blocks * block_channels;
+  const int block_channel = blockIdx.y % p.n_blocks * kBlockChannels;
   const int out_channels = static_cast<int>(p.problem.out_channels);
 
-  // Resident weights, windows, operand stages, slabs, biases, flags, barriers.
+  // Resident weights, windows, operand stages, slabs, biases, fillers, flags, barriers.
   extern __shared__ __align__(128) unsigned char shared[];
   unsigned char* windows = shared + p.resident_bytes;
   unsigned char* stages = windows + p.stages * p.window_bytes;
   unsigned char* slabs = stages + p.operand_stages * (p.operand_bytes + p.step_weight_bytes);
   float* biases = reinterpret_cast<float*>(slabs + Shape::kWarpgroups * p.slabs * p.slab_bytes);
-  uint32_t* flags = reinterpret_cast<uint32_t*>(biases + kSlots);
+  uint32_t* fillers = reinterpret_cast<uint32_t*>(biases + kSlots);
+  uint32_t* flags = fillers + kSlots;
   const uint32_t resident_barrier = shared_address(flags) + Shape::kFlagBytes;
   const uint32_t window_full = resident_barrier + 8;
   const uint32_t window_empty = window_full + p.stages * 8;
   const uint32_t full = window_empty + p.stages * 8, empty = full + p.operand_stages * 8;
   const uint32_t slab_full = empty + p.operand_stages * 8;
   const uint32_t slab_empty = slab_full + Shape::kWarpgroups * p.slabs * 8;
-  const uint32_t turns = slab_empty + Shape::kWarpgroups * p.slabs * 8;
   if (threadIdx.x == 0) {
     mbarrier_init(resident_barrier, 1);
-    for (int owner = 0; owner < Shape::kWarpgroups; ++owner) {
-      mbarrier_init(turns + owner * 8, 4);
-    }
     for (int stage = 0; stage < p.stages; ++stage) {
       mbarrier_init(window_full + stage * 8, 32);
       mbarrier_init(window_empty + stage * 8, Shape::kOperandWarps);
@@ -130,18 +120,11 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
     }
     mbarrier_fence_init();
   }
-  if (threadIdx.x < kSlots) {
-    const int o = block_channel + static_cast<int>(threadIdx.x);
-    const T* bias = static_cast<const T*>(p.problem.bias);
-    biases[threadIdx.x] =
-        bias != nullptr && static_cast<int>(threadIdx.x) < block_channels && o < out_channels
-            ? to_accumulate(bias[static_cast<int64_t>(group) * out_channels + o])
-            : 0.0f;
-  }
+  load_conv1d_biases<T, kSlots>(p, group, block_channel, kBlockChannels, biases, fillers);
   if (threadIdx.x < Shape::kFlagBytes / 4) {
     flags[threadIdx.x] = 0;
   }
-  if (!kUnit) {
+  if (kResidues > 1) {
     // Rows of a tile beyond the last position are multiplied too: nothing there that is not finite.
     uint4* operands = reinterpret_cast<uint4*>(stages);
     const int units = p.operand_stages * (p.operand_bytes + p.step_weight_bytes) / 16;
@@ -157,8 +140,8 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
   const int lane = threadIdx.x % 32, warpgroup = warp / 4;
   const auto slab_ring = [&](int owner) {
     const int first = owner * p.slabs;
-    return SlabRing<T>{slabs + first * p.slab_bytes, flags + first, slab_full + first * 8,
-                       slab_empty + first * 8};
+    return SlabRing<T>{slabs + first * p.slab_bytes, slab_full + first * 8, slab_empty + first * 8,
+                       flags + first};
   };
   if (warpgroup == Shape::kWarpgroups) {
     give_registers<Shape::kLoadRegisters>();
@@ -179,9 +162,13 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
   }
   if (warpgroup == Shape::kWarpgroups + 1) {
     give_registers<Shape::kStoreRegisters>();
-    const int served = warp % 4 / 2;
-    store_conv1d_tiles<T, kSlots, kUnit>(p, served, threadIdx.x % Shape::kStoreThreads, biases,
-                                         slab_ring(served));
+    const int served = warp % 4 / 2, thread = threadIdx.x % Shape::kStoreThreads;
+    if (kSlots <= 128 && kResidues == 1 && p.correlation.spread == 2) {
+      store_conv1d_tiles<T, kSlots, 1, 2>(p, served, thread, biases, fillers, slab_ring(served));
+    } else {
+      store_conv1d_tiles<T, kSlots, kResidues, 1>(p, served, thread, biases, fillers,
+                                                  slab_ring(served));
+    }
     return;
   }
 
@@ -189,30 +176,24 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
   if (p.resident_bytes > 0) {
     mbarrier_wait(resident_barrier, 0);
   }
-  const ResultColumns<kSlots, kUnit> columns(p);
-  typename ResultColumns<kSlots, kUnit>::Accumulators accumulators;
+  using Columns = ResultColumns<kSlots, kResidues>;
+  typename Columns::Accumulators accumulators;
   SlabRing<T> ring_of_slabs = slab_ring(warpgroup);
   const int first_row = warpgroup * p.warpgroup_step;
-  const int passes = block_passes<kSlots>(out_channels - block_channel, pass_channels);
+  const int passes =
+      min(Columns::kPasses, (out_channels - block_channel - 1) / Shape::kPassChannels + 1);
   RingCursor ring;
-  uint32_t turn_parity = warpgroup == 0 ? 1 : 0;
   for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
-    if (p.take_turns) {
-      mbarrier_wait(turns + warpgroup * 8, turn_parity);
-      turn_parity ^= 1;
-    }
     multiply_tile<T, kSlots>(p, accumulators, first_row, shared_address(shared),
-                             shared_address(stages), full, empty, turns + (1 - warpgroup) * 8,
-                             ring);
+                             shared_address(stages), full, empty, ring);
     const T* output = static_cast<const T*>(p.problem.output) +
                       cursor.n * p.problem.output_strides.batch +
                       (static_cast<int64_t>(group) * out_channels + block_channel) *
                           p.problem.output_strides.channel +
-                      (cursor.run + first_row) * columns.residues;
-    // One piece of code for each activation, in the order it runs: instructions come from memory.
+                      (cursor.run + first_row) * p.correlation.run_outputs();
     with_activation(p.problem.activation, [&](auto kind) {
-      write_slabs<T, ActivationOfSum<T, decltype(kind)>>(p, columns, accumulators, biases, passes,
-                                                         output, ring_of_slabs);
+      write_slabs<T, ActivationOfSum<T, decltype(kind)>, kSlots, kResidues>(
+          p, accumulators, biases, passes, output, ring_of_slabs);
     });
   }
 #endif

@@ -9,18 +9,6 @@ namespace kernelopt {
 
 #if KERNELOPT_HAS_WGMMA
 
-/// A place in a ring of buffers, and the parity of the phase in which its barriers are.
-struct RingCursor {
-  int index = 0;
-  uint32_t parity = 0;
-  __device__ __forceinline__ void advance(int size) {
-    if (++index == size) {
-      index = 0;
-      parity ^= 1;
-    }
-  }
-};
-
 /// Runs that a tile's window covers.
 template <int kSlots>
 __device__ __forceinline__ int window_runs(const Conv1dWgmmaSharedParams& p, int run) {

@@ -12,25 +12,25 @@ struct Conv1dWgmmaSharedParams : Conv1dWgmmaParams {
   bool aligned_output;                // all output rows begin on 16 bytes
   int operand_stages, operand_pitch;  // positions from eight channels to the next
   int operand_bytes;                  // of a stage without weights
-  // The warpgroups multiply one after the other, each while the other one finishes its results.
-  bool take_turns;
 };
 
 struct Conv1dWgmmaSharedShape : Conv1dWgmmaShape {
   // Of 128 registers that a thread of a block of 512 has on average.
   static constexpr int kProductRegisters = 168, kLoadRegisters = 88, kStoreRegisters = 88;
-  static constexpr int kOperandWarps = 3;  // beside the one that loads
-  static constexpr int kMaxStages = 8;     // of raw windows
+  static constexpr int kOperandWarps = 3;   // beside the one that loads
+  static constexpr int kPassChannels = 16;  // that pass through a slab at a time
+  static constexpr int kMaxStages = 8;      // of raw windows
   static constexpr int kMaxOperandStages = 4, kMaxSlabs = 4;
   static constexpr int kBarriers =
-      1 + kWarpgroups + 2 * (kMaxStages + kMaxOperandStages + kWarpgroups * kMaxSlabs);
+      1 + 2 * (kMaxStages + kMaxOperandStages + kWarpgroups * kMaxSlabs);
   static constexpr int kBarrierBytes = (kBarriers * 8 + 15) / 16 * 16;
   static constexpr int kFlagBytes = kWarpgroups * kMaxSlabs * 4;
 };
 
-/// 64-row tiles of a warpgroup. It has two products under way, of 128 slots at most: one below the
+/// 64-row tiles of a warpgroup, and its products under way, of 128 slots at most: one below the
 /// other, or with 256 slots side by side.
-constexpr int warpgroup_tiles_m(int slots) { return slots > 128 ? 1 : 2; }
+constexpr int warpgroup_tiles_m(int slots) { return slots > 128 ? 1 : slots > 64 ? 2 : 4; }
+constexpr int warpgroup_products(int slots) { return slots > 64 ? 2 : 4; }
 
 /// Elements of 16 bits from a channel's row of a slab to the next: room for a part that begins
 /// anywhere in 16 bytes, and the pitch with which the writes of a warp, 8 runs of 4 pairs of slots,

@@ -45,6 +45,7 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
       correlation.residues > Conv1dWgmmaSharedLimits::kMaxResidues) {
     return plan;
   }
+  const int run_outputs = correlation.run_outputs();
   p.pass_channels = Shape::kPassColumns / correlation.residues;
   p.channel_chunks = static_cast<int>(round_up(problem.in_channels, Shape::kChunkChannels)) /
                      Shape::kChunkChannels;
@@ -57,14 +58,11 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
   const bool wide = correlation.taps == 1;
   // More taps limited by arithmetic: 64x512x801 -> 512, k5 took 0.43 ms, 0.40 with the other
   // kernel.
-  if (wide ? memory_bound || correlation.residues > 1
+  if (wide ? memory_bound || run_outputs > 1
            : !memory_bound || int64_t{correlation.taps - 1} * correlation.tap_step >
                                   Conv1dWgmmaSharedLimits::kMaxReach) {
     return plan;
   }
-  plan.block_slots = wide ? 256 : slots > 64 ? 128 : slots > 32 ? 64 : 32;
-  p.n_blocks = static_cast<int>(round_up(slots, plan.block_slots) / plan.block_slots);
-
   // Output rows that begin anywhere in a 32-byte sector: tiles overlap by a sector, so that every
   // row is stored from a sector's start to a sector's start.
   constexpr int kSector = 32 / sizeof(T);
@@ -73,14 +71,32 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
            problem.output_strides.channel % elements == 0 &&
            problem.output_strides.batch % elements == 0;
   };
-  const int positions = warpgroup_tiles_m(plan.block_slots) * 64;
-  p.warpgroup_step = positions - (aligned_to(kSector) || !memory_bound ? 0 : kSector);
+  const int overlap = aligned_to(kSector) || !memory_bound ? 0 : kSector / run_outputs;
   p.aligned_output = aligned_to(kSector / 2);
   p.aligned_rows = problem.input_strides.channel % (kSector / 2) == 0;
+  const auto cut = [&](int block_slots) {
+    plan.block_slots = block_slots;
+    p.n_blocks = static_cast<int>(round_up(slots, block_slots) / block_slots);
+    p.warpgroup_step = warpgroup_tiles_m(block_slots) * 64 - overlap;
+    const int64_t tile_runs = int64_t{Shape::kWarpgroups} * p.warpgroup_step;
+    p.tiles = static_cast<int>(round_up(correlation.positions, tile_runs) / tile_runs);
+    p.all_tiles = problem.batch * p.tiles;
+    return p.all_tiles * problem.groups * p.n_blocks;  // the tiles of all blocks
+  };
+  if (wide || slots > 64) {
+    cut(wide ? 256 : 128);
+  } else {
+    // Few slots have tiles of twice the positions, half of the fixed costs, where the
+    // multiprocessors come out as even with them.
+    const int64_t rounds = (cut(128) - 1) / multiprocessors + 1;
+    const int64_t large = cut(slots > 32 ? 64 : 32);
+    if (large < multiprocessors || ((large - 1) / multiprocessors + 1) * 2 > rounds + rounds / 8) {
+      cut(128);
+    }
+  }
+  const int positions = warpgroup_tiles_m(plan.block_slots) * 64;
   const int64_t tile_runs = int64_t{Shape::kWarpgroups} * p.warpgroup_step;
-  p.tiles = static_cast<int>(round_up(correlation.positions, tile_runs) / tile_runs);
-  const int64_t tiles = problem.batch * p.tiles;
-  p.all_tiles = tiles;
+  const int64_t tiles = p.all_tiles;
   p.segments = 1;
   const int64_t grid_y = problem.groups * p.n_blocks;
   // Blocks for every multiprocessor, or the other kernel splits the reduction; wide ones for two
@@ -91,7 +107,7 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
   }
 
   p.slab_pitch = shared_slab_pitch(positions, correlation.residues);
-  p.slab_bytes = p.pass_channels * p.slab_pitch * static_cast<int>(sizeof(T));
+  p.slab_bytes = Shape::kPassChannels * p.slab_pitch * static_cast<int>(sizeof(T));
   const int64_t tap_bytes = int64_t{plan.block_slots} * 32;
   const int64_t resident = p.channel_chunks * correlation.taps * tap_bytes;
   plan.packed_bytes = grid_y * resident;
@@ -115,7 +131,7 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
     const int64_t weights = keep ? 0 : channels / Shape::kChunkChannels * taps * tap_bytes;
     const int64_t fixed = (keep ? resident : 0) +
                           int64_t{Shape::kWarpgroups} * slabs * p.slab_bytes +
-                          plan.block_slots * 4 + Shape::kBarrierBytes + Shape::kFlagBytes;
+                          plan.block_slots * 8 + Shape::kBarrierBytes + Shape::kFlagBytes;
     int64_t operands = 2;
     const auto bytes = [&](int64_t raw, int64_t made) {
       return fixed + raw * window + made * (operand + weights);
@@ -144,19 +160,20 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
     p.resident_bytes = keep ? static_cast<int>(resident) : 0;
     p.stages = static_cast<int>(windows);
     p.operand_stages = static_cast<int>(operands);
-    const int64_t steps = round_up(problem.in_channels, channels) / channels *
-                          (round_up(correlation.taps, taps) / taps);
-    p.take_turns = steps <= operands;
     p.slabs = slabs;
     plan.shared_bytes = static_cast<int>(bytes(windows, operands));
     return true;
   };
   // As many taps a step as fit, for a wider window serves more products; then buffers enough for
-  // loads, products and stores to overlap.
+  // loads, products and stores to overlap. Large slabs and windows hold twice as much.
+  const bool large = plan.block_slots <= 64;
   for (const bool keep : {true, false}) {
     for (int64_t taps = correlation.taps; taps >= 1; taps = taps == 1 ? 0 : (taps + 1) / 2) {
-      plan.fits = plan.fits || fit(keep, taps, 4, 32, 3) || fit(keep, taps, 4, 16, 3) ||
-                  fit(keep, taps, 2, 32, 2) || fit(keep, taps, 2, 16, 2);
+      plan.fits = plan.fits || (!large && fit(keep, taps, 4, 32, 3)) ||
+                  (large && correlation.residues == 1 && fit(keep, taps, 4, 32, 2)) ||
+                  (large ? fit(keep, taps, 2, 32, 2) || fit(keep, taps, 2, 16, 4)
+                         : fit(keep, taps, 4, 16, 3) || fit(keep, taps, 2, 32, 2)) ||
+                  fit(keep, taps, 2, 16, 2);
     }
   }
   plan.grid_x =

@@ -10,20 +10,23 @@ namespace kernelopt {
 
 #if KERNELOPT_HAS_WGMMA
 
-/// The storing side of a warpgroup's tile.
+/// The storing side of a warpgroup's tile: rows of a channel's outputs, kResidues * kSpread a run.
 /// @param first  the output position of the tile's first
-template <typename T, int kSlots, bool kUnit>
+template <typename T, int kSlots, int kResidues, int kSpread>
 struct SlabStore {
   static constexpr int kSize = static_cast<int>(sizeof(T)), kVector = 16 / kSize;
   static constexpr int kPositions = warpgroup_tiles_m(kSlots) * 64;
-  static constexpr int kPieceVectors = kPositions / kVector;
+  static constexpr int kRunOutputs = kResidues * kSpread, kOutputs = kPositions * kRunOutputs;
+  static constexpr int kPitch = shared_slab_pitch(kPositions, kResidues);
   const Conv1dWgmmaSharedParams& p;
-  int residues;
   int first;
 
-  __device__ __forceinline__ OutputRow row(const T* output) const {
+  static __device__ __forceinline__ uint32_t place_of(const T* output) {
+    return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(output) / kSize);
+  }
+  /// @param place  of the row's first output, modulo 2^32
+  __device__ __forceinline__ OutputRow row(uint32_t place) const {
     constexpr uint32_t kSector = 32 / kSize;
-    const uint32_t place = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(output) / kSize);
     // Tiles that overlap store from a sector's start to a sector's start; the first one from its
     // own.
     const int shift =
@@ -31,82 +34,89 @@ struct SlabStore {
     const int left = static_cast<int>(p.problem.out_length) - first;
     const int before = place % kVector;
     return {before, before + (first == 0 ? 0 : shift),
-            before + min(shift + p.warpgroup_step * residues, left)};
+            before + min(shift + p.warpgroup_step * kRunOutputs, left)};
   }
 
   /// Whether every vector of the tile's rows is stored as a whole or not at all.
   __device__ __forceinline__ bool whole() const {
-    const int stop = first + kPositions * residues;
+    const int stop = first + kOutputs;
     const int out_length = static_cast<int>(p.problem.out_length);
     return p.warpgroup_step < kPositions ? first > 0 && stop + 2 * kVector <= out_length
                                          : p.aligned_output && stop <= out_length;
   }
 
-  /// Stores element `start` of a row and those after it in 16 bytes.
-  __device__ __forceinline__ void store(T* output, const OutputRow& part, int start,
-                                        const uint4& vector) const {
-    T* target = output + (start - part.before);
-    if (start >= part.begin && start + kVector <= part.end) {
-      store_vector(target, vector);
-    } else if (start + kVector > part.begin && start < part.end) {
-      const T* values = reinterpret_cast<const T*>(&vector);
-#pragma unroll
-      for (int i = 0; i < kVector; ++i) {
-        if (start + i >= part.begin && start + i < part.end) {
-          target[i] = values[i];
-        }
+  /// What a slab has for 16 bytes of outputs: their sums, or of two residues those and the word
+  /// after.
+  struct Sums {
+    uint32_t words[4 / kSpread + (kResidues == 2)];
+  };
+  /// @param values  the row's in the slab
+  /// @param start   the first of the outputs, see OutputRow
+  static __device__ __forceinline__ Sums load(const T* values, int start) {
+    const uint32_t* from = reinterpret_cast<const uint32_t*>(values + start / kSpread);
+    Sums sums;
+    if constexpr (kSpread == 2) {
+      const uint2 two = *reinterpret_cast<const uint2*>(from);
+      sums.words[0] = two.x;
+      sums.words[1] = two.y;
+    } else {
+      const uint4 four = *reinterpret_cast<const uint4*>(from);
+      sums.words[0] = four.x;
+      sums.words[1] = four.y;
+      sums.words[2] = four.z;
+      sums.words[3] = four.w;
+      if constexpr (kResidues == 2) {
+        sums.words[4] = from[4];
       }
+    }
+    return sums;
+  }
+  /// @param before  as OutputRow says; modulo 2 will do
+  /// @param filler  twice the output that has no products
+  __device__ __forceinline__ uint4 vector(const Sums& sums, int before, uint32_t filler) const {
+    const auto& words = sums.words;
+    if constexpr (kSpread == 2) {
+      const bool second = (before + p.correlation.spread_first) % 2 != 0;
+      const uint32_t low = second ? 0x1054 : 0x5410, high = second ? 0x3254 : 0x5432;
+      return make_uint4(__byte_perm(words[0], filler, low), __byte_perm(words[0], filler, high),
+                        __byte_perm(words[1], filler, low), __byte_perm(words[1], filler, high));
+    } else if constexpr (kResidues == 2) {
+      // Rows that begin at an odd place lie one further.
+      const uint32_t choice = before % 2 != 0 ? 0x5432 : 0x3210;
+      return make_uint4(
+          __byte_perm(words[0], words[1], choice), __byte_perm(words[1], words[2], choice),
+          __byte_perm(words[2], words[3], choice), __byte_perm(words[3], words[4], choice));
+    } else {
+      return make_uint4(words[0], words[1], words[2], words[3]);
     }
   }
 
-  /// Stores a slab's rows.
-  /// @param kWhole  what whole() says
-  /// @param output  of the first row
-  template <bool kWhole>
-  __device__ __forceinline__ void store_pass(int thread, const T* values, int rows,
-                                             T* output) const {
-    constexpr int kBatch = 4;
-    const int64_t stride = p.problem.output_strides.channel;
-    const int start = thread % kPieceVectors * kVector;
-    const int pieces = rows * residues;
-#pragma unroll 1
-    for (int piece = thread / kPieceVectors; piece < pieces;
-         piece += kBatch * (Conv1dWgmmaSharedShape::kStoreThreads / kPieceVectors)) {
-      uint4 vectors[kBatch];
-      int row_of[kBatch], start_of[kBatch];
-#pragma unroll
-      for (int b = 0; b < kBatch; ++b) {
-        const int i = piece + b * (Conv1dWgmmaSharedShape::kStoreThreads / kPieceVectors);
-        // 16 pieces at most: the product with the rounded reciprocal is exact.
-        row_of[b] = kUnit ? i : i * (256 / residues + 1) / 256;
-        start_of[b] = (i - row_of[b] * residues) * kPositions + start;
-        if (i < pieces) {
-          vectors[b] =
-              *reinterpret_cast<const uint4*>(values + row_of[b] * p.slab_pitch + start_of[b]);
-        }
+  /// Stores a slab's rows, vectors that lie partly outside the tile's part of the output too.
+  /// @param output   of the first row
+  /// @param fillers  of the rows
+  __device__ __forceinline__ void store_pass(int thread, const T* values, int rows, T* output,
+                                             const uint32_t* fillers) const {
+    // Rows that do not begin on 16 bytes reach one vector further.
+    constexpr int kRowVectors = kOutputs / kVector + 1;
+#pragma unroll 2
+    for (int i = thread; i < rows * kRowVectors; i += Conv1dWgmmaSharedShape::kStoreThreads) {
+      const int r = i / kRowVectors, start = (i - r * kRowVectors) * kVector;
+      T* target = output + r * p.problem.output_strides.channel;
+      const OutputRow part = row(place_of(target));
+      if (start + kVector <= part.begin || start >= part.end) {
+        continue;
+      }
+      const uint4 outputs = vector(load(values + r * kPitch, start), part.before, fillers[r]);
+      target += start - part.before;
+      if (start >= part.begin && start + kVector <= part.end) {
+        store_vector(target, outputs);
+        continue;
       }
 #pragma unroll
-      for (int b = 0; b < kBatch; ++b) {
-        if (piece + b * (Conv1dWgmmaSharedShape::kStoreThreads / kPieceVectors) < pieces) {
-          T* target = output + row_of[b] * stride;
-          const OutputRow part = row(target);
-          if constexpr (kWhole) {
-            store_vector_if(start_of[b] >= part.begin && start_of[b] + kVector <= part.end,
-                            target + (start_of[b] - part.before), vectors[b]);
-          } else {
-            store(target, part, start_of[b], vectors[b]);
-          }
+      for (int k = 0; k < kVector; ++k) {
+        if (start + k >= part.begin && start + k < part.end) {
+          target[k] = reinterpret_cast<const T*>(&outputs)[k];
         }
-      }
-    }
-    if (!kWhole && p.warpgroup_step == kPositions && thread < rows) {
-      // Rows that do not begin on 16 bytes reach one vector further.
-      T* target = output + thread * stride;
-      const int last = kPositions * residues;
-      const OutputRow part = row(target);
-      if (part.end > last) {
-        store(target, part, last,
-              *reinterpret_cast<const uint4*>(values + thread * p.slab_pitch + last));
       }
     }
   }
@@ -117,15 +127,14 @@ struct SlabStore {
   __device__ __forceinline__ void store_flagged_pass(int thread, const T* values, int rows,
                                                      T* output, const float* biases,
                                                      Exact&& exact) const {
-    const int width = kPositions * residues;
 #pragma unroll 1
-    for (int i = thread; i < rows * width; i += Conv1dWgmmaSharedShape::kStoreThreads) {
-      const int r = i / width, offset = i - r * width;
+    for (int i = thread; i < rows * kOutputs; i += Conv1dWgmmaSharedShape::kStoreThreads) {
+      const int r = i / kOutputs, offset = i - r * kOutputs;
       T* target = output + r * p.problem.output_strides.channel;
-      const OutputRow part = row(target);
+      const OutputRow part = row(place_of(target));
       const int element = offset + part.before;
       if (element >= part.begin && element < part.end) {
-        float z = to_accumulate(values[r * p.slab_pitch + element]);
+        float z = to_accumulate(values[r * kPitch + element + part.before % 2]);
         if (!isfinite(z)) {
           z = apply_activation(p.problem.activation, exact(r, first + offset) + biases[r]);
         }
@@ -135,95 +144,99 @@ struct SlabStore {
   }
 };
 
-/// A thread's vectors of a pass, of one residue, in a tile whose vectors are stored whole or not at
-/// all. Tiles and passes begin on sectors relative to each other, so that a row's place in its
-/// sector holds for all passes.
-template <typename T, int kSlots>
+/// A thread's vectors of a pass in a tile whose vectors are stored whole or not at all. Tiles and
+/// passes begin on sectors relative to each other, so that a row's place in its sector holds for
+/// all passes.
+template <typename T, typename Store>
 struct WholeVectors {
-  using Store = SlabStore<T, kSlots, true>;
-  static constexpr int kRowStep = Conv1dWgmmaSharedShape::kStoreThreads / Store::kPieceVectors;
-  static constexpr int kCount = Conv1dWgmmaSharedShape::kPassColumns / kRowStep;
-  static constexpr int kPitch = shared_slab_pitch(Store::kPositions, 1);
-  int row, start;           // of the first
-  int64_t offsets[kCount];  // bytes from the pass's first row
-  bool inside[kCount];
+  static constexpr int kRowVectors = Store::kOutputs / Store::kVector;
+  static constexpr int kRowStep = Conv1dWgmmaSharedShape::kStoreThreads / kRowVectors;
+  static constexpr int kCount = Conv1dWgmmaSharedShape::kPassChannels / kRowStep;
+  static constexpr int kBatch = kCount < 8 ? kCount : 8;
+  const Store& store;
+  int row, start;  // of the first
+  // Four bits each: outputs from a 16-byte boundary to the row's first; 8 where nothing is stored.
+  static constexpr int kPlaceWords = (kCount + 7) / 8;
+  uint32_t places[kPlaceWords] = {};
 
-  __device__ __forceinline__ WholeVectors(const Store& store, int thread, T* output)
-      : row(thread / Store::kPieceVectors), start(thread % Store::kPieceVectors * Store::kVector) {
+  __device__ __forceinline__ WholeVectors(const Store& tile, int thread, const T* output)
+      : store(tile), row(thread / kRowVectors), start(thread % kRowVectors * Store::kVector) {
+    const uint32_t stride = static_cast<uint32_t>(store.p.problem.output_strides.channel);
+    uint32_t place = Store::place_of(output) + row * stride;
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      T* target = output + (row + i * kRowStep) * store.p.problem.output_strides.channel;
-      const OutputRow part = store.row(target);
-      offsets[i] = reinterpret_cast<unsigned char*>(target + start - part.before) -
-                   reinterpret_cast<unsigned char*>(output);
-      inside[i] = start >= part.begin && start + Store::kVector <= part.end;
+      const OutputRow part = store.row(place);
+      place += kRowStep * stride;
+      const bool inside = start >= part.begin && start + Store::kVector <= part.end;
+      places[i / 8] |= (part.before + (inside ? 0 : 8)) << i % 8 * 4;
     }
   }
-  __device__ __forceinline__ void store_pass(const T* values, int rows, T* output) const {
-    uint4 vectors[kCount];
+  __device__ __forceinline__ void store_pass(const T* values, int rows, T* output,
+                                             const uint32_t* fillers) const {
+    uint32_t words[kPlaceWords];
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      vectors[i] =
-          *reinterpret_cast<const uint4*>(values + row * kPitch + start + i * kRowStep * kPitch);
+    for (int i = 0; i < kPlaceWords; ++i) {
+      words[i] = places[i];
+      asm volatile("" : "+r"(words[i]));  // nothing of it stays in registers from pass to pass
     }
+    const auto place = [&](int i) { return words[i / 8] >> i % 8 * 4 & 15; };
+    const int64_t step = kRowStep * store.p.problem.output_strides.channel;
+    T* target = output + row * store.p.problem.output_strides.channel + start;
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      store_vector_if(inside[i] && row + i * kRowStep < rows,
-                      reinterpret_cast<unsigned char*>(output) + offsets[i], vectors[i]);
+    for (int first = 0; first < kCount; first += kBatch) {
+      typename Store::Sums sums[kBatch];
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        sums[i] = Store::load(values + (row + (first + i) * kRowStep) * Store::kPitch, start);
+      }
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        const int r = row + (first + i) * kRowStep, before = place(first + i);
+        store_vector_if(before < 8 && r < rows, target - before,
+                        store.vector(sums[i], before, fillers[r]));
+        target += step;
+      }
     }
   }
 };
 
 /// Stores a warpgroup's tiles, a pass at a time as its slabs fill.
 /// @param thread  of the warpgroup's storing warps
-template <typename T, int kSlots, bool kUnit>
+template <typename T, int kSlots, int kResidues, int kSpread>
 __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaSharedParams& p, int warpgroup,
                                                    int thread, const float* biases,
-                                                   SlabRing<T> slabs) {
-  using Shape = Conv1dWgmmaSharedShape;
-  const int residues = kUnit ? 1 : p.correlation.residues;
-  const int pass_channels = kUnit ? Shape::kPassColumns : p.pass_channels;
-  const int block_channels = kSlots / Shape::kPassColumns * pass_channels;
+                                                   const uint32_t* fillers, SlabRing<T> slabs) {
+  using Store = SlabStore<T, kSlots, kResidues, kSpread>;
+  constexpr int kPassChannels = Conv1dWgmmaSharedShape::kPassChannels;
+  constexpr int kBlockChannels = kSlots / kResidues;
   const int group = blockIdx.y / p.n_blocks;
-  const int block_channel = blockIdx.y % p.n_blocks * block_channels;
+  const int block_channel = blockIdx.y % p.n_blocks * kBlockChannels;
   const int channels =
-      min(static_cast<int>(p.problem.out_channels) - block_channel, block_channels);
+      min(static_cast<int>(p.problem.out_channels) - block_channel, kBlockChannels);
   const int64_t channel_stride = p.problem.output_strides.channel;
   for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
-    const SlabStore<T, kSlots, kUnit> store{p, residues,
-                                            (cursor.run + warpgroup * p.warpgroup_step) * residues};
+    const Store store{p, (cursor.run + warpgroup * p.warpgroup_step) * Store::kRunOutputs};
     T* output =
         static_cast<T*>(p.problem.output) + cursor.n * p.problem.output_strides.batch +
         (static_cast<int64_t>(group) * p.problem.out_channels + block_channel) * channel_stride +
         store.first;
     const bool whole = store.whole();
-    const WholeVectors<T, kSlots> vectors({p, 1, store.first}, thread, output);
-    for (int channel = 0; channel < channels; channel += pass_channels) {
-      mbarrier_wait(slabs.full + slabs.ring.index * 8, slabs.ring.parity);
-      const T* values = slabs.values(p);
-      const int rows = min(pass_channels, channels - channel);
-      if (!kUnit && slabs.flag() == slabs.pass) {
+    const WholeVectors<T, Store> vectors(store, thread, output);
+    slabs.take_tile(p, channels, kPassChannels, [&](int channel, const T* values) {
+      const int rows = min(kPassChannels, channels - channel);
+      if (kResidues > 1 && slabs.flag() == slabs.pass) {
         store.store_flagged_pass(
             thread, values, rows, output, biases + channel, [&](int row, int position) {
               return convolve_exactly<T>(p.problem, cursor.n, group, block_channel + channel + row,
                                          position);
             });
       } else if (whole) {
-        if constexpr (kUnit) {
-          vectors.store_pass(values, rows, output);
-        } else {
-          store.template store_pass<true>(thread, values, rows, output);
-        }
+        vectors.store_pass(values, rows, output, fillers + channel);
       } else {
-        store.template store_pass<false>(thread, values, rows, output);
+        store.store_pass(thread, values, rows, output, fillers + channel);
       }
-      output += pass_channels * channel_stride;
-      __syncwarp();
-      if (thread % 32 == 0) {
-        mbarrier_arrive(slabs.empty + slabs.ring.index * 8);
-      }
-      slabs.advance(p);
-    }
+      output += kPassChannels * channel_stride;
+    });
   }
 }
 

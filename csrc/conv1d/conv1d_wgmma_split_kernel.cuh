@@ -36,7 +36,7 @@ __global__ void sum_conv1d_splits_kernel(const __grid_constant__ Conv1dWgmmaPara
   const int n = static_cast<int>(row / channels);
   const int channel = static_cast<int>(row - static_cast<int64_t>(n) * channels);
   const int count = min(kVector, static_cast<int>(p.problem.out_length) - position);
-  if constexpr (MmaTraits<T>::kParts == 2) {
+  if (MmaTraits<T>::kParts == 2 || p.correlation.residues > 1) {
     const int out_channels = static_cast<int>(p.problem.out_channels);
     const int group = channel / out_channels;
 #pragma unroll

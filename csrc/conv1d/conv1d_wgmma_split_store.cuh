@@ -86,8 +86,7 @@ __device__ __forceinline__ void store_split_pass(const Conv1dWgmmaParams& p, int
 /// Stores a warpgroup's tiles, as store_conv1d_tiles does.
 template <int kSlots, bool kUnit>
 __device__ __forceinline__ void store_split_tiles(const Conv1dWgmmaParams& p, int warpgroup,
-                                                  int thread, const float* slabs, uint32_t full,
-                                                  uint32_t empty) {
+                                                  int thread, SlabRing<float> slabs) {
   using Shape = Conv1dWgmmaShape;
   const int pass_channels = kUnit ? Shape::kPassColumns : p.pass_channels;
   const int block_channels = kSlots / Shape::kPassColumns * pass_channels;
@@ -96,25 +95,13 @@ __device__ __forceinline__ void store_split_tiles(const Conv1dWgmmaParams& p, in
   const int channels = min(out_channels - block_channel, block_channels);
   const int64_t first_channel =
       static_cast<int64_t>(blockIdx.y / p.n_blocks) * out_channels + block_channel;
-  int slab = 0;
-  uint32_t parity = 0;
   for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
     const SplitTarget target =
         split_target(p, cursor, warpgroup, kUnit ? 1 : p.correlation.residues);
-    for (int channel = 0; channel < channels; channel += pass_channels) {
-      mbarrier_wait(full + slab * 8, parity);
+    slabs.take_tile(p, channels, pass_channels, [&](int channel, const float* values) {
       store_split_pass<kUnit>(p, thread, first_channel + channel,
-                              min(pass_channels, channels - channel),
-                              slabs + slab * (p.slab_bytes / 4), target);
-      __syncwarp();
-      if (thread % 32 == 0) {
-        mbarrier_arrive(empty + slab * 8);
-      }
-      if (++slab == p.slabs) {
-        slab = 0;
-        parity ^= 1;
-      }
-    }
+                              min(pass_channels, channels - channel), values, target);
+    });
   }
 }
 

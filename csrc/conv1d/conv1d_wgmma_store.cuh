@@ -14,6 +14,89 @@ namespace kernelopt {
 
 #if KERNELOPT_HAS_WGMMA
 
+/// A warpgroup's slabs, which its multiplying warps fill and its storing warps empty, and their
+/// barriers.
+template <typename Value>
+struct SlabRing {
+  unsigned char* slabs;
+  uint32_t full, empty;
+  uint32_t* flags = nullptr;  // of the slabs, for the kernel with both operands in shared memory
+  RingCursor ring;
+  uint32_t pass = 1;  // counted from 1 over all tiles
+
+  __device__ __forceinline__ Value* values(const Conv1dWgmmaParams& p) const {
+    return reinterpret_cast<Value*>(slabs + ring.index * p.slab_bytes);
+  }
+  __device__ __forceinline__ uint32_t& flag() const { return flags[ring.index]; }
+  __device__ __forceinline__ void wait_empty() const {
+    mbarrier_wait(empty + ring.index * 8, ring.parity ^ 1);
+  }
+  /// The slab goes to the storing warps, when all warps of the warpgroup have called this.
+  __device__ __forceinline__ void hand_over(const Conv1dWgmmaParams& p) { leave(p, full); }
+  /// Calls take(channel, values) for each pass of a tile when its slab is full, and gives the slab
+  /// back.
+  /// @param channels  of the tile, pass_channels of which pass at a time
+  template <typename Take>
+  __device__ __forceinline__ void take_tile(const Conv1dWgmmaParams& p, int channels,
+                                            int pass_channels, Take&& take) {
+    for (int channel = 0; channel < channels; channel += pass_channels) {
+      mbarrier_wait(full + ring.index * 8, ring.parity);
+      take(channel, values(p));
+      leave(p, empty);
+    }
+  }
+
+ private:
+  __device__ __forceinline__ void leave(const Conv1dWgmmaParams& p, uint32_t barriers) {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) {
+      mbarrier_arrive(barriers + ring.index * 8);
+    }
+    ring.advance(p.slabs);
+    ++pass;
+  }
+};
+
+/// Two values rounded to 16 bits, the first one low.
+template <typename T>
+__device__ __forceinline__ uint32_t pack_pair(float first, float second) {
+  uint32_t word;
+  if constexpr (std::is_same_v<T, __half>) {
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
+  } else {
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
+  }
+  return word;
+}
+
+/// The biases of a block's channels, zeros where there is none, and where outputs are spread those
+/// that are activations of them alone. All threads of the block.
+template <typename T, int kSlots>
+__device__ __forceinline__ void load_conv1d_biases(const Conv1dWgmmaParams& p, int group,
+                                                   int block_channel, int block_channels,
+                                                   float* biases, uint32_t* fillers) {
+  const int i = static_cast<int>(threadIdx.x);
+  if (i >= kSlots) {
+    return;
+  }
+  const int out_channels = static_cast<int>(p.problem.out_channels), o = block_channel + i;
+  const T* bias = static_cast<const T*>(p.problem.bias);
+  const float value = bias != nullptr && i < block_channels && o < out_channels
+                          ? to_accumulate(bias[static_cast<int64_t>(group) * out_channels + o])
+                          : 0.0f;
+  biases[i] = value;
+  if (p.correlation.spread > 1) {
+    with_activation(p.problem.activation, [&](auto kind) {
+      const float filler = ActivationOfSum<T, decltype(kind)>::forward(value);
+      if constexpr (sizeof(T) == 2) {
+        fillers[i] = pack_pair<T>(filler, filler);
+      } else {
+        fillers[i] = __float_as_uint(filler);
+      }
+    });
+  }
+}
+
 /// Where a warpgroup's part of an output row lies in its slab. A row's slab begins at the last
 /// 16-byte boundary of the output before the part, so that vectors of the slab are aligned vectors
 /// of the output.
@@ -22,8 +105,8 @@ struct OutputRow {
   int begin, end;  // what is stored of the row, from the boundary on
 };
 template <typename T>
-__device__ __forceinline__ OutputRow output_row(const Conv1dWgmmaParams& p, int residues,
-                                                const T* output, int first) {
+__device__ __forceinline__ OutputRow output_row(const Conv1dWgmmaParams& p, const T* output,
+                                                int first) {
   const uint32_t place = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(output) / sizeof(T));
   constexpr uint32_t kVector = 16 / sizeof(T), kSector = 32 / sizeof(T);
   OutputRow row;
@@ -31,8 +114,8 @@ __device__ __forceinline__ OutputRow output_row(const Conv1dWgmmaParams& p, int 
   // Tiles that overlap store from a sector's start to a sector's start; the first one from its own.
   const int shift =
       p.warpgroup_step < Conv1dWgmmaShape::kWarpgroupM ? (kSector - place % kSector) % kSector : 0;
-  const int stop =
-      min(first + shift + p.warpgroup_step * residues, static_cast<int>(p.problem.out_length));
+  const int stop = min(first + shift + p.warpgroup_step * p.correlation.run_outputs(),
+                       static_cast<int>(p.problem.out_length));
   row.begin = row.before + (first == 0 ? 0 : shift);
   row.end = row.before + stop - first;
   return row;
@@ -45,22 +128,56 @@ __device__ __forceinline__ int block_passes(int channels, int pass_channels) {
              (channels + pass_channels - 1) / pass_channels);
 }
 
-/// A vector of outputs out of fp32 values: bias, activation, rounding. `probe` becomes NaN where a
-/// value is not finite.
-template <typename T, typename ActivationType>
-__device__ __forceinline__ uint4 finish_vector(const float* values, float bias, float& probe) {
-  constexpr int kVector = 16 / static_cast<int>(sizeof(T));
-  alignas(16) T outputs[kVector];
+/// Whether sums that are not finite are computed again: the parts of fp32 make NaN of Inf, and so
+/// do the zero weights where a residue has no tap.
+template <typename T, bool kUnit>
+constexpr bool kComputesAgain = MmaTraits<T>::kParts == 2 || !kUnit;
+
+/// A vector of outputs out of fp32 sums: bias, activation, rounding. `probe` becomes NaN where a
+/// sum is not finite.
+/// @param odd     of two residues in a pair: the sums lie one further, as a pair is written at an
+/// even place;
+///                spread: the outputs with products are the odd ones
+/// @param filler  spread: the other outputs, of 16 bits two
+template <typename T, typename ActivationType, bool kUnit, int kSpread>
+__device__ __forceinline__ uint4 finish_vector(const float* values, bool odd, float bias,
+                                               uint32_t filler, float& probe) {
+  constexpr int kSums = 16 / static_cast<int>(sizeof(T)) / kSpread;
+  float sums[kSums];
+  if constexpr (kSums == 2) {
+    const float2 two = *reinterpret_cast<const float2*>(values);
+    sums[0] = two.x;
+    sums[1] = two.y;
+  } else {
 #pragma unroll
-  for (int i = 0; i < kVector / 4; ++i) {
-    const float4 four = reinterpret_cast<const float4*>(values)[i];
-    const float z[4] = {four.x, four.y, four.z, four.w};
+    for (int i = 0; i < kSums; i += 4) {
+      const float4 four = *reinterpret_cast<const float4*>(values + i);
+      sums[i] = four.x;
+      sums[i + 1] = four.y;
+      sums[i + 2] = four.z;
+      sums[i + 3] = four.w;
+    }
+  }
+  if (!kUnit && odd) {
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      if constexpr (MmaTraits<T>::kParts == 2) {
-        probe = fmaf(z[j], 0.0f, probe);
-      }
-      outputs[i * 4 + j] = from_accumulate<T>(ActivationType::forward(z[j] + bias));
+    for (int i = 1; i < kSums; ++i) {
+      sums[i - 1] = sums[i];
+    }
+    sums[kSums - 1] = values[kSums];
+  }
+  alignas(16) T outputs[kSums * kSpread];
+#pragma unroll
+  for (int i = 0; i < kSums; ++i) {
+    if constexpr (kComputesAgain<T, kUnit>) {
+      probe = fmaf(sums[i], 0.0f, probe);
+    }
+    const T output = from_accumulate<T>(activate_sum<T, ActivationType>(sums[i], bias));
+    if constexpr (kSpread == 2) {
+      const T other = *reinterpret_cast<const T*>(&filler);
+      outputs[i * 2] = odd ? other : output;
+      outputs[i * 2 + 1] = odd ? output : other;
+    } else {
+      outputs[i] = output;
     }
   }
   return *reinterpret_cast<const uint4*>(outputs);
@@ -85,86 +202,120 @@ __device__ __forceinline__ void store_vector_if(bool condition, void* destinatio
       : "memory");
 }
 
-/// Which part of a row a thread's vector is: pieces of 128 elements, `residues` to a row.
-template <bool kUnit>
+/// Which part of a row a thread's vector is: pieces of 128 outputs, run_outputs() to a row.
+template <bool kUnit, int kSpread>
 struct Piece {
   int row, start;
-  __device__ __forceinline__ Piece(int piece, int vector_start, int residues) {
+  __device__ __forceinline__ Piece(const Conv1dWgmmaParams& p, int piece, int vector_start) {
+    const int pieces = kUnit ? kSpread : p.correlation.residues;
     // 16 pieces at most: the product with the rounded reciprocal is exact.
-    row = kUnit ? piece : piece * (256 / residues + 1) / 256;
-    start = (piece - row * residues) * Conv1dWgmmaShape::kWarpgroupM + vector_start;
+    row = kUnit ? piece / kSpread : piece * (256 / pieces + 1) / 256;
+    start = (piece - row * pieces) * Conv1dWgmmaShape::kWarpgroupM + vector_start;
   }
 };
 
+/// What finish_vector() asks of a row: `before` outputs from a 16-byte boundary to its first.
+template <bool kUnit, int kSpread>
+__device__ __forceinline__ bool is_odd(const Conv1dWgmmaParams& p, int before) {
+  return kSpread == 2 ? (before + p.correlation.spread_first) % 2 != 0
+                      : !kUnit && p.correlation.residues % 2 == 0 && before % 2 != 0;
+}
+
 /// Stores a pass of which every row lies inside the output, its first position not the row's first
 /// and its last not the row's last.
-/// @param values, biases, output  of the pass's first row
+/// @param values, biases, fillers, output  of the pass's first row
 /// @return whether all values were finite
-template <typename T, typename ActivationType, bool kUnit>
+template <typename T, typename ActivationType, bool kUnit, int kSpread>
 __device__ __forceinline__ bool store_inner_pass(const Conv1dWgmmaParams& p, int thread,
                                                  const float* values, const float* biases,
-                                                 T* output) {
+                                                 const uint32_t* fillers, T* output) {
   using Shape = Conv1dWgmmaShape;
   constexpr int kVector = 16 / static_cast<int>(sizeof(T)), kSector = 2 * kVector;
   constexpr int kPieceVectors = Shape::kWarpgroupM / kVector;
-  const int residues = kUnit ? 1 : p.correlation.residues;
   const int pitch = kUnit ? slab_row_pitch<T>(1) : p.slab_pitch;
-  const bool aligned = p.warpgroup_step == Shape::kWarpgroupM;
-  constexpr int kStep = Shape::kStoreThreads / kPieceVectors, kBatch = sizeof(T) == 4 ? 4 : 2;
+  const int run_outputs = kUnit ? kSpread : p.correlation.residues;
+  const bool aligned = p.warpgroup_step == Shape::kWarpgroupM && !p.ragged;
+  constexpr int kStep = Shape::kStoreThreads / kPieceVectors, kBatch = 4;
   float probe = 0;
 #pragma unroll 1
-  for (int i = thread / kPieceVectors; i < Shape::kPassColumns; i += kBatch * kStep) {
-    // All of a batch are read before the first one is stored, so that their latencies overlap.
+  for (int first = thread / kPieceVectors; first < Shape::kPassColumns * kSpread;
+       first += kBatch * kStep) {
     uint4 vectors[kBatch];
     T* targets[kBatch];
-    bool stored[kBatch];
+    bool inside[kBatch];
 #pragma unroll
-    for (int b = 0; b < kBatch; ++b) {
-      const Piece<kUnit> piece(i + b * kStep, thread % kPieceVectors * kVector, residues);
-      const bool inside = kUnit || piece.row < p.pass_channels;
-      const int row = inside ? piece.row : 0;
-      vectors[b] =
-          finish_vector<T, ActivationType>(values + row * pitch + piece.start, biases[row], probe);
+    for (int i = 0; i < kBatch; ++i) {
+      const Piece<kUnit, kSpread> piece(p, first + i * kStep, thread % kPieceVectors * kVector);
+      // Residues may leave columns empty.
+      const int row = kUnit ? piece.row : min(piece.row, p.pass_channels - 1);
       T* target = output + row * p.problem.output_strides.channel;
+      int before = 0;
       int skipped = 0;  // elements before the first sector that begins in the slab's row
       if (!aligned) {
         const uint32_t place =
             static_cast<uint32_t>(reinterpret_cast<uintptr_t>(target) / sizeof(T));
-        target -= place % kVector;
-        skipped =
-            place % kSector == 0 ? 0 : kSector - static_cast<int>(place / kVector % 2) * kVector;
+        before = place % kVector;
+        target -= before;
+        skipped = place % (p.ragged ? kVector : kSector) == 0 ? 0
+                  : p.ragged ? kVector
+                             : kSector - static_cast<int>(place / kVector % 2) * kVector;
       }
-      targets[b] = target + piece.start;
-      stored[b] =
-          inside && piece.start >= skipped && piece.start < skipped + p.warpgroup_step * residues;
+      vectors[i] = finish_vector<T, ActivationType, kUnit, kSpread>(
+          values + row * pitch + piece.start / kSpread, is_odd<kUnit, kSpread>(p, before),
+          biases[row], fillers[row], probe);
+      targets[i] = target + piece.start;
+      inside[i] = row == piece.row && piece.start >= skipped &&
+                  piece.start < skipped + p.warpgroup_step * run_outputs;
     }
 #pragma unroll
-    for (int b = 0; b < kBatch; ++b) {
-      store_vector_if(stored[b], targets[b], vectors[b]);
+    for (int i = 0; i < kBatch; ++i) {
+      store_vector_if(inside[i], targets[i], vectors[i]);
+    }
+  }
+  if (p.ragged) {
+    // What a row has of its first vector and of the one after its last: one vector's elements.
+    for (int i = thread; i < Shape::kPassColumns * kVector; i += Shape::kStoreThreads) {
+      const int row = i / kVector;
+      T* target = output + row * p.problem.output_strides.channel;
+      const int before =
+          static_cast<int>(reinterpret_cast<uintptr_t>(target) / sizeof(T) % kVector);
+      if (before > 0) {
+        const int element = i % kVector + (i % kVector < before ? Shape::kWarpgroupM : 0);
+        const float sum = values[row * pitch + element];
+        if (MmaTraits<T>::kParts == 2) {
+          probe = fmaf(sum, 0.0f, probe);
+        }
+        target[element - before] = from_accumulate<T>(ActivationType::forward(sum + biases[row]));
+      }
     }
   }
   return probe == 0.0f;
 }
 
-/// Stores a vector of any row.
+/// Stores a vector of any row; `odd` and `filler` are finish_vector()'s.
 /// @param begin, end  the vector's elements that are stored; may lie outside it
-/// @param exact       exact(i) is element i without the split of fp32 in parts, taken where that
-///                    made it NaN or Inf
-template <typename T, typename ActivationType, typename Exact>
+/// @param exact       exact(i) is element i in plain fp32, taken where the sum is NaN or Inf
+template <typename T, typename ActivationType, bool kUnit, int kSpread, typename Exact>
 __device__ __forceinline__ void store_any_vector(float* values, T* output, int begin, int end,
-                                                 float bias, Exact&& exact) {
+                                                 bool odd, float bias, uint32_t filler,
+                                                 Exact&& exact) {
   constexpr int kVector = 16 / static_cast<int>(sizeof(T));
   float probe = 0;
-  uint4 vector = finish_vector<T, ActivationType>(values, bias, probe);
-  if constexpr (MmaTraits<T>::kParts == 2) {
+  const auto finish = [&] {
+    return finish_vector<T, ActivationType, kUnit, kSpread>(values, odd, bias, filler, probe);
+  };
+  uint4 vector = finish();
+  if constexpr (kComputesAgain<T, kUnit>) {
     if (probe != 0.0f) {
 #pragma unroll 1
-      for (int i = max(begin, 0); i < min(end, kVector); ++i) {
-        if (!isfinite(values[i])) {
-          values[i] = exact(i);
+      for (int i = 0; i < kVector / kSpread; ++i) {
+        const int element = kSpread == 2 ? i * 2 + odd : i;
+        float& sum = values[kSpread == 2 ? i : i + odd];
+        if (element >= begin && element < end && !isfinite(sum)) {
+          sum = exact(element);
         }
       }
-      vector = finish_vector<T, ActivationType>(values, bias, probe);
+      vector = finish();
     }
   }
   if (begin <= 0 && end >= kVector) {
@@ -180,16 +331,17 @@ __device__ __forceinline__ void store_any_vector(float* values, T* output, int b
 }
 
 /// Stores a warpgroup's tiles, a pass at a time as its slabs fill.
-/// @param thread       of the warpgroup's storing warps
-/// @param full, empty  barriers of the warpgroup's slabs
-template <typename T, int kSlots, bool kUnit>
+/// @param thread  of the warpgroup's storing warps
+template <typename T, int kSlots, bool kUnit, int kSpread>
 __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaParams& p, int warpgroup,
-                                                   int thread, float* slabs, const float* biases,
-                                                   uint32_t full, uint32_t empty) {
+                                                   int thread, const float* biases,
+                                                   const uint32_t* fillers, SlabRing<float> slabs) {
   using Shape = Conv1dWgmmaShape;
   constexpr int kVector = 16 / static_cast<int>(sizeof(T));
   constexpr int kPieceVectors = Shape::kWarpgroupM / kVector;
-  const int residues = kUnit ? 1 : p.correlation.residues;
+  constexpr int kRows = Shape::kStoreThreads / kPieceVectors;  // at once
+  constexpr int kPieces = Shape::kPassColumns * kSpread;
+  const int run_outputs = kUnit ? kSpread : p.correlation.residues;
   const int pass_channels = kUnit ? Shape::kPassColumns : p.pass_channels;
   const int block_channels = kSlots / Shape::kPassColumns * pass_channels;
   const int group = blockIdx.y / p.n_blocks;
@@ -198,55 +350,46 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaParams& p, i
   const int channels = out_channels - block_channel;
   const int out_length = static_cast<int>(p.problem.out_length);
   const int64_t channel_stride = p.problem.output_strides.channel;
-  int slab = 0;
-  uint32_t parity = 0;
   for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
-    const int first = (cursor.run + warpgroup * p.warpgroup_step) * residues;
+    const int first = (cursor.run + warpgroup * p.warpgroup_step) * run_outputs;
     const bool inner =
-        first > 0 && first + Shape::kWarpgroupM * residues + 2 * kVector <= out_length;
+        first > 0 && first + Shape::kWarpgroupM * run_outputs + 2 * kVector <= out_length;
     T* output =
         static_cast<T*>(p.problem.output) + cursor.n * p.problem.output_strides.batch +
         (static_cast<int64_t>(group) * p.problem.out_channels + block_channel) * channel_stride +
         first;
-    for (int channel = 0; channel < min(channels, block_channels); channel += pass_channels) {
-      mbarrier_wait(full + slab * 8, parity);
-      float* values = slabs + slab * (p.slab_bytes / 4);
-      with_activation(p.problem.activation, [&](auto kind) {
-        using ActivationType = ActivationOfSum<T, decltype(kind)>;
-        if (inner && channel + pass_channels <= channels &&
-            store_inner_pass<T, ActivationType, kUnit>(p, thread, values, biases + channel,
-                                                       output)) {
-          return;
-        }
+    slabs.take_tile(p, min(channels, block_channels), pass_channels,
+                    [&](int channel, float* values) {
+                      with_activation(p.problem.activation, [&](auto kind) {
+                        using ActivationType = ActivationOfSum<T, decltype(kind)>;
+                        if (inner && channel + pass_channels <= channels &&
+                            store_inner_pass<T, ActivationType, kUnit, kSpread>(
+                                p, thread, values, biases + channel, fillers + channel, output)) {
+                          return;
+                        }
 #pragma unroll 1
-        for (int i = thread / kPieceVectors; i < Shape::kPassColumns;
-             i += Shape::kStoreThreads / kPieceVectors) {
-          const Piece<kUnit> piece(i, thread % kPieceVectors * kVector, residues);
-          if (piece.row >= min(pass_channels, channels - channel)) {
-            break;
-          }
-          T* row = output + piece.row * channel_stride;
-          const OutputRow part = output_row<T>(p, residues, row, first);
-          const int offset = piece.start - part.before;
-          store_any_vector<T, ActivationType>(
-              values + piece.row * p.slab_pitch + piece.start, row + offset,
-              part.begin - piece.start, part.end - piece.start, biases[channel + piece.row],
-              [&](int i) {
-                return convolve_exactly<T>(p.problem, cursor.n, group,
-                                           block_channel + channel + piece.row, first + offset + i);
-              });
-        }
-      });
-      output += pass_channels * channel_stride;
-      __syncwarp();
-      if (thread % 32 == 0) {
-        mbarrier_arrive(empty + slab * 8);
-      }
-      if (++slab == p.slabs) {
-        slab = 0;
-        parity ^= 1;
-      }
-    }
+                        for (int i = thread / kPieceVectors; i < Shape::kPassColumns * kSpread;
+                             i += Shape::kStoreThreads / kPieceVectors) {
+                          const Piece<kUnit, kSpread> piece(p, i, thread % kPieceVectors * kVector);
+                          if (piece.row >= min(pass_channels, channels - channel)) {
+                            break;
+                          }
+                          T* row = output + piece.row * channel_stride;
+                          const OutputRow part = output_row<T>(p, row, first);
+                          const int offset = piece.start - part.before;
+                          store_any_vector<T, ActivationType, kUnit, kSpread>(
+                              values + piece.row * p.slab_pitch + piece.start / kSpread,
+                              row + offset, part.begin - piece.start, part.end - piece.start,
+                              is_odd<kUnit, kSpread>(p, part.before), biases[channel + piece.row],
+                              fillers[channel + piece.row], [&](int i) {
+                                return convolve_exactly<T>(p.problem, cursor.n, group,
+                                                           block_channel + channel + piece.row,
+                                                           first + offset + i);
+                              });
+                        }
+                      });
+                      output += pass_channels * channel_stride;
+                    });
   }
 }
 

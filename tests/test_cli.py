@@ -130,6 +130,21 @@ def test_variants_that_the_original_cannot_take_are_left_out(run):
     assert "x 0.01" in {row["case"] for row in result["comparisons"]}
 
 
+def test_inputs_for_which_the_original_is_far_from_its_reference_are_marked(run):
+    """The sum keeps few digits of small inputs, and more of large ones."""
+    text = problem_text("x: return (x + 2e4) - 2e4", "[torch.rand(3, 8)]")
+    status, result, printed = run(text)
+    assert status == 0, printed
+    doubtful = {row["case"] for row in result["comparisons"] if row["doubtful"]}
+    assert doubtful == {"x 0.01"}
+    lines = printed.splitlines()
+    assert ["ok (!)" in line for line in lines if line.startswith((" x 0.01", " x 100"))] == [
+        True,
+        False,
+    ]
+    assert sum("(output: 0." in line and "x 0.01" in line for line in lines) == 1
+
+
 def test_cases_after_the_time_limit_are_listed(run):
     status, result, _ = run(CONV, "--check-seconds", "0", seeds=2)
     assert status == 0

@@ -29,6 +29,23 @@ def _example(name: str, device: str = "cuda") -> Case:
     return case.map(lambda tensor: tensor.to(device))
 
 
+def _is_hopper() -> bool:
+    return torch.cuda.get_device_capability() == (9, 0)
+
+
+def _assert_launched(cases: list[Case], *names: str, backward: bool = False) -> None:
+    """Kernels of these names run for some of the cases."""
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        for case in cases:
+            with float32_precision(case.precision):
+                output = run(case, case.op.ours, None)["output"]
+                if backward:
+                    run(case, case.op.ours, torch.ones_like(output))
+    launched = {event.key for event in profiler.key_averages()}
+    for name in names:
+        assert any(name in kernel for kernel in launched), (name, launched)
+
+
 def _assert_same(results: dict, expected: dict) -> None:
     for name, value in expected.items():
         assert torch.equal(results[name], value), name
@@ -326,17 +343,12 @@ def test_tensor_cores(name: str, dtype: torch.dtype, sizes: Sizes) -> None:
     cases = _tensor_core_calls(name, dtype, sizes)
     for case in cases:
         check(case)
-    with torch.no_grad(), profile(activities=[ProfilerActivity.CUDA]) as profiler:
-        for case in cases:
-            with float32_precision(case.precision):
-                case.op.ours(*case.tensors, **case.options)
-    kernels = [event.key for event in profiler.key_averages()]
-    hopper = torch.cuda.get_device_capability() == (9, 0)
-    expected = ["conv1d_wgmma_kernel" if hopper else "correlation_mma_kernel"]
-    if hopper and sizes is not MANY_POSITIONS:
-        expected.append("sum_conv1d_splits_kernel")
-    for kernel in expected:
-        assert any(kernel in key for key in kernels), kernels
+    if not _is_hopper():
+        _assert_launched(cases, "correlation_mma_kernel")
+    elif sizes is MANY_POSITIONS:
+        _assert_launched(cases, "conv1d_wgmma_kernel")
+    else:
+        _assert_launched(cases, "conv1d_wgmma_kernel", "sum_conv1d_splits_kernel")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -460,18 +472,39 @@ def test_tensor_cores_of_channels_last_images(dtype: torch.dtype) -> None:
     cases = _pixel_rows(dtype)
     for case in cases:
         check(case)
-    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-        for case in cases:
-            with float32_precision(case.precision):
-                output = case.op.ours(*case.tensors, **case.options)
-            run(case, case.op.ours, torch.ones_like(output))
-    kernels = [event.key for event in profiler.key_averages()]
-    hopper = torch.cuda.get_device_capability() == (9, 0)
-    expected = ["channel_gemm_wgmma_kernel" if hopper else "channel_gemm_kernel"]
-    if hopper and dtype != torch.float32:
-        expected.append("channel_gradient_wgmma_kernel")
-    for name in expected:
-        assert any(name in kernel for kernel in kernels), kernels
+    _assert_launched(cases, "channel_gemm_wgmma_kernel" if _is_hopper() else "channel_gemm_kernel")
+    if _is_hopper():
+        _assert_launched(cases, "channel_gradient_wgmma_kernel", backward=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_pointwise_of_planes(dtype: torch.dtype) -> None:
+    """Contiguous images: planes on and off 16 and 4 bytes, channels that fill no tile."""
+    shapes = ((3, 66, 14, 14), (2, 130, 31, 31), (9, 24, 7, 7), (9, 40, 15, 17), (1, 64, 50, 48))
+    for batch, channels, height, width in shapes:
+        for offset in (0, 1):
+            flat = torch.randn(
+                batch * channels * height * width + offset, device="cuda", dtype=dtype
+            )
+            x = flat[offset:].view(batch, channels, height, width)
+            weight = torch.randn(150, channels, 1, 1, device="cuda", dtype=dtype)
+            case = Case(OPS["pointwise_conv2d"], (x, weight, None))
+            check(replace(case, precision=kernelopt.Precision.DEFAULT))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_pointwise_weight_gradient_keeps_inf_and_nan(memory_format: torch.memory_format) -> None:
+    x = torch.randn(9, 72, 20, 30, device="cuda").bfloat16().float()
+    grad = torch.randn(9, 80, 20, 30, device="cuda").bfloat16().float()
+    x[0, 3, 5, 7], grad[1, 2, 0, 0], grad[2, 7, 19, 1] = torch.inf, torch.nan, -torch.inf
+    x[3, 5, 11, 13] = torch.finfo(torch.float32).max
+    grad[3, :, 11, 13] /= 64
+    x, grad = (tensor.to(memory_format=memory_format) for tensor in (x, grad))
+    weight = torch.zeros(80, 72, 1, 1, device="cuda", requires_grad=True)
+    (found,) = torch.autograd.grad(kernelopt.pointwise_conv2d(x, weight), weight, grad)
+    expected = torch.einsum("nohw,nchw->oc", grad.double(), x.double()).float()
+    assert torch.equal(found[:, :, 0, 0].isnan(), expected.isnan())
+    assert torch.equal(found[:, :, 0, 0].isinf(), expected.isinf())
 
 
 def test_tensor_cores_keep_inf_and_nan_of_channels_last_images() -> None:
@@ -529,14 +562,7 @@ def test_separable_on_tensor_cores(dtype: torch.dtype) -> None:
     cases = _separable_calls(dtype)
     for case in cases:
         check(case)
-    with torch.no_grad(), profile(activities=[ProfilerActivity.CUDA]) as profiler:
-        for case in cases:
-            with float32_precision(case.precision):
-                case.op.ours(*case.tensors, **case.options)
-    kernels = [event.key for event in profiler.key_averages()]
-    hopper = torch.cuda.get_device_capability() == (9, 0)
-    expected = "separable_wgmma_kernel" if hopper else "correlation_mma_kernel"
-    assert any(expected in kernel for kernel in kernels), kernels
+    _assert_launched(cases, "separable_wgmma_kernel" if _is_hopper() else "correlation_mma_kernel")
 
 
 def test_separable_keeps_inf_and_nan() -> None:

@@ -177,6 +177,29 @@ def test_public_function_raises_and_accepts_as_torch(name: str, argument: str, b
         torch.testing.assert_close(ours, theirs)
 
 
+LARGE_FACTORS = {
+    "2^63": 2**63,
+    "2^64": 2**64,
+    "less than -2^63": -(2**63) - 1,
+    "no float": 10**400,
+    "no float32": 1e300,
+    "a large float32": 1e38,
+    "inf": torch.inf,
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("alpha", LARGE_FACTORS.values(), ids=LARGE_FACTORS.keys())
+def test_large_factors_in_every_dtype(alpha: float, dtype: torch.dtype, device: str) -> None:
+    x = _tensor(3, 4).to(device, dtype)
+    theirs = _outcome(torch.add, {"input": x, "other": x, "alpha": alpha})
+    ours = _outcome(kernelopt.add, {"input": x, "other": x, "alpha": alpha})
+    if isinstance(theirs, Exception):
+        assert type(ours) is type(theirs), f"{ours!r}\ntorch: {theirs!r}"
+    else:
+        torch.testing.assert_close(ours, theirs)
+
+
 @pytest.mark.parametrize("name", [name for name in OP_INFOS if op_info(name).error_inputs_func])
 def test_error_inputs_of_torch(name: str, device: str) -> None:
     """PyTorch's own error inputs: the same type of error. The two-dimensional ones, which are dense

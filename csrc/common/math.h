@@ -14,6 +14,12 @@
 
 namespace kernelopt {
 
+/// a / b rounded up; a at least 0, b at least 1.
+constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/// a rounded up to a multiple of b.
+constexpr int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
+
 /// The type arithmetic is done in: fp64 for fp64, fp32 for everything narrower.
 template <typename T>
 using AccumulateType = std::conditional_t<std::is_same_v<T, double>, double, float>;

@@ -3,30 +3,10 @@
 // of.
 #pragma once
 
+#include "common/pairs16.cuh"
 #include "common/piece_copy.cuh"
 
 namespace kernelopt {
-
-/// The two elements of a word, the first in its low half.
-template <typename T>
-__device__ __forceinline__ float2 unpack_pair(uint32_t word) {
-  if constexpr (std::is_same_v<T, __half>) {
-    return __half22float2(*reinterpret_cast<const __half2*>(&word));
-  } else {
-    return make_float2(__uint_as_float(word << 16), __uint_as_float(word & 0xffff0000u));
-  }
-}
-
-template <typename T>
-__device__ __forceinline__ uint32_t pack_pair(float first, float second) {
-  if constexpr (std::is_same_v<T, __half>) {
-    const __half2 pair = __floats2half2_rn(first, second);
-    return *reinterpret_cast<const uint32_t*>(&pair);
-  } else {
-    const __nv_bfloat162 pair = __floats2bfloat162_rn(first, second);
-    return *reinterpret_cast<const uint32_t*>(&pair);
-  }
-}
 
 /// kCount neighbours of a row that lies in shared memory at any address. Loads are 16 bytes wide
 /// and aligned, which has no bank conflicts where neighbouring threads own neighbouring units; what

@@ -178,36 +178,43 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], const uint3
   }
 }
 
-// The same with both operands in shared memory; `columns` is 1 where their rows run along m and n.
-#define KERNELOPT_WGMMA_SHARED(kN, kRegisters, kType, columns, left, right, predicate)           \
-  asm volatile(                                                                                  \
-      "{\n"                                                                                      \
-      ".reg .pred p;\n"                                                                          \
-      "setp.ne.b32 p, " predicate                                                                \
-      ", 0;\n"                                                                                   \
-      "wgmma.mma_async.sync.aligned.m64n" #kN "k16.f32." kType "." kType                         \
-      " {" KERNELOPT_NAMES_##kRegisters "}, " left ", " right ", p, 1, 1, " columns ", " columns \
-                                        ";\n"                                                    \
-                                        "}\n"                                                    \
-      : KERNELOPT_OUTPUTS_##kRegisters(0)                                                        \
+// The same with both operands in shared memory; `columns` are 1 for a left one whose rows run along
+// m, and for a right one along n.
+#define KERNELOPT_WGMMA_SHARED(kN, kRegisters, kType, columns, left, right, predicate) \
+  asm volatile(                                                                        \
+      "{\n"                                                                            \
+      ".reg .pred p;\n"                                                                \
+      "setp.ne.b32 p, " predicate                                                      \
+      ", 0;\n"                                                                         \
+      "wgmma.mma_async.sync.aligned.m64n" #kN "k16.f32." kType "." kType               \
+      " {" KERNELOPT_NAMES_##kRegisters "}, " left ", " right ", p, 1, 1, " columns    \
+                                        ";\n"                                          \
+                                        "}\n"                                          \
+      : KERNELOPT_OUTPUTS_##kRegisters(0)                                              \
       : "l"(a), "l"(b), "r"(accumulate))
-#define KERNELOPT_WGMMA_TYPES(kN, kRegisters, left, right, predicate)            \
-  if constexpr (kHalf && kColumns) {                                             \
-    KERNELOPT_WGMMA_SHARED(kN, kRegisters, "f16", "1", left, right, predicate);  \
-  } else if constexpr (kHalf) {                                                  \
-    KERNELOPT_WGMMA_SHARED(kN, kRegisters, "f16", "0", left, right, predicate);  \
-  } else if constexpr (kColumns) {                                               \
-    KERNELOPT_WGMMA_SHARED(kN, kRegisters, "bf16", "1", left, right, predicate); \
-  } else {                                                                       \
-    KERNELOPT_WGMMA_SHARED(kN, kRegisters, "bf16", "0", left, right, predicate); \
+#define KERNELOPT_WGMMA_COLUMNS(kN, kRegisters, kType, left, right, predicate)     \
+  if constexpr (kLeftColumns && kRightColumns) {                                   \
+    KERNELOPT_WGMMA_SHARED(kN, kRegisters, kType, "1, 1", left, right, predicate); \
+  } else if constexpr (kRightColumns) {                                            \
+    KERNELOPT_WGMMA_SHARED(kN, kRegisters, kType, "0, 1", left, right, predicate); \
+  } else {                                                                         \
+    KERNELOPT_WGMMA_SHARED(kN, kRegisters, kType, "0, 0", left, right, predicate); \
+  }
+#define KERNELOPT_WGMMA_TYPES(kN, kRegisters, left, right, predicate)       \
+  if constexpr (kHalf) {                                                    \
+    KERNELOPT_WGMMA_COLUMNS(kN, kRegisters, "f16", left, right, predicate)  \
+  } else {                                                                  \
+    KERNELOPT_WGMMA_COLUMNS(kN, kRegisters, "bf16", left, right, predicate) \
   }
 
 /// The same as above, both operands in shared memory as wgmma_descriptor() or
-/// wgmma_swizzled_descriptor() describes them, or with kColumns as wgmma_column_descriptor() does.
-template <typename T, bool kColumns = false, int kRegisters>
+/// wgmma_swizzled_descriptor() describes them, or with k...Columns as wgmma_column_descriptor()
+/// does.
+template <typename T, bool kLeftColumns = false, bool kRightColumns = kLeftColumns, int kRegisters>
 __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], uint64_t a, uint64_t b,
                                              int accumulate) {
   constexpr bool kHalf = std::is_same_v<T, __half>;
+  static_assert(kRightColumns || !kLeftColumns, "none, both, or the right one");
   static_assert(kRegisters == 8 || kRegisters == 16 || kRegisters == 32 || kRegisters == 48 ||
                     kRegisters == 64,
                 "16, 32, 64, 96 or 128 columns");
@@ -225,6 +232,7 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], uint64_t a,
 }
 
 #undef KERNELOPT_WGMMA_TYPES
+#undef KERNELOPT_WGMMA_COLUMNS
 #undef KERNELOPT_WGMMA_SHARED
 #undef KERNELOPT_WGMMA
 #undef KERNELOPT_OUTPUTS_64

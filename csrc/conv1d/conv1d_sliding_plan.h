@@ -77,9 +77,8 @@ constexpr int kConv1dSlidingMargin = 256;
 template <typename Policy = Conv1dSlidingPolicy>
 Conv1dSlidingPlan plan_conv1d_sliding(const Conv1dSliding& row, bool dense, int element_bytes,
                                       int multiprocessors) {
-  const auto up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   const int64_t vec = 16 / element_bytes;
-  const int64_t vectors = up(row.out_length, vec);
+  const int64_t vectors = divide_up(row.out_length, vec);
   const int64_t target_blocks = int64_t{multiprocessors} * Policy::kBlocksPerMultiprocessor;
   Conv1dSlidingPlan plan{};
   // Vectors of a block: what the budget of shared memory has room for, fewer where blocks would be
@@ -87,9 +86,9 @@ Conv1dSlidingPlan plan_conv1d_sliding(const Conv1dSliding& row, bool dense, int 
   const int64_t budget = Policy::kSharedBytes - row.reach() * element_bytes;
   int64_t room = std::max<int64_t>(budget / (16 * (row.stride + 1)), Policy::kThreads / 2);
   room = std::min(room, int64_t{Policy::kThreads} * Policy::kVectorsPerThread);
-  room = std::min(room, std::max<int64_t>(up(row.rows * vectors, target_blocks), 32));
-  plan.tiles = static_cast<int>(up(vectors, room));
-  plan.columns = static_cast<int>(up(vectors, plan.tiles) * vec);
+  room = std::min(room, std::max<int64_t>(divide_up(row.rows * vectors, target_blocks), 32));
+  plan.tiles = static_cast<int>(divide_up(vectors, room));
+  plan.columns = static_cast<int>(divide_up(vectors, plan.tiles) * vec);
   int64_t lanes = 1;
   while (lanes < Policy::kThreads && lanes * Policy::kVectorsPerThread * vec < plan.columns) {
     lanes *= 2;
@@ -112,12 +111,12 @@ Conv1dSlidingPlan plan_conv1d_sliding(const Conv1dSliding& row, bool dense, int 
           ? int64_t{plan.rows} * row.in_length
           : std::min<int64_t>(row.in_length, int64_t{plan.columns - 1} * row.stride + row.reach());
   plan.result_offset =
-      static_cast<int>(up(2 * kConv1dSlidingMargin + source_elements * element_bytes, 128) * 128);
+      static_cast<int>(round_up(2 * kConv1dSlidingMargin + source_elements * element_bytes, 128));
   plan.shared_bytes = static_cast<int>(
       plan.result_offset +
       (plan.rows > 1 ? int64_t{plan.rows} * row.out_length : plan.columns) * element_bytes + 128);
-  plan.threads = ((plan.rows << plan.lanes_log2) + 31) / 32 * 32;
-  plan.blocks = up(row.rows, plan.rows) * plan.tiles;
+  plan.threads = static_cast<int>(round_up(plan.rows << plan.lanes_log2, 32));
+  plan.blocks = divide_up(row.rows, plan.rows) * plan.tiles;
   return plan;
 }
 

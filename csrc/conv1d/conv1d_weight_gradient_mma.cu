@@ -35,4 +35,15 @@ bool launch_conv1d_weight_gradient_mma(const char* op, const Conv1dWeightGradien
   }
 }
 
+void sum_conv1d_weight_gradient_shares(const char* op, const Conv1dWeightGradientProblem& problem,
+                                       const Tensor& shares, const Tensor& gradient) {
+  switch (gradient.scalar_type()) {
+    case ScalarType::Half:
+      return sum_weight_gradient_shares_as<__half>(op, problem, shares, gradient);
+    case ScalarType::BFloat16:
+      return sum_weight_gradient_shares_as<__nv_bfloat16>(op, problem, shares, gradient);
+    default: return sum_weight_gradient_shares_as<float>(op, problem, shares, gradient);
+  }
+}
+
 }  // namespace kernelopt

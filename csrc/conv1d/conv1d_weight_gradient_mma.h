@@ -13,4 +13,9 @@ namespace kernelopt {
 bool launch_conv1d_weight_gradient_mma(const char* op, const Conv1dWeightGradientProblem& problem,
                                        const Tensor& gradient);
 
+/// gradient = the sum of shares [shares, numel] in fp32, added in order; what of it is not finite
+/// is computed anew in plain fp32. The gradient's dtype is fp16, bf16 or fp32.
+void sum_conv1d_weight_gradient_shares(const char* op, const Conv1dWeightGradientProblem& problem,
+                                       const Tensor& shares, const Tensor& gradient);
+
 }  // namespace kernelopt

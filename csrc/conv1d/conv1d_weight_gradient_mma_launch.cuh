@@ -35,6 +35,19 @@ Tensor align_rows(const char* op, const void*& data, Strides1d& strides, int64_t
   return copy;
 }
 
+/// sum_conv1d_weight_gradient_shares() of one type.
+template <typename T>
+void sum_weight_gradient_shares_as(const char* op, const Conv1dWeightGradientProblem& problem,
+                                   const Tensor& shares, const Tensor& gradient) {
+  const int splits = gradient_sum_splits(shares.size(0));
+  const bool vectors = gradient_sum_has_vectors(problem.numel(), splits);
+  const int64_t blocks = (problem.numel() - 1) / gradient_sum_elements(splits, vectors ? 4 : 1) + 1;
+  const auto kernel = vectors ? weight_gradient_sum_kernel<T, 4> : weight_gradient_sum_kernel<T, 1>;
+  kernel<<<grid_size(op, blocks), kGradientSumThreads, 0, current_stream(gradient)>>>(
+      problem, const_data<float>(shares), mutable_data<T>(gradient), shares.size(0), splits);
+  KERNELOPT_CHECK_LAUNCH(op);
+}
+
 /// Plans a gradient for one policy and, where it fits, launches all stages.
 template <typename T, typename Policy>
 bool launch_weight_gradient(const char* op, Conv1dWeightGradientProblem problem,
@@ -87,10 +100,7 @@ bool launch_weight_gradient(const char* op, Conv1dWeightGradientProblem problem,
   kernel<<<static_cast<unsigned>(final_plan.blocks), Policy::kThreads, final_plan.shared_bytes,
            stream>>>(p);
   KERNELOPT_CHECK_LAUNCH(op);
-  const int64_t blocks = (p.numel - 1) / kGradientSumElements + 1;
-  weight_gradient_sum_kernel<T><<<grid_size(op, blocks), kGradientSumThreads, 0, stream>>>(
-      problem, p.partial, mutable_data<T>(gradient), shares);
-  KERNELOPT_CHECK_LAUNCH(op);
+  sum_weight_gradient_shares_as<T>(op, problem, partial, gradient);
   return true;
 }
 
@@ -116,5 +126,14 @@ extern template bool launch_conv1d_weight_gradient_mma_as<__half>(
     const char*, const Conv1dWeightGradientProblem&, const Tensor&);
 extern template bool launch_conv1d_weight_gradient_mma_as<__nv_bfloat16>(
     const char*, const Conv1dWeightGradientProblem&, const Tensor&);
+
+extern template void sum_weight_gradient_shares_as<float>(const char*,
+                                                          const Conv1dWeightGradientProblem&,
+                                                          const Tensor&, const Tensor&);
+extern template void sum_weight_gradient_shares_as<__half>(const char*,
+                                                           const Conv1dWeightGradientProblem&,
+                                                           const Tensor&, const Tensor&);
+extern template void sum_weight_gradient_shares_as<__nv_bfloat16>(
+    const char*, const Conv1dWeightGradientProblem&, const Tensor&, const Tensor&);
 
 }  // namespace kernelopt

@@ -1,16 +1,12 @@
 // How a convolution is cut into blocks of the warpgroup kernel. Includes no torch header.
 #pragma once
 
+#include "common/math.h"
 #include "conv1d/conv1d_wgmma_params.h"
 
 #include <algorithm>
 
 namespace kernelopt {
-
-/// Rounds up to a multiple.
-constexpr int64_t round_up(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 /// One past the last element that the input's strides reach.
 template <typename T>

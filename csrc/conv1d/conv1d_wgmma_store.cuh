@@ -5,6 +5,7 @@
 
 #include "common/activation16.cuh"
 #include "common/bulk_copy.cuh"
+#include "common/pairs16.cuh"
 #include "common/wgmma.cuh"
 #include "conv1d/conv1d_exact.cuh"
 #include "conv1d/conv1d_wgmma_load.cuh"
@@ -56,18 +57,6 @@ struct SlabRing {
     ++pass;
   }
 };
-
-/// Two values rounded to 16 bits, the first one low.
-template <typename T>
-__device__ __forceinline__ uint32_t pack_pair(float first, float second) {
-  uint32_t word;
-  if constexpr (std::is_same_v<T, __half>) {
-    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
-  } else {
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
-  }
-  return word;
-}
 
 /// The biases of a block's channels, zeros where there is none, and where outputs are spread those
 /// that are activations of them alone. All threads of the block.

@@ -1,7 +1,8 @@
 // The second stage of the tensor-core weight gradient: adds the shares in order, and computes
 // anew, in plain fp32, what is not finite. Of such sums the tensor cores' value can be wrong: Inf
 // times a part of the split that is 0 is NaN, and so is Inf times the zeros that fill up a step
-// beyond a row's end. A block owns 32 gradient elements; a warp adds every eighth share of them.
+// beyond a row's end. A thread adds kVector neighbouring elements of every share, or of many shares
+// every `splits`-th one; so many warps have the same elements.
 #pragma once
 
 #include "common/cuda.cuh"
@@ -10,7 +11,20 @@
 namespace kernelopt {
 
 constexpr int kGradientSumThreads = 256;
-constexpr int kGradientSumElements = 32;
+constexpr int kGradientSumWarps = kGradientSumThreads / 32;
+
+/// Warps that share the sums of the same elements: four shares each, that one reads at once.
+constexpr int gradient_sum_splits(int64_t shares) {
+  return shares <= 4 ? 1 : shares <= 8 ? 2 : shares <= 16 ? 4 : kGradientSumWarps;
+}
+/// Elements of a block.
+constexpr int gradient_sum_elements(int splits, int vector) {
+  return kGradientSumThreads / splits * vector;
+}
+/// Whether vectors of four leave blocks enough.
+constexpr bool gradient_sum_has_vectors(int64_t numel, int splits) {
+  return numel % 4 == 0 && numel / gradient_sum_elements(splits, 4) >= 256;
+}
 
 /// One gradient element in fp32 fused multiply-adds, by a whole block; valid in thread 0.
 template <typename T>
@@ -57,47 +71,61 @@ __device__ __noinline__ float correlate_whole_rows(const Conv1dWeightGradientPro
   return sum;
 }
 
-template <typename T>
+template <typename T, int kVector>
 __global__ void __launch_bounds__(kGradientSumThreads)
     weight_gradient_sum_kernel(const __grid_constant__ Conv1dWeightGradientProblem problem,
                                const float* __restrict__ partial,  // [shares, numel]
                                T* __restrict__ gradient,           // [numel]
-                               int64_t shares) {
-  constexpr int kWarps = kGradientSumThreads / 32;
-  __shared__ float sums[kWarps][kGradientSumElements];
-  __shared__ unsigned not_finite;
+                               int64_t shares, int splits) {
+  __shared__ Vec<float, kVector> sums[kGradientSumWarps][32];
+  __shared__ float warp_sums[kGradientSumWarps];
+  __shared__ unsigned not_finite[kGradientSumWarps][kVector];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int split = warp % splits;
   const int64_t numel = problem.numel();
-  const int64_t first = static_cast<int64_t>(blockIdx.x) * kGradientSumElements;
-  const int64_t element = first + lane;
-  float sum = 0;
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * gradient_sum_elements(splits, kVector);
+  const int64_t element = first + (warp / splits * 32 + lane) * kVector;
+  Vec<float, kVector> sum{};
   if (element < numel) {
 #pragma unroll 4
-    for (int64_t share = warp; share < shares; share += kWarps) {
-      sum += partial[share * numel + element];
+    for (int64_t share = split; share < shares; share += splits) {
+      const auto values =
+          *reinterpret_cast<const Vec<float, kVector>*>(partial + share * numel + element);
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) {
+        sum.values[i] += values.values[i];
+      }
     }
   }
   sums[warp][lane] = sum;
   __syncthreads();
-  if (warp == 0) {
+  if (split == 0) {
+    Vec<T, kVector> results;
 #pragma unroll
-    for (int other = 1; other < kWarps; ++other) {
-      sum += sums[other][lane];
+    for (int i = 0; i < kVector; ++i) {
+      for (int other = 1; other < splits; ++other) {
+        sum.values[i] += sums[warp + other][lane].values[i];
+      }
+      results.values[i] = from_accumulate<T>(sum.values[i]);
+      const unsigned flags = __ballot_sync(0xffffffffu, !isfinite(sum.values[i]));
+      if (lane == 0) {
+        not_finite[warp / splits][i] = flags;
+      }
     }
     if (element < numel) {
-      gradient[element] = from_accumulate<T>(sum);
-    }
-    const unsigned flags = __ballot_sync(0xffffffffu, !isfinite(sum));
-    if (lane == 0) {
-      not_finite = flags;
+      *reinterpret_cast<Vec<T, kVector>*>(gradient + element) = results;
     }
   }
   __syncthreads();
-  for (unsigned flags = not_finite; flags != 0; flags &= flags - 1) {
-    const int64_t bad = first + __ffs(static_cast<int>(flags)) - 1;
-    const float exact = correlate_whole_rows<T>(problem, bad, sums[0]);
-    if (threadIdx.x == 0) {
-      gradient[bad] = from_accumulate<T>(exact);
+  for (int group = 0; group < kGradientSumWarps / splits; ++group) {
+    for (int i = 0; i < kVector; ++i) {
+      for (unsigned flags = not_finite[group][i]; flags != 0; flags &= flags - 1) {
+        const int64_t bad = first + (group * 32 + __ffs(static_cast<int>(flags)) - 1) * kVector + i;
+        const float exact = correlate_whole_rows<T>(problem, bad, warp_sums);
+        if (threadIdx.x == 0) {
+          gradient[bad] = from_accumulate<T>(exact);
+        }
+      }
     }
   }
 }

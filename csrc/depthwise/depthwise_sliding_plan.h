@@ -1,6 +1,7 @@
 // How the sliding kernel cuts a correlation in blocks. Includes no torch header.
 #pragma once
 
+#include "common/math.h"
 #include "depthwise/depthwise_params.h"
 #include "depthwise/depthwise_policy.h"
 
@@ -32,8 +33,6 @@ struct SlidingPlan {
 /// Shared memory before and behind the source rows that windows at the edges of the image may read,
 /// at most 68 bytes; it holds the barrier, and lets both areas begin at any address modulo 128.
 constexpr int kSlidingMargin = 128;
-
-inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /// What part of the lanes of as many warps as `threads` take have a thread.
 inline double fullness(int64_t threads) {

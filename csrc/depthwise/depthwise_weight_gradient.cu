@@ -8,8 +8,6 @@
 namespace kernelopt {
 namespace {
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 /// Cuts the sum in shares: enough blocks to fill the device, none with too little to do.
 void choose_shares(DepthwiseWeightGradientParams& params, int64_t blocks_per_share,
                    int64_t elements_per_block, int device_index) {

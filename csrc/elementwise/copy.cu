@@ -1,17 +1,52 @@
 #include "elementwise/elementwise_launch.cuh"
 #include "elementwise/functors.h"
 #include "elementwise/transpose_kernel.cuh"
+#include "elementwise/transpose_short_kernel.cuh"
 
 namespace kernelopt {
 namespace {
+
+/// The same as transpose() in vectors; false where neither side of a matrix is short or rows of the
+/// other one do not begin on 16 bytes.
+template <typename T>
+bool transpose_short(const char* op, const Tensor& source, const Tensor& destination, int64_t batch,
+                     int64_t rows, int64_t columns) {
+  using Shape = TransposeShortShape;
+  const int64_t width = std::min(rows, columns), length = std::max(rows, columns);
+  TransposeShortParams p{};
+  p.source = source.const_data_ptr();
+  p.destination = destination.mutable_data_ptr();
+  const auto aligned = [](const void* data) { return reinterpret_cast<uintptr_t>(data) % 16 == 0; };
+  if (width > Shape::kMaxWidth || length * sizeof(T) % 16 != 0 || !aligned(p.source) ||
+      !aligned(p.destination)) {
+    return false;
+  }
+  p.length = length;
+  p.width = static_cast<int>(width);
+  p.tile = Shape::tile(width, sizeof(T));
+  const int64_t tiles = (length - 1) / p.tile + 1;
+  if (batch > std::numeric_limits<int32_t>::max() / tiles) {
+    return false;
+  }
+  p.tiles = static_cast<unsigned>(tiles);
+  const auto kernel =
+      columns == width ? transpose_short_kernel<T, true> : transpose_short_kernel<T, false>;
+  kernel<<<static_cast<unsigned>(batch * tiles), Shape::kThreads, p.tile * width * sizeof(T),
+           current_stream(source)>>>(p);
+  KERNELOPT_CHECK_LAUNCH(op);
+  return true;
+}
 
 /// destination[n, c, r] = source[n, r, c]; false where there are too many tiles for a grid.
 template <typename T>
 bool transpose(const char* op, const Tensor& source, const Tensor& destination, int64_t batch,
                int64_t rows, int64_t columns) {
+  if (transpose_short<T>(op, source, destination, batch, rows, columns)) {
+    return true;
+  }
   using Shape = TransposeShape<T>;
-  const auto tiles = [](int64_t size) { return (size + Shape::kTile - 1) / Shape::kTile; };
-  const int64_t row_tiles = tiles(rows), column_tiles = tiles(columns);
+  const int64_t row_tiles = divide_up(rows, Shape::kTile);
+  const int64_t column_tiles = divide_up(columns, Shape::kTile);
   if (batch > std::numeric_limits<int32_t>::max() / row_tiles / column_tiles) {
     return false;
   }

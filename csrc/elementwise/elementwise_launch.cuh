@@ -21,8 +21,7 @@ struct Launch {
 
   /// Blocks for that many threads.
   unsigned blocks(int64_t threads) const {
-    constexpr int64_t kThreads = ElementwisePolicy::kThreads;
-    const int64_t count = (threads + kThreads - 1) / kThreads;
+    const int64_t count = divide_up(threads, ElementwisePolicy::kThreads);
     KERNELOPT_CHECK(count <= std::numeric_limits<int32_t>::max(), op,
                     "expected at most 2^31 - 1 blocks, got ", count);
     return static_cast<unsigned>(count);
@@ -121,7 +120,7 @@ void launch_strided(const Launch& launch, const Functor& functor,
       kernel = elementwise_strided_kernel<T, Functor, kInputs, kVec, false>;
     }
   }
-  kernel<<<launch.blocks((plan.numel + kVec - 1) / kVec), ElementwisePolicy::kThreads, 0,
+  kernel<<<launch.blocks(divide_up(plan.numel, kVec)), ElementwisePolicy::kThreads, 0,
            launch.stream>>>(functor, operands, make_fast(plan), dense, rows);
 }
 

@@ -11,10 +11,6 @@ namespace kernelopt {
 
 constexpr int64_t kSumVecBytes = 16;
 
-inline int64_t sum_blocks(int64_t items, int64_t per_block) {
-  return (items + per_block - 1) / per_block;
-}
-
 /// Which kernel sums, in vectors of how many elements, and the grid.
 struct SumLaunch {
   bool rows;
@@ -67,17 +63,17 @@ inline SumLaunch plan_sum(const void* source, int64_t element_bytes, const Reduc
     block_items = launch.vec;
   } else {
     launch.vec = kept_is_vectors(source, element_bytes, reduction, vec) ? vec : 1;
-    const int64_t vectors = sum_blocks(kept.numel, launch.vec);
+    const int64_t vectors = divide_up(kept.numel, launch.vec);
     launch.blocks =
-        sum_blocks(vectors, launch.vec == 1 ? SumPolicy::kMaxElementLanes : SumPolicy::kMaxLanes);
-    launch.lanes = static_cast<int>(sum_blocks(vectors, launch.blocks));
+        divide_up(vectors, launch.vec == 1 ? SumPolicy::kMaxElementLanes : SumPolicy::kMaxLanes);
+    launch.lanes = static_cast<int>(divide_up(vectors, launch.blocks));
     block_items = int64_t{launch.lanes} * launch.vec;
   }
   constexpr int64_t kMaxShares = 65535;  // gridDim.y
   const int64_t wanted = int64_t{multiprocessors} * SumPolicy::kBlocksPerMultiprocessor;
-  const int64_t useful = launch.items / sum_blocks(SumPolicy::kMinItemsPerBlock, block_items);
+  const int64_t useful = launch.items / divide_up(SumPolicy::kMinItemsPerBlock, block_items);
   launch.shares =
-      std::clamp<int64_t>(std::min(sum_blocks(wanted, launch.blocks), useful), 1, kMaxShares);
+      std::clamp<int64_t>(std::min(divide_up(wanted, launch.blocks), useful), 1, kMaxShares);
   return launch;
 }
 

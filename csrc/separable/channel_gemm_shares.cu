@@ -7,8 +7,6 @@
 namespace kernelopt {
 namespace {
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 /// Enough shares to fill the device, none with too little to do.
 void choose_shares(ChannelGemmParams& params, int multiprocessors) {
   using Tile = SmallChannelTile;

@@ -1,4 +1,4 @@
-// The pointwise product of channels_last images on Hopper's tensor cores, on the host side.
+// The pointwise product on Hopper's tensor cores, on the host side.
 #pragma once
 
 #include "common/math.h"
@@ -19,5 +19,10 @@ bool channel_gemm_wgmma_serves(int64_t m, int64_t n, int64_t k, Precision precis
 bool multiply_pixel_rows(const char* op, const Tensor& images, const Tensor& weight,
                          bool transposed, const std::optional<Tensor>& bias, Activation activation,
                          Precision precision, const Tensor& result);
+
+/// The same of contiguous images and a contiguous result, whose planes begin on 16 bytes.
+bool multiply_planes(const char* op, const Tensor& images, const Tensor& weight, bool transposed,
+                     const std::optional<Tensor>& bias, Activation activation, Precision precision,
+                     const Tensor& result);
 
 }  // namespace kernelopt

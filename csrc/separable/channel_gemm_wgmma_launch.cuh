@@ -8,7 +8,31 @@
 #include "separable/channel_gemm_wgmma_pack_kernel.cuh"
 #include "separable/channel_gemm_wgmma_plan.h"
 
+#include <optional>
+
 namespace kernelopt {
+
+/// The product as its kernels take it, not yet planned.
+/// @param transposed  the images are the output's gradient, the result is the input's
+/// @param rows        pixels of all images, or of one
+inline ChannelGemmWgmmaParams channel_gemm_problem(const Tensor& images, const Tensor& weight,
+                                                   bool transposed,
+                                                   const std::optional<Tensor>& bias,
+                                                   Activation activation, int64_t rows,
+                                                   const Tensor& result) {
+  ChannelGemmWgmmaParams problem{};
+  problem.left = images.const_data_ptr();
+  problem.right = weight.const_data_ptr();
+  problem.bias = bias.has_value() ? bias->const_data_ptr() : nullptr;
+  problem.result = result.mutable_data_ptr();
+  problem.m = rows;
+  problem.n = static_cast<int>(result.size(1));
+  problem.k = static_cast<int>(images.size(1));
+  problem.right_n_stride = transposed ? 1 : problem.k;
+  problem.right_k_stride = transposed ? problem.n : 1;
+  problem.activation = activation;
+  return problem;
+}
 
 template <typename T, int kTilesM, int kN>
 void launch_channel_gemm_wgmma_tile(const char* op, const ChannelGemmWgmmaPlan& plan,
@@ -39,6 +63,24 @@ void launch_channel_gemm_wgmma_rows(const char* op, const ChannelGemmWgmmaPlan& 
   }
 }
 
+/// Packs the weights of `params` and tells it of them; they live as long as the tensor.
+template <typename T, bool kFragments>
+Tensor pack_channel_gemm_weight(const char* op, ChannelGemmWgmmaParams& params,
+                                int64_t packed_bytes, int block_n, const Tensor& like,
+                                cudaStream_t stream) {
+  const std::vector<int64_t> words{packed_bytes / 4};
+  const Tensor packed = empty_contiguous(op, words, ScalarType::Float, like);
+  uint4* packed_weight = static_cast<uint4*>(packed.mutable_data_ptr());
+  params.packed = packed_weight;
+  constexpr int kPackThreads = 256;
+  const int64_t vectors = packed_bytes / (16 * MmaTraits<T>::kParts);
+  const unsigned blocks = static_cast<unsigned>((vectors + kPackThreads - 1) / kPackThreads);
+  pack_channel_gemm_weight_kernel<T, kFragments>
+      <<<blocks, kPackThreads, 0, stream>>>(params, packed_weight, block_n, vectors);
+  KERNELOPT_CHECK_LAUNCH(op);
+  return packed;
+}
+
 /// Computes a problem; false where the kernel does not fit it.
 template <typename T>
 bool launch_channel_gemm_wgmma_as(const char* op, const ChannelGemmWgmmaParams& problem,
@@ -52,16 +94,8 @@ bool launch_channel_gemm_wgmma_as(const char* op, const ChannelGemmWgmmaParams& 
   }
   Tensor packed = like;  // kept until the launches
   if (plan.packed_bytes > 0) {
-    const std::vector<int64_t> words{plan.packed_bytes / 4};
-    packed = empty_contiguous(op, words, ScalarType::Float, like);
-    uint4* packed_weight = static_cast<uint4*>(packed.mutable_data_ptr());
-    plan.params.packed = packed_weight;
-    constexpr int kPackThreads = 256;
-    const int64_t vectors = plan.packed_bytes / (16 * MmaTraits<T>::kParts);
-    const unsigned blocks = static_cast<unsigned>((vectors + kPackThreads - 1) / kPackThreads);
-    pack_channel_gemm_weight_kernel<T>
-        <<<blocks, kPackThreads, 0, stream>>>(plan.params, packed_weight, plan.block_n, vectors);
-    KERNELOPT_CHECK_LAUNCH(op);
+    packed = pack_channel_gemm_weight<T, true>(op, plan.params, plan.packed_bytes, plan.block_n,
+                                               like, stream);
   }
   if (plan.tiles_m == 1) {
     launch_channel_gemm_wgmma_rows<T, 1>(op, plan, stream);

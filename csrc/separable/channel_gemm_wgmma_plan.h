@@ -2,6 +2,7 @@
 // header.
 #pragma once
 
+#include "common/math.h"
 #include "separable/channel_gemm_wgmma_params.h"
 
 #include <algorithm>
@@ -24,8 +25,6 @@ struct ChannelGemmWgmmaPlan {
 namespace channel_gemm_wgmma {
 
 constexpr int kMaxStages = 16;
-
-inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 inline bool is_aligned(const void* pointer, int64_t row_bytes, int bytes) {
   return reinterpret_cast<uintptr_t>(pointer) % bytes == 0 && row_bytes % bytes == 0;

@@ -1,5 +1,6 @@
 #include "common/device.h"
 #include "common/share_sum.cuh"
+#include "conv1d/conv1d_weight_gradient_mma.h"
 #include "separable/channel_gemm_policy.h"
 #include "separable/channel_gradient_wgmma_kernel.cuh"
 #include "separable/pointwise_weight_gradient.h"
@@ -7,58 +8,68 @@
 namespace kernelopt {
 namespace {
 
-template <typename T, int kN>
+template <typename T, int kN, bool kPlanes>
 void launch(const char* op, const ChannelGradientWgmmaPlan& plan, cudaStream_t stream) {
-  const auto kernel = channel_gradient_wgmma_kernel<T, kN>;
+  const auto kernel = channel_gradient_wgmma_kernel<T, kN, kPlanes>;
   KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                 plan.shared_bytes));
   kernel<<<dim3(static_cast<unsigned>(plan.shares), static_cast<unsigned>(plan.tiles)),
-           ChannelGradientWgmmaShape::kThreads, plan.shared_bytes, stream>>>(plan.params);
+           ChannelGradientWgmmaShape::threads(sizeof(T)), plan.shared_bytes, stream>>>(plan.params);
   KERNELOPT_CHECK_LAUNCH(op);
 }
 
-template <typename T>
-bool launch_as(const char* op, const ChannelGradientWgmmaParams& problem,
+template <typename T, bool kPlanes>
+bool launch_as(const char* op, const Conv1dWeightGradientProblem& problem,
                const Tensor& grad_weight) {
   const int device = grad_weight.get_device_index();
   const cudaStream_t stream = current_stream(grad_weight);
-  ChannelGradientWgmmaPlan plan = plan_channel_gradient_wgmma(
-      problem, max_shared_bytes_per_block(device), multiprocessor_count(device));
+  ChannelGradientWgmmaParams params{};
+  params.grad = {problem.steady, static_cast<int>(problem.steady_channels), 0};
+  params.input = {problem.shifted, static_cast<int>(problem.shifted_channels), 0};
+  params.pixels = problem.steady_length;
+  ChannelGradientWgmmaPlan plan =
+      plan_channel_gradient_wgmma(params, kPlanes ? problem.batch : 0, sizeof(T),
+                                  max_shared_bytes_per_block(device), multiprocessor_count(device));
   if (!plan.fits) {
     return false;
   }
-  const Tensor partial = empty_shares<T>(op, plan.shares, grad_weight.numel(), grad_weight);
+  const Tensor partial = empty_shares<T>(op, plan.shares, problem.numel(), grad_weight);
   plan.params.partial = mutable_data<float>(partial);
   if (plan.block_n == 64) {
-    launch<T, 64>(op, plan, stream);
+    launch<T, 64, kPlanes>(op, plan, stream);
   } else {
-    launch<T, 128>(op, plan, stream);
+    launch<T, 128, kPlanes>(op, plan, stream);
   }
-  launch_share_sum<T>(op, partial, grad_weight, stream);
+  sum_conv1d_weight_gradient_shares(op, problem, partial, grad_weight);
   return true;
+}
+
+template <typename T>
+bool launch_in_layout(const char* op, const Conv1dWeightGradientProblem& problem,
+                      const Tensor& grad_weight) {
+  return problem.steady_strides.channel == 1 ? launch_as<T, false>(op, problem, grad_weight)
+                                             : launch_as<T, true>(op, problem, grad_weight);
 }
 
 }  // namespace
 
-bool pixel_rows_gradient_serves(const Tensor& grad, const Tensor& grad_weight) {
-  const ScalarType dtype = grad.scalar_type();
-  return (dtype == ScalarType::Half || dtype == ScalarType::BFloat16) &&
-         ChannelGemmWgmmaPolicy::pays(grad.size(0) * grad.size(2) * grad.size(3),
-                                      grad_weight.size(0), grad_weight.size(1)) &&
-         has_wgmma(grad.get_device_index());
+bool channel_gradient_serves(const Conv1dWeightGradientProblem& problem, const Tensor& like) {
+  const ScalarType dtype = like.scalar_type();
+  const bool precise = dtype == ScalarType::Double ||
+                       (dtype == ScalarType::Float && problem.precision == Precision::kIeee);
+  return !precise &&
+         ChannelGemmWgmmaPolicy::pays(problem.steps(), problem.steady_channels,
+                                      problem.shifted_channels) &&
+         has_wgmma(like.get_device_index());
 }
 
-bool pixel_rows_weight_gradient(const char* op, const Tensor& grad, const Tensor& images,
-                                const Tensor& grad_weight) {
-  ChannelGradientWgmmaParams problem{};
-  problem.grad = grad.const_data_ptr();
-  problem.input = images.const_data_ptr();
-  problem.pixels = grad.size(0) * grad.size(2) * grad.size(3);
-  problem.out_channels = static_cast<int>(grad_weight.size(0));
-  problem.channels = static_cast<int>(grad_weight.size(1));
-  return grad.scalar_type() == ScalarType::Half
-             ? launch_as<__half>(op, problem, grad_weight)
-             : launch_as<__nv_bfloat16>(op, problem, grad_weight);
+bool channel_gradient(const char* op, const Conv1dWeightGradientProblem& problem,
+                      const Tensor& grad_weight) {
+  switch (grad_weight.scalar_type()) {
+    case ScalarType::Half: return launch_in_layout<__half>(op, problem, grad_weight);
+    case ScalarType::BFloat16: return launch_in_layout<__nv_bfloat16>(op, problem, grad_weight);
+    default: return launch_in_layout<float>(op, problem, grad_weight);
+  }
 }
 
 }  // namespace kernelopt

@@ -1,33 +1,34 @@
-// The weight gradient of the pointwise convolution in channels_last on Hopper's tensor cores, 16
-// bit:
+// The weight gradient of the pointwise convolution on Hopper's tensor cores (wgmma):
 //   partial[share, o, c] = sum over the share's pixels of grad[p, o] * input[p, c]
-// A block owns a share and 128 x kN channels. Four warps copy chunks of 64 pixels, two warpgroups
-// multiply 64 output channels each: the sum runs across the rows of both operands, which wgmma
-// takes from shared memory in 16 bit. Rows are contiguous and begin on 16 bytes.
+// A block owns a share and 128 x kN channels. Warpgroups load chunks of pixels, 128 bytes of each
+// channel (channel_gradient_wgmma_load.cuh); two more multiply 64 output channels each, both
+// operands from shared memory: in planes (contiguous images) its rows run along the sum, in
+// channels_last across it. fp32 is split in two bf16 parts as it is loaded, three products.
 #pragma once
 
-#include "separable/channel_gemm_wgmma_load.cuh"
-#include "separable/channel_gradient_wgmma_plan.h"
+#include "separable/channel_gradient_wgmma_load.cuh"
 
 namespace kernelopt {
 
-template <typename T, int kN>
-__global__ void __launch_bounds__(ChannelGradientWgmmaShape::kThreads, 1)
+template <typename T, int kN, bool kPlanes>
+__global__ void __launch_bounds__(ChannelGradientWgmmaShape::threads(sizeof(T)), 1)
     channel_gradient_wgmma_kernel(const __grid_constant__ ChannelGradientWgmmaParams p) {
 #if KERNELOPT_HAS_WGMMA
   using Shape = ChannelGradientWgmmaShape;
-  constexpr int kLeftPanels = Shape::kTileM / Shape::kColumns, kRightPanels = kN / Shape::kColumns;
-  constexpr int kStageBytes = Shape::stage_bytes(kN), kPanelBytes = Shape::kPanelBytes;
-  constexpr int kWarpgroups = ChannelGemmWgmmaShape::kWarpgroups;
-  static_assert(kLeftPanels == kWarpgroups, "a panel to a warpgroup");
+  constexpr bool kSplit = MmaTraits<T>::kParts == 2;
+  constexpr int kPixels = Shape::pixels(sizeof(T));
+  constexpr int kStageBytes = Shape::stage_bytes(kN);
+  constexpr int kLeftBytes = Shape::kTileM * Shape::kChunkBytes;
+  constexpr int kLoadWarps = Shape::load_warpgroups(sizeof(T)) * 4;
 
-  extern __shared__ __align__(1024) unsigned char shared[];  // stages, barriers
-  const uint32_t stages = shared_address(shared);
-  const uint32_t full = stages + p.stages * kStageBytes, empty = full + p.stages * 8;
+  extern __shared__ __align__(1024) unsigned char shared[];  // stages, of copies too, barriers
+  const uint32_t stages = shared_address(shared), raw = stages + p.stages * kStageBytes;
+  const uint32_t full = raw + (kSplit ? SplitChunkShape::kRawStages * kStageBytes : 0);
+  const uint32_t empty = full + p.stages * 8;
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < p.stages; ++stage) {
-      mbarrier_init(full + stage * 8, 4);
-      mbarrier_init(empty + stage * 8, kWarpgroups * 4);
+      mbarrier_init(full + stage * 8, kLoadWarps);
+      mbarrier_init(empty + stage * 8, Shape::kWarpgroups * 4);
     }
     mbarrier_fence_init();
   }
@@ -37,35 +38,48 @@ __global__ void __launch_bounds__(ChannelGradientWgmmaShape::kThreads, 1)
   const int warpgroup = warp / 4;
   const int first_row = static_cast<int>(blockIdx.y) / p.column_tiles * Shape::kTileM;
   const int first_column = static_cast<int>(blockIdx.y) % p.column_tiles * kN;
-  const int64_t begin = blockIdx.x * p.share_pixels;
-  const int64_t end = min(begin + p.share_pixels, p.pixels);
-  if (warpgroup == kWarpgroups) {
-    LoadRing ring(p.stages, full, empty);
-    const auto load_panel = [&](int panel, const void* source, int64_t pixel, int channels,
-                                int channel) {
-      load_rows<T, Shape::kPixels>(
-          stages + ring.stage * kStageBytes + panel * kPanelBytes,
-          static_cast<const char*>(source) + (pixel * channels + channel) * 2,
-          static_cast<int64_t>(channels) * 2, static_cast<int>(min(end - pixel, int64_t{1} << 30)),
-          (channels - channel) * 2, 16);
-    };
-    for (int64_t pixel = begin; pixel < end; pixel += Shape::kPixels) {
-      ring.begin();
-#pragma unroll
-      for (int i = 0; i < kLeftPanels; ++i) {
-        load_panel(i, p.grad, pixel, p.out_channels, first_row + i * Shape::kColumns);
+  const int begin = static_cast<int>(blockIdx.x) * p.share_chunks;
+  const int end = min(begin + p.share_chunks, p.chunks);
+  if (warpgroup >= Shape::kWarpgroups) {
+    if constexpr (kSplit) {
+      if constexpr (kN == 128) {
+        give_registers<Shape::kSplitRegisters>();
       }
-#pragma unroll
-      for (int i = 0; i < kRightPanels; ++i) {
-        load_panel(kLeftPanels + i, p.input, pixel, p.channels, first_column + i * Shape::kColumns);
+      const auto split = [&](auto count, const ChannelGradientOperand& from, int channel,
+                             int offset) {
+        split_gradient_chunks<decltype(count)::value, kPlanes>(
+            p, from, channel, begin, end, stages + offset, raw + offset, kStageBytes, full, empty);
+      };
+      if (warpgroup == Shape::kWarpgroups) {
+        split(std::integral_constant<int, Shape::kTileM>{}, p.grad, first_row, 0);
+      } else {
+        split(std::integral_constant<int, kN>{}, p.input, first_column, kLeftBytes);
       }
-      ring.end<Shape::kPending>();
+    } else {
+      load_gradient_chunks<T, kN, kPlanes>(p, first_row, first_column, begin, end, stages, full,
+                                           empty);
     }
-    ring.finish<Shape::kPending>();
     return;
   }
 
-  float accumulators[kN / 2];
+  if constexpr (kSplit && kN == 128) {
+    take_registers<Shape::kProductRegisters>();
+  }
+  // Units of 16 bytes of a descriptor: to the next 16 pixels, and to the low parts.
+  constexpr int kStep = kPlanes ? 2 : 16 * Shape::kChunkBytes / 16;
+  constexpr int kPanelBytes = kPixels * Shape::kChunkBytes;
+  constexpr int kLeftLow = kPlanes ? 4 : Shape::kTileM / Shape::kColumns * kPanelBytes / 16;
+  constexpr int kRightLow = kPlanes ? 4 : kN / Shape::kColumns * kPanelBytes / 16;
+  const auto descriptor = [](uint32_t place) {
+    return kPlanes ? wgmma_swizzled_descriptor(place) : wgmma_column_descriptor(place, kPanelBytes);
+  };
+  const uint32_t left_offset =
+      warpgroup * (kPlanes ? Shape::kColumns * Shape::kChunkBytes : kPanelBytes);
+  float sums[kN / 2], accumulators[kN / 2];
+#pragma unroll
+  for (float& sum : sums) {
+    sum = 0;
+  }
   int stage = 0, previous = -1;
   uint32_t parity = 0;
   const auto release = [&] {
@@ -74,41 +88,64 @@ __global__ void __launch_bounds__(ChannelGradientWgmmaShape::kThreads, 1)
       mbarrier_arrive(empty + previous * 8);
     }
   };
-  for (int64_t pixel = begin; pixel < end; pixel += Shape::kPixels) {
-    mbarrier_wait(full + stage * 8, parity);
-    const uint32_t place = stages + stage * kStageBytes;
-    const uint64_t left = wgmma_column_descriptor(place + warpgroup * kPanelBytes, kPanelBytes);
-    const uint64_t right = wgmma_column_descriptor(place + kLeftPanels * kPanelBytes, kPanelBytes);
-    constexpr int kStep = 16 * ChannelGemmWgmmaShape::kChunkBytes / 16;  // of a descriptor
-    wgmma_fence();
+  for (int rest = end - begin; rest > 0; rest -= Shape::flush_chunks(sizeof(T))) {
+    const int chunks = min(rest, Shape::flush_chunks(sizeof(T)));
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      mbarrier_wait(full + stage * 8, parity);
+      const uint32_t place = stages + stage * kStageBytes;
+      const uint64_t left = descriptor(place + left_offset);
+      const uint64_t right = descriptor(place + kLeftBytes);
+      wgmma_fence();
 #pragma unroll
-    for (int step = 0; step < Shape::kPixels / 16; ++step) {
-      wgmma_m64k16<T, true>(accumulators, left + step * kStep, right + step * kStep,
-                            step == 0 ? previous + 1 : 1);
+      for (int step = 0; step < kPixels / 16; ++step) {
+        wgmma_m64k16<T, !kPlanes>(accumulators, left + step * kStep, right + step * kStep,
+                                  step == 0 ? chunk : 1);
+        if constexpr (kSplit) {
+          wgmma_m64k16<T, !kPlanes>(accumulators, left + kLeftLow + step * kStep,
+                                    right + step * kStep, 1);
+          wgmma_m64k16<T, !kPlanes>(accumulators, left + step * kStep,
+                                    right + kRightLow + step * kStep, 1);
+        }
+      }
+      wgmma_commit();
+      wgmma_wait<1>();
+      release();
+      previous = stage;
+      if (++stage == p.stages) {
+        stage = 0;
+        parity ^= 1;
+      }
     }
-    wgmma_commit();
-    wgmma_wait<1>();
+    wgmma_wait<0>();
+    wgmma_hold(accumulators);
     release();
-    previous = stage;
-    if (++stage == p.stages) {
-      stage = 0;
-      parity ^= 1;
+    previous = -1;
+#pragma unroll
+    for (int i = 0; i < kN / 2; ++i) {
+      sums[i] += accumulators[i];
     }
   }
-  wgmma_wait<0>();
-  wgmma_hold(accumulators);
 
   const int row = first_row + warpgroup * Shape::kColumns + warp % 4 * 16 + lane / 4;
   const int column = first_column + lane % 4 * 2;
+  const int channels = p.input.channels;
   float* partial =
-      p.partial + (static_cast<int64_t>(blockIdx.x) * p.out_channels + row) * p.channels + column;
+      p.partial + (static_cast<int64_t>(blockIdx.x) * p.grad.channels + row) * channels + column;
+  const bool pairs = channels % 2 == 0;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
+    float* target = partial + int64_t{half} * 8 * channels;
 #pragma unroll
     for (int i = 0; i < kN / 8; ++i) {
-      if (row + half * 8 < p.out_channels && column + i * 8 < p.channels) {
-        *reinterpret_cast<float2*>(partial + int64_t{half} * 8 * p.channels + i * 8) =
-            make_float2(accumulators[i * 4 + half * 2], accumulators[i * 4 + half * 2 + 1]);
+      const float first = sums[i * 4 + half * 2], second = sums[i * 4 + half * 2 + 1];
+      const int rest = row + half * 8 < p.grad.channels ? channels - column - i * 8 : 0;
+      if (pairs && rest > 0) {
+        *reinterpret_cast<float2*>(target + i * 8) = make_float2(first, second);
+      } else if (rest > 0) {
+        target[i * 8] = first;
+        if (rest > 1) {
+          target[i * 8 + 1] = second;
+        }
       }
     }
   }

@@ -4,7 +4,6 @@
 #include "separable/channel_gemm.h"
 #include "separable/channel_gemm_policy.h"
 #include "separable/channel_gemm_wgmma.h"
-#include "separable/pointwise_aten_policy.h"
 #include "separable/pointwise_conv2d.h"
 #include "separable/pointwise_weight_gradient.h"
 
@@ -57,17 +56,52 @@ bool multiply_on_tensor_cores(const char* op, const Tensor& images, const Tensor
       return true;
     }
   }
+  const Tensor planes = contiguous_cuda(op, images);
+  if (multiply_planes(op, planes, weight, transposed, bias, activation, precision, result)) {
+    return true;
+  }
   Conv1dProblem problem =
       problem_of_images(images.size(0), plane, weight, transposed, activation, precision);
   if (!conv1d_on_tensor_cores(problem, images)) {
     return false;
   }
-  problem.input = images.const_data_ptr();
+  problem.input = planes.const_data_ptr();
   problem.weight = weight.const_data_ptr();
   problem.bias = bias.has_value() ? bias->const_data_ptr() : nullptr;
   problem.output = result.mutable_data_ptr();
-  conv1d_forward_cuda(op, problem, images);
+  conv1d_forward_cuda(op, problem, planes);
   return true;
+}
+
+/// result = act(bias + images * weight).
+/// @param transposed     the images are the output's gradient, the result is the input's
+/// @param channels_last  the result's format; dense images may be in the other one
+void multiply(const char* op, const Tensor& images, const Tensor& weight, bool transposed,
+              const std::optional<Tensor>& bias, Activation activation, Precision precision,
+              bool channels_last, const Tensor& result) {
+  if (multiply_on_tensor_cores(op, images, weight, transposed, bias, activation, precision,
+                               channels_last, result)) {
+    return;
+  }
+  const Tensor source = in_format(op, images, channels_last);
+  const int64_t plane = result.size(2) * result.size(3), pixels = result.size(0) * plane;
+  const int64_t n = result.size(1), k = images.size(1);
+  ChannelGemmParams params{};
+  params.m = channels_last ? pixels : n;
+  params.n = channels_last ? n : pixels;
+  params.k = params.share_length = k;
+  params.shares = 1;
+  params.activation = activation;
+  params.bias_along_n = channels_last;
+  const ChannelMatrix image_matrix = pixel_matrix(k, plane, channels_last);
+  const ChannelMatrix weight_matrix = row_matrix(weight.size(1));
+  params.left = channels_last ? image_matrix : weight_matrix;
+  params.right = channels_last ? weight_matrix : image_matrix;
+  params.result = pixel_matrix(n, plane, channels_last);
+  channel_gemm(op, params,
+               channels_last ? ChannelGemmOperands{source, true, weight, !transposed}
+                             : ChannelGemmOperands{weight, !transposed, source, false},
+               bias, result, current_stream(result));
 }
 
 }  // namespace
@@ -97,100 +131,32 @@ void PointwiseCuda::forward_into(const char* op, const Tensor& input, const Tens
     return;
   }
   const torch::stable::accelerator::DeviceGuard guard(input.get_device_index());
-  const int64_t channels = input.size(1), out_channels = weight.size(0);
-  const int64_t plane = input.size(2) * input.size(3), pixels = input.size(0) * plane;
-  const Tensor source = in_format(op, input, channels_last);
-  const Tensor filter = contiguous_cuda(op, weight);
-  const std::optional<Tensor> dense_bias = contiguous_bias(op, bias);
-  if (multiply_on_tensor_cores(op, source, filter, false, dense_bias, activation, precision,
-                               channels_last, output)) {
-    return;
-  }
-  ChannelGemmParams params{};
-  params.k = params.share_length = channels;
-  params.shares = 1;
-  params.activation = activation;
-  params.bias_along_n = channels_last;
-  params.result = pixel_matrix(out_channels, plane, channels_last);
-  const ChannelMatrix source_matrix = pixel_matrix(channels, plane, channels_last);
-  if (channels_last) {
-    params.m = pixels;
-    params.n = out_channels;
-    params.left = source_matrix;
-    params.right = row_matrix(channels);
-  } else {
-    params.m = out_channels;
-    params.n = pixels;
-    params.left = row_matrix(channels);
-    params.right = source_matrix;
-  }
-  channel_gemm(op, params,
-               channels_last ? ChannelGemmOperands{source, true, filter, true}
-                             : ChannelGemmOperands{filter, true, source, false},
-               dense_bias, output, current_stream(input));
+  multiply(op, in_format(op, input, channels_last), contiguous_cuda(op, weight), false,
+           contiguous_bias(op, bias), activation, precision, channels_last, output);
 }
-
-namespace {
-
-/// grad_input[n, c, p] = sum over o of weight[o, c] * grad_z[n, o, p].
-void input_gradient(const char* op, const Tensor& grad_z, const Tensor& weight,
-                    const Tensor& grad_input, bool channels_last, Precision precision) {
-  const int64_t channels = weight.size(1), out_channels = weight.size(0);
-  const int64_t plane = grad_input.size(2) * grad_input.size(3);
-  const int64_t pixels = grad_input.size(0) * plane;
-  const Tensor filter = contiguous_cuda(op, weight);
-  if (multiply_on_tensor_cores(op, grad_z, filter, true, std::nullopt, Activation::kNone, precision,
-                               channels_last, grad_input)) {
-    return;
-  }
-  ChannelGemmParams params{};
-  params.k = params.share_length = out_channels;
-  params.shares = 1;
-  params.activation = Activation::kNone;
-  params.result = pixel_matrix(channels, plane, channels_last);
-  const ChannelMatrix grad_matrix = pixel_matrix(out_channels, plane, channels_last);
-  if (channels_last) {
-    params.m = pixels;
-    params.n = channels;
-    params.left = grad_matrix;
-    params.right = row_matrix(channels);
-  } else {
-    params.m = channels;
-    params.n = pixels;
-    params.left = row_matrix(channels);
-    params.right = grad_matrix;
-  }
-  channel_gemm(op, params,
-               channels_last ? ChannelGemmOperands{grad_z, true, filter, false}
-                             : ChannelGemmOperands{filter, false, grad_z, false},
-               std::nullopt, grad_input, current_stream(grad_input));
-}
-
-}  // namespace
 
 Gradients PointwiseCuda::gradients(const char* op, const Tensor& grad_z, const Tensor& input,
                                    const Tensor& weight, Precision precision,
                                    const BoolList& output_mask) {
   const torch::stable::accelerator::DeviceGuard guard(input.get_device_index());
   const bool channels_last = is_channels_last(input);
-  const Tensor grad = in_format(op, grad_z, channels_last);
+  const int64_t plane = input.size(2) * input.size(3);
+  const bool rows =
+      plane > 1 && as_pixel_rows(input, weight.size(1), weight.size(0), precision, channels_last);
+  // Where rows are multiplied both gradients take the same copy of it.
+  const Tensor grad = in_format(op, grad_z, rows || channels_last);
   Tensor grad_input = no_gradient(op, input);
   if (output_mask[0]) {
     grad_input = empty_in_format_of(op, input, input.sizes());
     if (grad_input.numel() > 0) {
-      input_gradient(op, grad, weight, grad_input, channels_last, precision);
+      multiply(op, grad, contiguous_cuda(op, weight), true, std::nullopt, Activation::kNone,
+               precision, channels_last, grad_input);
     }
   }
   Tensor grad_weight = no_gradient(op, input);
-  if (output_mask[1] && !channels_last && precision != Precision::kIeee &&
-      aten_weight_gradient_is_faster(input.size(0), input.size(2) * input.size(3), weight.size(1),
-                                     weight.size(0), element_size(input.scalar_type()),
-                                     compute_capability(input.get_device_index()))) {
-    grad_weight = std::get<1>(
-        pointwise_gradients_aten(op, grad, input, weight, {false, true, false}, kActivationCuda));
-  } else if (output_mask[1]) {
+  if (output_mask[1]) {
     grad_weight = empty_contiguous(op, weight.sizes(), input.scalar_type(), input);
-    pointwise_weight_gradient(op, grad, input, grad_weight, channels_last, precision);
+    pointwise_weight_gradient(op, grad, input, grad_weight, rows || channels_last, precision);
   }
   return {grad_input, grad_weight, bias_gradient(op, grad, output_mask[2])};
 }

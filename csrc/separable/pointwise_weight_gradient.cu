@@ -10,8 +10,9 @@ namespace {
 
 /// The weight gradient is that of a one-dimensional convolution over the pixels of an image, or of
 /// all images where their channels are side by side.
-bool weight_gradient_as_1d(const char* op, const Tensor& grad_z, const Tensor& source,
-                           const Tensor& grad_weight, bool channels_last, Precision precision) {
+Conv1dWeightGradientProblem gradient_problem(const Tensor& grad_z, const Tensor& source,
+                                             const Tensor& grad_weight, bool channels_last,
+                                             Precision precision) {
   const int64_t plane = source.size(2) * source.size(3);
   Conv1dWeightGradientProblem problem{};
   problem.steady = grad_z.const_data_ptr();
@@ -27,37 +28,35 @@ bool weight_gradient_as_1d(const char* op, const Tensor& grad_z, const Tensor& s
   problem.steady_strides = strides(problem.steady_channels);
   problem.shifted_strides = strides(problem.shifted_channels);
   problem.precision = precision;
-  return launch_conv1d_weight_gradient_mma(op, problem, grad_weight);
+  return problem;
 }
 
 }  // namespace
 
 void pointwise_weight_gradient(const char* op, const Tensor& grad_z, const Tensor& input,
                                const Tensor& grad_weight, bool channels_last, Precision precision) {
-  const int64_t channels = grad_weight.size(1), out_channels = grad_weight.size(0);
-  const int64_t plane = input.size(2) * input.size(3);
+  const Tensor grad = in_format(op, grad_z, channels_last);
   const Tensor source = in_format(op, input, channels_last);
-  const bool rows = channels_last || ChannelGemmWgmmaPolicy::converts(
-                                         input.size(0), plane, element_size(input.scalar_type()));
-  if (rows && pixel_rows_gradient_serves(grad_z, grad_weight) &&
-      pixel_rows_weight_gradient(op, channels_last_cuda(op, grad_z), channels_last_cuda(op, source),
-                                 grad_weight)) {
+  const int64_t plane = source.size(2) * source.size(3);
+  // Images of one pixel are in both formats at once.
+  const Conv1dWeightGradientProblem problem =
+      gradient_problem(grad, source, grad_weight, channels_last || plane == 1, precision);
+  if (grad.numel() > 0 && ((channel_gradient_serves(problem, grad_weight) &&
+                            channel_gradient(op, problem, grad_weight)) ||
+                           launch_conv1d_weight_gradient_mma(op, problem, grad_weight))) {
     return;
   }
-  if (grad_z.numel() > 0 &&
-      weight_gradient_as_1d(op, grad_z, source, grad_weight, channels_last, precision)) {
-    return;
-  }
+  const int64_t channels = grad_weight.size(1), out_channels = grad_weight.size(0);
   ChannelGemmParams params{};
   params.m = out_channels;
   params.n = channels;
-  params.k = input.size(0) * plane;
+  params.k = source.size(0) * plane;
   params.activation = Activation::kNone;
   params.left = pixel_matrix(out_channels, plane, channels_last);
   params.right = pixel_matrix(channels, plane, channels_last);
   params.result = row_matrix(channels);
-  channel_gemm_in_shares(op, params, {grad_z, !channels_last, source, !channels_last}, grad_weight,
-                         current_stream(input));
+  channel_gemm_in_shares(op, params, {grad, !channels_last, source, !channels_last}, grad_weight,
+                         current_stream(source));
 }
 
 }  // namespace kernelopt

@@ -1,22 +1,22 @@
 // The weight gradient of the pointwise convolution, on the host side.
 #pragma once
 
-#include "common/math.h"
 #include "common/tensor.h"
+#include "conv1d/weight_gradient_problem.h"
 
 namespace kernelopt {
 
 /// grad_weight[o, c] = sum over n, p of grad_z[n, o, p] * input[n, c, p].
-/// @param grad_z  in the format that `channels_last` says
+/// @param channels_last  the format to take the operands in; a copy is made of one in another
 void pointwise_weight_gradient(const char* op, const Tensor& grad_z, const Tensor& input,
                                const Tensor& grad_weight, bool channels_last, Precision precision);
 
-/// Whether pixel_rows_weight_gradient() is worth having: 16-bit dtypes on Hopper.
-bool pixel_rows_gradient_serves(const Tensor& grad, const Tensor& grad_weight);
+/// Whether channel_gradient() is worth having: on Hopper, except for what has to be precise.
+bool channel_gradient_serves(const Conv1dWeightGradientProblem& problem, const Tensor& like);
 
-/// grad_weight = sum over the pixels of grad * images; false where it does not fit. Both are
-/// channels_last, grad_weight is contiguous.
-bool pixel_rows_weight_gradient(const char* op, const Tensor& grad, const Tensor& images,
-                                const Tensor& grad_weight);
+/// The weight gradient as that of a one-dimensional convolution over the pixels of dense images,
+/// channels_last ones a single batch entry; false where it does not fit. grad_weight is contiguous.
+bool channel_gradient(const char* op, const Conv1dWeightGradientProblem& problem,
+                      const Tensor& grad_weight);
 
 }  // namespace kernelopt

@@ -68,7 +68,7 @@ bool separable_fused_cuda(const char* op, const SeparableArguments& arguments,
     dispatch_separable_tile<T>(out_channels, [&](auto tile) {
       using Tile = decltype(tile);
       const int64_t channel_tile = channels_last ? Tile::kTileN : Tile::kTileM;
-      const int64_t channel_tiles = (out_channels + channel_tile - 1) / channel_tile;
+      const int64_t channel_tiles = divide_up(out_channels, channel_tile);
       fused = SeparablePolicy::fuses(channel_tiles, weight.size(2) * weight.size(3));
       if (!fused) {
         return;

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from .evaluate import Outcome
-from .values import dense, widened
+from .values import dense, is_inexact, widened
 
 _CHUNK = 1 << 24  # elements compared at once
+_DOUBTFUL = 0.01
 
 
 @dataclass
@@ -30,6 +31,8 @@ class Comparison:
         scale: the largest magnitude in the reference; errors are shown relative to it.
         ok: whether it is within the bound.
         note: what is wrong, or why the bound is what it is.
+        doubtful: the original's own error is more than a hundredth of the scale: to agree with it
+            says little.
     """
 
     case: str
@@ -41,6 +44,7 @@ class Comparison:
     scale: float = math.nan
     ok: bool = True
     note: str = ""
+    doubtful: bool = False
 
 
 def rounding_unit(dtype: torch.dtype, device: torch.device, split_products: bool) -> float:
@@ -191,6 +195,7 @@ def _judge(
             floor += info.smallest_normal * info.eps
         elif not tensor.is_complex():
             floor = 0.0
+        row.doubtful = is_inexact(tensor) and row.error_original > _DOUBTFUL * row.scale
         row.bound = 2 * row.error_original + floor
         row.ok = row.error_kernelopt <= row.bound
         if not row.ok and math.isfinite(row.error_kernelopt):

@@ -75,6 +75,7 @@ def _show_checks(output: Output, result: dict[str, Any], verbose: bool) -> None:
     rows = []
     for (case, path), members in groups.items():
         ok = "ok" if all(row["ok"] for row in members) else "DIFFERS"
+        ok += " (!)" if any(row["doubtful"] for row in members) else ""
         gradients = [row for row in members if row["quantity"].startswith("gradient")]
         others = [row for row in members if not row["quantity"].startswith("gradient")]
         where = case if path == "kernelopt" else f"{case} ({path})"
@@ -87,6 +88,7 @@ def _show_checks(output: Output, result: dict[str, Any], verbose: bool) -> None:
     output.table(columns, rows, text_columns=2)
     for case in result["skipped"]:
         output.line(f"  left out: {case['case']}: {case['reason']}")
+    _show_doubtful(output, groups)
     second_look = {row["quantity"] for row in result["comparisons"] if row["ok"] and row["note"]}
     if second_look:
         output.line(
@@ -94,6 +96,25 @@ def _show_checks(output: Output, result: dict[str, Any], verbose: bool) -> None:
             "inputs and parameters change by a rounding error"
         )
     _show_failures(output, [row for row in result["comparisons"] if not row["ok"]])
+
+
+def _show_doubtful(output: Output, groups: dict[tuple[str, str], list[dict[str, Any]]]) -> None:
+    """The inputs for which the original's results are little but rounding errors."""
+    cases = {}
+    for (case, _), rows in groups.items():
+        doubtful = [row for row in rows if row["doubtful"]]
+        if doubtful:
+            worst = max(doubtful, key=_original_share)
+            cases[case] = f"{case} ({worst['quantity']}: {_original_share(worst):.2g})"
+    if cases:
+        output.line(
+            "  (!) the original's own error is more than 0.01 of the largest value, so to agree "
+            f"with it says little: {', '.join(cases.values())}"
+        )
+
+
+def _original_share(row: dict[str, Any]) -> float:
+    return row["error_original"] / row["scale"] if row["scale"] else math.inf
 
 
 def _show_failures(output: Output, rows: list[dict[str, Any]]) -> None:

@@ -4,7 +4,7 @@ A written-out activation is recognised by what it computes, not by how it is spe
 (erf, sigmoid) in its middle, every operation around it is read as a polynomial in x and t, the
 value of that function. The tanh form of GELU, for one, is 0.5 x + 0.5 x t with
 t = tanh(0.7979 x + 0.0357 x^3), whether x^3 is torch.pow(x, 3.0), x ** 3 or x * x * x, and however
-the factors are grouped.
+the factors are grouped. What is computed from numbers alone, by torch or by numpy, is a number.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import fx
 
 from .._enums import Approximate
-from .nodes import value_of
+from .nodes import is_pure_numpy, value_of
 from .registry import ACTIVATION_FUNCTIONS, ACTIVATION_METHODS, gelu_name
 
 Polynomial = dict[tuple[int, int], float]
@@ -106,17 +106,32 @@ _FUNCTIONS: dict[Any, str] = {
     "neg": "neg",
     torch.square: "square",
     "square": "square",
-    torch.sqrt: "sqrt",
-    "sqrt": "sqrt",
 }
-_ARITHMETIC = frozenset(("add", "sub", "mul", "div", "pow", "neg", "square", "sqrt"))
+_ARITHMETIC = frozenset(("add", "sub", "mul", "div", "pow", "neg", "square"))
+_SCALED = frozenset(("add", "sub"))  # these take an alpha
+_NUMBERS = frozenset(
+    (
+        *(torch.tensor, torch.as_tensor, torch.scalar_tensor),
+        *(torch.sqrt, torch.rsqrt, torch.reciprocal),
+        *("sqrt", "rsqrt", "reciprocal"),
+    )
+)
+"""What, beside arithmetic, makes a number of numbers."""
+_OPERANDS = ("input", "other", "exponent")
 
 
 def _function(node: Any) -> str | None:
     """What an elementary node computes: a value of ``_FUNCTIONS``, or None."""
     if not isinstance(node, fx.Node) or node.op not in ("call_function", "call_method"):
         return None
-    return None if node.kwargs else _FUNCTIONS.get(node.target)
+    function = _FUNCTIONS.get(node.target)
+    unknown = set(node.kwargs) - {*_OPERANDS, *(("alpha",) if function in _SCALED else ())}
+    return None if unknown else function
+
+
+def _operands(node: fx.Node) -> list[Any]:
+    """The operands of an elementary node, by position or by name."""
+    return [*node.args, *(node.kwargs[name] for name in _OPERANDS if name in node.kwargs)]
 
 
 def find_activations(graph: fx.Graph) -> list[Activation]:
@@ -171,9 +186,9 @@ def _written_out(middle: fx.Node) -> Iterator[Activation]:
         value = value_of(base)
         if value is None or not value.dtype.is_floating_point:
             continue
-        tolerance = 1e-12 if value.dtype == torch.float64 else 1e-7
+        tolerance = 1e-12 if value.dtype == torch.float64 else 1e-6
         inside = _Reader({base: (1, 0)})
-        inner = inside.read(middle.args[0])
+        inner = inside.read(_operands(middle)[0])
         for form in _FORMS:
             if form.function != _function(middle) or not _close(inner, form.inner, tolerance):
                 continue
@@ -191,10 +206,10 @@ def _written_out(middle: fx.Node) -> Iterator[Activation]:
 
 def _ancestors(middle: fx.Node) -> list[fx.Node]:
     """The nodes that arithmetic leads to from a function's argument, nearest first."""
-    found = [arg for arg in middle.args[:1] if isinstance(arg, fx.Node)]
+    found = [arg for arg in _operands(middle)[:1] if isinstance(arg, fx.Node)]
     for node in found:
         if len(found) <= 2 * _MAX_STEPS and _function(node) in _ARITHMETIC:
-            found += [a for a in node.args if isinstance(a, fx.Node) and a not in found]
+            found += [a for a in node.all_input_nodes if a not in found]
     return found
 
 
@@ -217,50 +232,61 @@ class _Reader:
 
     def read(self, value: Any, depth: int = 0) -> Polynomial | None:
         """The polynomial of a node or number; None where it is none."""
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return {(0, 0): float(value)}
         if isinstance(value, fx.Node) and value in self.variables:
             return {self.variables[value]: 1.0}
-        number = _number(value)
+        number = self._number(value, depth)
         if number is not None:
-            self.constants.add(value)
-            return {(0, 0): number}
+            return {(0, 0): float(number)}
         function = _function(value)
         if function not in _ARITHMETIC or depth > _MAX_STEPS:
             return None
-        operands = [self.read(arg, depth + 1) for arg in value.args]
-        if any(operand is None for operand in operands):
+        operands = [self.read(operand, depth + 1) for operand in _operands(value)]
+        alpha = self._number(value.kwargs.get("alpha", 1), depth)
+        if alpha is None or any(operand is None for operand in operands):
             return None
-        result = _combine(function, operands)  # type: ignore[arg-type]
-        (self.constants if result is not None and set(result) == {(0, 0)} else self.nodes).add(
-            value
-        )
-        return result
+        self.nodes.add(value)
+        return _combine(function, operands, float(alpha))  # type: ignore[arg-type]
+
+    def _number(self, value: Any, depth: int) -> Any:
+        """A number, or what a node computes from numbers alone, rounded as the graph does it."""
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return value
+        result = value_of(value)
+        if result is None or result.dim() or depth > _MAX_STEPS or not _computes_a_number(value):
+            return None
+        options: dict[str, Any] = {"dtype": result.dtype} if "dtype" in value.kwargs else {}
+        if value.target in (torch.tensor, torch.as_tensor, torch.scalar_tensor):
+            options["device"] = "cpu"
+        operands = [self._number(operand, depth + 1) for operand in _operands(value)]
+        if not operands or any(operand is None for operand in operands):
+            return None
+        self.constants.add(value)
+        if value.op == "call_method":
+            return getattr(torch.as_tensor(operands[0]), value.target)(*operands[1:], **options)
+        return value.target(*operands, **options)
 
 
-def _number(node: Any) -> float | None:
-    """The number in a node that is torch.tensor(number), as the tensor's dtype has it."""
-    value = value_of(node)
-    if value is None or node.target is not torch.tensor or not isinstance(node.args[0], float):
-        return None
-    return torch.tensor(node.args[0], dtype=value.dtype, device="cpu").item()
+def _computes_a_number(node: fx.Node) -> bool:
+    """Whether a node does so where its operands are numbers."""
+    if node.op not in ("call_function", "call_method"):
+        return False
+    if set(node.kwargs) - {*_OPERANDS, "dtype", "device"}:
+        return False
+    return node.target in _NUMBERS or _function(node) in _ARITHMETIC or is_pure_numpy(node)
 
 
-def _combine(function: str, operands: list[Polynomial]) -> Polynomial | None:
+def _combine(function: str, operands: list[Polynomial], alpha: float) -> Polynomial | None:
     first, second = operands[0], operands[-1]
     if function == "neg":
         return {key: -value for key, value in first.items()}
     if function == "square":
         return _product(first, first)
-    if function == "sqrt":
-        constant = set(first) == {(0, 0)} and first[0, 0] >= 0
-        return {(0, 0): math.sqrt(first[0, 0])} if constant else None
     if len(operands) != 2:
         return None
     if function == "add":
-        return _sum(first, second, 1.0)
+        return _sum(first, second, alpha)
     if function == "sub":
-        return _sum(first, second, -1.0)
+        return _sum(first, second, -alpha)
     if function == "mul":
         return _product(first, second)
     if set(second) != {(0, 0)}:

@@ -20,6 +20,13 @@ _IN_PLACE_OPERATORS = frozenset(
     )
 ) | {operator.setitem, operator.delitem}
 _PURE_MODULES = ("_operator", "torch", "torch.nn.functional", "torch._C._nn", "math")
+_PURE_NUMPY = frozenset(
+    (
+        *("add", "sub", "subtract", "mul", "multiply", "truediv", "divide", "true_divide"),
+        *("neg", "negative", "pow", "power", "reciprocal", "sqrt", "square"),
+        *("array", "asarray", "float32", "float64", "item"),
+    )
+)
 _TORCH = Path(torch.__file__).parent
 _KERNELOPT = Path(__file__).parents[1]
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in ')
@@ -53,6 +60,16 @@ def module_path(node: fx.Node) -> str:
     return next(reversed(stack.values()))[0] if stack else ""
 
 
+def is_pure_numpy(node: fx.Node) -> bool:
+    """Whether a node is arithmetic of numpy's, which Dynamo captures as calls of wrappers."""
+    if node.op != "call_function":
+        return False
+    target: Any = node.target
+    module = getattr(type(target), "__module__", None)
+    name = getattr(target, "__name__", "").removeprefix("wrapped_")
+    return module == "torch._dynamo.utils" and name in _PURE_NUMPY
+
+
 def may_have_effects(node: fx.Node) -> bool:
     """Whether a node may change a tensor, or a mode such as autocast; yes when in doubt."""
     if not node.op.startswith("call_"):
@@ -69,7 +86,7 @@ def may_have_effects(node: fx.Node) -> bool:
     if node.op != "call_function" or node.target in _IN_PLACE_OPERATORS:
         return True
     module = getattr(node.target, "__module__", None) or ""
-    if module.startswith("kernelopt"):
+    if module.startswith("kernelopt") or is_pure_numpy(node):
         return False
     if module not in _PURE_MODULES:
         return True

@@ -45,7 +45,8 @@ class ModelNew(nn.Module):
     all taps, so no unfolded copy is written to memory. Float32 is split in two bfloat16 parts,
     whose three products have at most a tenth of the error of TF32, torch's default on a GPU. Bias
     and an activation are part of the same kernel, so the output is written once and never read
-    again. The backward pass sums in a fixed order and gives the same bits in every run.
+    again. The backward pass sums in a fixed order and gives the same bits in every run; shapes that
+    ATen's operators compute faster are left to those.
     """
 
     def __init__(

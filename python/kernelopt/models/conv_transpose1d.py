@@ -45,7 +45,8 @@ class ModelNew(nn.Module):
     them: no zeros are inserted between the inputs, nothing is scattered with atomics. Large ones
     run on tensor cores, which fetch a window of the input once for all taps of the residue.
     Float32 is split in two bfloat16 parts, whose three products have at most a tenth of the error
-    of TF32, torch's default on a GPU. The backward pass gives the same bits in every run.
+    of TF32, torch's default on a GPU. The backward pass gives the same bits in every run; shapes
+    that ATen's operators compute faster are left to those.
     """
 
     def __init__(

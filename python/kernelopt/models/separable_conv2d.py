@@ -43,9 +43,9 @@ class ModelNew(kernelopt.nn.SeparableConv2d):
 
     The depthwise result is as large as the input and is used once, so writing and reading it costs
     more than computing it. Here each tile of it is computed on the chip, as the operand of the
-    pointwise product that uses it, and is not written to memory. Both biases and activations are
-    part of the same kernel. Only the inputs are kept for the backward pass, which computes the
-    tiles again.
+    pointwise product that uses it, and is not written to memory, wherever that is faster than two
+    kernels. Both biases and activations are part of the kernels. Only the inputs are kept for the
+    backward pass, which computes the depthwise result again.
     """
 
     def __init__(

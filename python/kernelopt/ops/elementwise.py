@@ -127,12 +127,19 @@ _call_add = register(OpSpec("add", _add_fake, _add_aten, _add_save, _add_gradien
 register(OpSpec("add_backward", _add_backward_fake, _add_backward_aten))
 
 
+def _converts(alpha: Number, dtype: torch.dtype) -> bool:
+    """Whether torch takes a factor for sums of this dtype; it refuses what overflows."""
+    return alpha == 1 or (
+        abs(alpha) <= torch.finfo(dtype).max and (type(alpha) is float or abs(alpha) < 2**63)
+    )
+
+
 def add(input: torch.Tensor, other: torch.Tensor | Number, *, alpha: Number = 1) -> torch.Tensor:
     """``input + alpha * other``, with broadcasting: :func:`torch.add`.
 
     kernelopt's kernels serve two tensors of one floating dtype on one device. Numbers, mixed
-    dtypes, integer and complex operands, and a CPU scalar beside a CUDA tensor go to
-    :func:`torch.add`.
+    dtypes, integer and complex operands, a factor outside of the dtype's range, and a CPU scalar
+    beside a CUDA tensor go to :func:`torch.add`.
 
     Args:
         input: tensor of any shape.
@@ -143,7 +150,9 @@ def add(input: torch.Tensor, other: torch.Tensor | Number, *, alpha: Number = 1)
         The sum in the broadcast shape, in torch's result dtype and memory format.
 
     Raises:
-        RuntimeError: the shapes do not broadcast, or the devices differ.
+        RuntimeError: the shapes do not broadcast, the devices differ, or ``alpha`` overflows in the
+            operands' dtype.
+        OverflowError: ``alpha`` is an int that does not fit 64 bits.
         TypeError: an operand is neither a tensor nor a number.
     """
     plain = (
@@ -153,6 +162,7 @@ def add(input: torch.Tensor, other: torch.Tensor | Number, *, alpha: Number = 1)
         and input.dtype == other.dtype
         and input.device == other.device
         and served(input, other)
+        and _converts(alpha, input.dtype)
     )
     if not plain:
         return torch.add(input, other, alpha=alpha)  # type: ignore[arg-type]

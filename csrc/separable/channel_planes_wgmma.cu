@@ -1,0 +1,52 @@
+#include "separable/channel_gemm_policy.h"
+#include "separable/channel_gemm_wgmma.h"
+#include "separable/channel_gemm_wgmma_launch.cuh"
+#include "separable/channel_planes_wgmma_kernel.cuh"
+
+namespace kernelopt {
+namespace {
+
+template <typename T>
+bool launch_as(const char* op, const ChannelGemmWgmmaParams& problem, int64_t batch,
+               const Tensor& like) {
+  const int device = like.get_device_index();
+  const cudaStream_t stream = current_stream(like);
+  ChannelPlanesWgmmaPlan plan = plan_channel_planes_wgmma(
+      problem, batch, sizeof(T), max_shared_bytes_per_block(device), multiprocessor_count(device));
+  if (!plan.fits) {
+    return false;
+  }
+  const Tensor packed = pack_channel_gemm_weight<T, false>(
+      op, plan.params.product, plan.packed_bytes, plan.tiles_m * 64, like, stream);
+  const auto kernel =
+      plan.tiles_m == 1 ? channel_planes_wgmma_kernel<T, 1> : channel_planes_wgmma_kernel<T, 2>;
+  KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                plan.shared_bytes));
+  KERNELOPT_CUDA_CHECK(op, launch_dependent(kernel, dim3(plan.grid_x, plan.grid_y),
+                                            ChannelPlanesWgmmaShape::kThreads, plan.shared_bytes,
+                                            stream, plan.params));
+  return true;
+}
+
+}  // namespace
+
+bool multiply_planes(const char* op, const Tensor& images, const Tensor& weight, bool transposed,
+                     const std::optional<Tensor>& bias, Activation activation, Precision precision,
+                     const Tensor& result) {
+  const int64_t batch = images.size(0), pixels = images.size(2) * images.size(3);
+  const bool simple = activation == Activation::kNone || activation == Activation::kRelu;
+  if (!ChannelPlanesPolicy::pays(result.size(1), element_size(images.scalar_type()), simple) ||
+      !channel_gemm_wgmma_serves(batch * pixels, result.size(1), images.size(1), precision,
+                                 images)) {
+    return false;
+  }
+  const ChannelGemmWgmmaParams problem =
+      channel_gemm_problem(images, weight, transposed, bias, activation, pixels, result);
+  switch (images.scalar_type()) {
+    case ScalarType::Half: return launch_as<__half>(op, problem, batch, images);
+    case ScalarType::BFloat16: return launch_as<__nv_bfloat16>(op, problem, batch, images);
+    default: return launch_as<float>(op, problem, batch, images);
+  }
+}
+
+}  // namespace kernelopt

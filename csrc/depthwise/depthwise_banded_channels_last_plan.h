@@ -47,20 +47,23 @@ BandedChannelsLastPlan plan_banded_channels_last(const DepthwiseParams& params, 
 
   BandedChannelsLastPlan best{};
   double best_score = 0;
-  for (int64_t column_blocks = divide_up(all_tiles, kBandSlides); column_blocks <= all_tiles;
-       ++column_blocks) {
+  for (int64_t most_tiles = std::min<int64_t>(all_tiles, kBandSlides); most_tiles > 0;
+       --most_tiles) {
+    const int64_t column_blocks = divide_up(all_tiles, most_tiles);
     const int64_t tiles = divide_up(all_tiles, column_blocks);
-    if (divide_up(all_tiles, tiles) != column_blocks) {
-      continue;
+    if (tiles != most_tiles) {
+      continue;  // as many blocks with fewer tiles
     }
     const int64_t groups = kBandSlides / tiles;
     // A window is kBandDepth columns wide, of which the last tile's reach beyond its results.
     const int64_t pairs = (tiles + 1) * kBandColumns / 2;
-    for (int64_t slide = 1; slide <= Policy::kMaxSlide; ++slide) {
+    int64_t strips = 0;
+    for (int64_t slide = 1; slide <= Policy::kMaxSlide && strips != 1; ++slide) {
       const int64_t rows = std::min(groups * slide, height);
-      if (rows < height && rows < groups * slide) {
-        continue;
+      if (divide_up(height, rows) == strips) {
+        continue;  // as many blocks with longer slides
       }
+      strips = divide_up(height, rows);
       const int64_t source_rows = divide_up(rows, slide) * slide + kernel_height - 1;
       // Rows of neighbouring slides begin where the tiles of a row end in the banks, if possible.
       int64_t pitch = pairs;
@@ -79,7 +82,6 @@ BandedChannelsLastPlan plan_banded_channels_last(const DepthwiseParams& params, 
       if (shared_bytes > shared_budget) {
         break;
       }
-      const int64_t strips = divide_up(height, rows);
       const int64_t blocks = params.batch * strips * column_blocks * channel_blocks;
       // Work of a block: its loads, and the steps of its slides.
       const double work = source_rows * pairs * Policy::kLoadCost +
@@ -104,9 +106,6 @@ BandedChannelsLastPlan plan_banded_channels_last(const DepthwiseParams& params, 
         best.shared_bytes = static_cast<int>(shared_bytes);
         best.all_bits = ~0u;
         best.blocks = blocks;
-      }
-      if (rows == height) {
-        break;
       }
     }
   }

@@ -75,8 +75,12 @@ BandedPlan plan_banded(const DepthwiseParams& params, int element_bytes, int mul
           : std::max<int64_t>(1, std::min({shared_budget / plane_bytes, planes / wanted_blocks,
                                            int64_t{Policy::kMaxWarps}, limit_planes}));
   double best = 0;
+  int64_t groups = 0;
   for (int64_t slide = 1; slide <= std::min<int64_t>(rows, Policy::kMaxSlide); ++slide) {
-    const int64_t groups = divide_up(rows, slide);
+    if (divide_up(rows, slide) == groups) {
+      continue;  // as many slides, but longer ones
+    }
+    groups = divide_up(rows, slide);
     const int64_t sets = divide_up(groups * plan.threads_per_row, kBandSlides);
     for (int64_t warps = 1; warps <= std::min<int64_t>(sets, Policy::kMaxWarps); ++warps) {
       const int64_t block_planes = std::min(most_planes, Policy::kMaxWarps / warps);

@@ -1,0 +1,364 @@
+"""Calls large enough for the kernels on tensor cores, which take no small sample."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+import kernelopt
+from conformance.check import check, float32_precision, run
+from conformance.ops import OPS, Case
+
+pytestmark = pytest.mark.gpu
+
+
+def _is_hopper() -> bool:
+    return torch.cuda.get_device_capability() == (9, 0)
+
+
+def _assert_launched(cases: list[Case], *names: str, backward: bool = False) -> None:
+    """Kernels of these names run for some of the cases."""
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        for case in cases:
+            with float32_precision(case.precision):
+                output = run(case, case.op.ours, None)["output"]
+                if backward:
+                    run(case, case.op.ours, torch.ones_like(output))
+    launched = {event.key for event in profiler.key_averages()}
+    for name in names:
+        assert any(name in kernel for kernel in launched), (name, launched)
+
+
+def _round_to_tf32(tensor: torch.Tensor) -> torch.Tensor:
+    """float32 with TF32's 10 bits of mantissa: what the tensor cores read of it."""
+    bits = tensor.view(torch.int32)
+    return ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
+
+
+def test_default_float32_is_ten_times_as_accurate_as_tf32() -> None:
+    """On sums long enough that the errors are not a matter of luck. The error of TF32 is that of
+    its operands' rounding alone: cuDNN need not use it, and adds errors of its own."""
+    for name, shape, weights in (
+        ("conv1d", (4, 64, 1000), ((64, 64, 3),)),
+        ("conv_transpose1d", (4, 64, 1000), ((64, 64, 3),)),
+        ("pointwise_conv2d", (4, 128, 31, 33), ((64, 128, 1, 1),)),
+    ):
+        tensors = [torch.randn(size, device="cuda") for size in (shape, *weights)]
+        case = Case(OPS[name], tuple(tensors), precision=kernelopt.Precision.DEFAULT)
+        reference = case.op.reference(*(tensor.double() for tensor in tensors))
+        by_tf32 = case.op.reference(*(_round_to_tf32(tensor).double() for tensor in tensors))
+        with float32_precision(case.precision):
+            ours = case.op.ours(*tensors)
+        error, tf32_error = ((result - reference).abs().max() for result in (ours, by_tf32))
+        assert error <= tf32_error / 10, name
+        check(replace(case, label="long sums"))
+
+
+# Channels, lengths, batches.
+Sizes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+MANY_POSITIONS: Sizes = ((8, 19, 33, 64), (1021, 4097), (1, 3))
+MANY_CHANNELS: Sizes = ((130, 257, 400), (61, 100, 301), (1, 3))  # few blocks, which split the sums
+SHORT_ROWS: Sizes = ((19, 64, 96), (16, 33, 67), (40, 101))  # several in a tile
+
+
+def _tensor_core_calls(name: str, dtype: torch.dtype, sizes: Sizes) -> list[Case]:
+    """Calls with enough products for the tensor cores, in sizes that fill no tile evenly."""
+    draw = Random(0).choice
+    cases = []
+    while len(cases) < 16:
+        groups, inputs, outputs = draw((1, 2, 3)), draw(sizes[0]), draw((9, 40, 65, 130))
+        taps, length, batch = draw((1, 2, 3, 7)), draw(sizes[1]), draw(sizes[2])
+        stride, dilation, padding = draw((1, 2, 3)), draw((1, 2, 3)), draw((0, 1, 4))
+        if batch * groups * inputs * outputs * length * taps < 2**24 * stride:
+            continue
+        offset = draw((0, 1))
+        flat = torch.randn(batch * groups * inputs * length + offset, device="cuda", dtype=dtype)
+        x = flat[offset:].view(batch, groups * inputs, length)
+        shape = (inputs, outputs) if name == "conv_transpose1d" else (outputs, inputs)
+        weight = torch.randn(groups * shape[0], shape[1], taps, device="cuda", dtype=dtype)
+        bias = draw((None, torch.randn(groups * outputs, device="cuda", dtype=dtype)))
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        case = Case(OPS[name], (x, weight, bias), options, precision=kernelopt.Precision.DEFAULT)
+        cases.append(case.with_options(activation=draw((None, "gelu"))))
+    return cases
+
+
+@pytest.mark.parametrize("sizes", [MANY_POSITIONS, MANY_CHANNELS, SHORT_ROWS])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["conv1d", "conv_transpose1d"])
+def test_tensor_cores(name: str, dtype: torch.dtype, sizes: Sizes) -> None:
+    cases = _tensor_core_calls(name, dtype, sizes)
+    for case in cases:
+        check(case)
+    if not _is_hopper():
+        _assert_launched(cases, "correlation_mma_kernel")
+    elif sizes is MANY_POSITIONS:
+        _assert_launched(cases, "conv1d_wgmma_kernel")
+    else:
+        _assert_launched(cases, "conv1d_wgmma_kernel", "sum_conv1d_splits_kernel")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_pointwise_of_small_images(dtype: torch.dtype) -> None:
+    """Several images in a tile, copied with all their channels or row by row."""
+    for channels, size, offset in ((96, 7, 0), (80, 5, 0), (64, 8, 1), (50, 7, 0)):
+        flat = torch.randn(70 * channels * size * size + offset, device="cuda", dtype=dtype)
+        x = flat[offset:].view(70, channels, size, size)
+        weight = torch.randn(150, channels, 1, 1, device="cuda", dtype=dtype)
+        bias = torch.randn(150, device="cuda", dtype=dtype)
+        case = Case(OPS["pointwise_conv2d"], (x, weight, bias))
+        check(replace(case, precision=kernelopt.Precision.DEFAULT))
+
+
+@pytest.mark.parametrize(("length", "channels"), [(2000, 64), (400, 512)])  # whole and split sums
+def test_tensor_cores_keep_inf_and_nan(length: int, channels: int) -> None:
+    """Inf meets parts of a split float32 that are 0; it must not become NaN."""
+    x = torch.randn(4, channels, length, device="cuda")
+    weight = torch.randn(64, channels, 3, device="cuda").bfloat16().float()
+    x[0, 3, 300], x[1, 2, 10], x[2, 7, 77] = torch.inf, torch.nan, -torch.inf
+    x[3, 5, 123] = torch.finfo(torch.float32).max  # rounded to bfloat16 it would be Inf
+    weight[:, 5] /= 64  # so that no product with it overflows
+    weight[5, 6, 1] = torch.inf
+    # The product is just below the largest float32, that of the rounded high parts above it.
+    edge = 2.0**64 * (1 - 2.0**-12)
+    last = length - 2
+    x[3, :, last], weight[9, :, 2], weight[9, 8, 2], x[3, 8, last] = 0, 0, edge, edge
+    reference = torch.nn.functional.conv1d(x.double(), weight.double())
+    output = kernelopt.conv1d(x, weight)
+    expected = reference.float()
+    assert torch.equal(output.isnan(), expected.isnan())
+    assert torch.equal(output.isinf(), expected.isinf())
+
+
+# stride, dilation, taps, padding, output channels, length
+TRANSPOSED = (
+    *(
+        (2, 2, 3, 1, 64, 9001),
+        (2, 2, 3, 0, 33, 9000),
+        (2, 4, 2, 3, 20, 9001),
+        (2, 3, 1, 0, 40, 9000),
+    ),
+    *(
+        (2, 1, 4, 1, 64, 8001),
+        (2, 1, 3, 0, 19, 9003),
+        (2, 3, 5, 2, 40, 8000),
+        (2, 2, 5, 4, 130, 300),
+    ),
+    *(
+        (4, 1, 8, 2, 40, 4001),
+        (8, 1, 16, 4, 16, 2500),
+        (6, 1, 7, 1, 24, 2001),
+        (3, 3, 2, 1, 24, 5001),
+    ),
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_transposed_with_strides(dtype: torch.dtype) -> None:
+    """Tiles enough for every multiprocessor: residues with and without taps, rows that begin at
+    any place in 16 bytes, and at the same."""
+    for stride, dilation, taps, padding, channels, length in TRANSPOSED:
+        x = torch.randn(8, 24, length, device="cuda", dtype=dtype)
+        weight = torch.randn(24, channels, taps, device="cuda", dtype=dtype)
+        bias = torch.randn(channels, device="cuda", dtype=dtype)
+        options = {"stride": stride, "padding": padding, "dilation": dilation}
+        case = Case(OPS["conv_transpose1d"], (x, weight, bias), options)
+        case = replace(case, precision=kernelopt.Precision.DEFAULT)
+        check(case)
+        check(case.with_options(output_padding=1, activation="gelu"))
+
+
+# stride, dilation, taps, padding, channels, output channels, length
+CORRELATIONS = (
+    *(
+        (2, 1, 3, 1, 24, 64, 18001),
+        (3, 4, 3, 0, 40, 100, 24000),
+        (2, 3, 4, 5, 33, 130, 9001),
+        (4, 1, 5, 2, 24, 70, 40003),
+    ),
+    *(
+        (1, 1, 11, 5, 72, 100, 4321),
+        (1, 3, 9, 0, 80, 40, 9000),
+        (1, 2, 3, 0, 70, 128, 4323),
+        (2, 1, 3, 1, 256, 128, 9001),
+    ),
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_correlations(dtype: torch.dtype) -> None:
+    """Tiles enough for every multiprocessor: input steps, long sums, rows at any place in 16
+    bytes."""
+    for stride, dilation, taps, padding, channels, out_channels, length in CORRELATIONS:
+        x = torch.randn(8, channels, length, device="cuda", dtype=dtype)
+        weight = torch.randn(out_channels, channels, taps, device="cuda", dtype=dtype)
+        bias = torch.randn(out_channels, device="cuda", dtype=dtype)
+        options = {"stride": stride, "padding": padding, "dilation": dilation}
+        case = Case(OPS["conv1d"], (x, weight, bias), options)
+        case = replace(case, precision=kernelopt.Precision.DEFAULT)
+        check(case)
+        check(case.with_options(activation="gelu"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("length", [8001, 301])  # with and without tiles for all multiprocessors
+@pytest.mark.parametrize(("stride", "dilation"), [(2, 1), (2, 2), (3, 1), (4, 1)])
+def test_residues_keep_inf_and_nan(
+    dtype: torch.dtype, length: int, stride: int, dilation: int
+) -> None:
+    """A residue that a tap does not reach must not see Inf times zero weights."""
+    x = torch.randn(8, 64, length, device="cuda", dtype=dtype)
+    weight = torch.randn(64, 48, 3, device="cuda", dtype=dtype)
+    x[0, 3, 200], x[1, 2, 10], x[1, 7, length - 1] = torch.inf, torch.nan, -torch.inf
+    options = {"stride": stride, "dilation": dilation}
+    reference = torch.nn.functional.conv_transpose1d(x.double(), weight.double(), **options)
+    output = kernelopt.conv_transpose1d(x, weight, **options)
+    assert torch.equal(output.isnan(), reference.isnan())
+    assert torch.equal(output.isinf(), reference.isinf())
+
+
+def _pixel_rows(dtype: torch.dtype) -> list[Case]:
+    """Pointwise and separable calls on channels_last images: channels that fill tiles evenly and
+    not, rows on and off 16 bytes."""
+    draw = Random(1).choice
+    cases = []
+    while len(cases) < 16:
+        inputs, outputs = draw((8, 19, 24, 66, 144, 320)), draw((9, 24, 65, 96, 130, 512))
+        size, batch = draw(((7, 7), (13, 29), (56, 56))), draw((1, 3, 16))
+        if batch * size[0] * size[1] * inputs * outputs < 2**20:
+            continue
+        shape = (batch, *size, inputs)
+        offset = draw((0, 1))
+        flat = torch.randn(batch * size[0] * size[1] * inputs + offset, device="cuda", dtype=dtype)
+        x = flat[offset:].view(shape).permute(0, 3, 1, 2)
+        weight = torch.randn(outputs, inputs, 1, 1, device="cuda", dtype=dtype)
+        bias = draw((None, torch.randn(outputs, device="cuda", dtype=dtype)))
+        # Not ReLU: where a sum is 0 but for rounding, its gradient is a matter of luck.
+        options = {"activation": draw((None, "gelu", "silu"))}
+        precision = kernelopt.Precision.DEFAULT
+        if draw((True, False)):
+            case = Case(OPS["pointwise_conv2d"], (x, weight, bias), {}, precision=precision)
+        else:
+            taps = torch.randn(inputs, 1, 3, 3, device="cuda", dtype=dtype)
+            tensors = (x, taps, weight, None, bias)
+            case = Case(OPS["separable_conv2d"], tensors, {"padding": 1}, precision=precision)
+        cases.append(case.with_options(**options))
+    return cases
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_tensor_cores_of_channels_last_images(dtype: torch.dtype) -> None:
+    cases = _pixel_rows(dtype)
+    for case in cases:
+        check(case)
+    _assert_launched(cases, "channel_gemm_wgmma_kernel" if _is_hopper() else "channel_gemm_kernel")
+    if _is_hopper():
+        _assert_launched(cases, "channel_gradient_wgmma_kernel", backward=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_pointwise_of_planes(dtype: torch.dtype) -> None:
+    """Contiguous images: planes on and off 16 and 4 bytes, channels that fill no tile."""
+    shapes = ((3, 66, 14, 14), (2, 130, 31, 31), (9, 24, 7, 7), (9, 40, 15, 17), (1, 64, 50, 48))
+    for batch, channels, height, width in shapes:
+        for offset in (0, 1):
+            flat = torch.randn(
+                batch * channels * height * width + offset, device="cuda", dtype=dtype
+            )
+            x = flat[offset:].view(batch, channels, height, width)
+            weight = torch.randn(150, channels, 1, 1, device="cuda", dtype=dtype)
+            case = Case(OPS["pointwise_conv2d"], (x, weight, None))
+            check(replace(case, precision=kernelopt.Precision.DEFAULT))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_pointwise_weight_gradient_keeps_inf_and_nan(memory_format: torch.memory_format) -> None:
+    x = torch.randn(9, 72, 20, 30, device="cuda").bfloat16().float()
+    grad = torch.randn(9, 80, 20, 30, device="cuda").bfloat16().float()
+    x[0, 3, 5, 7], grad[1, 2, 0, 0], grad[2, 7, 19, 1] = torch.inf, torch.nan, -torch.inf
+    x[3, 5, 11, 13] = torch.finfo(torch.float32).max
+    grad[3, :, 11, 13] /= 64
+    x, grad = (tensor.to(memory_format=memory_format) for tensor in (x, grad))
+    weight = torch.zeros(80, 72, 1, 1, device="cuda", requires_grad=True)
+    (found,) = torch.autograd.grad(kernelopt.pointwise_conv2d(x, weight), weight, grad)
+    expected = torch.einsum("nohw,nchw->oc", grad.double(), x.double()).float()
+    assert torch.equal(found[:, :, 0, 0].isnan(), expected.isnan())
+    assert torch.equal(found[:, :, 0, 0].isinf(), expected.isinf())
+
+
+def test_tensor_cores_keep_inf_and_nan_of_channels_last_images() -> None:
+    """As above; the last pixel's product of two rounded high parts would overflow."""
+    x = torch.randn(4, 64, 20, 30, device="cuda").to(memory_format=torch.channels_last)
+    weight = torch.randn(64, 64, 1, 1, device="cuda").bfloat16().float()
+    x[0, 3, 5, 7], x[1, 2, 0, 0], x[2, 7, 19, 1] = torch.inf, torch.nan, -torch.inf
+    x[3, 5, 11, 13] = torch.finfo(torch.float32).max
+    weight[:, 5] /= 64
+    weight[5, 6] = torch.inf
+    edge = 2.0**64 * (1 - 2.0**-12)
+    x[3, :, 19, 29], weight[9, :], weight[9, 8], x[3, 8, 19, 29] = 0, 0, edge, edge
+    for activation in (None, "relu"):
+        output = kernelopt.pointwise_conv2d(x, weight, activation=activation)
+        expected = torch.nn.functional.conv2d(x.double(), weight.double()).float()
+        expected = expected if activation is None else expected.relu()
+        assert torch.equal(output.isnan(), expected.isnan())
+        assert torch.equal(output.isinf(), expected.isinf())
+
+
+def _separable_calls(dtype: torch.dtype) -> list[Case]:
+    """Calls with enough products for the tensor cores, in sizes that fill no tile evenly."""
+    draw = Random(0).choice
+    cases = []
+    while len(cases) < 16:
+        inputs, outputs, batch = draw((8, 19, 33, 64)), draw((9, 33, 65, 128)), draw((1, 3))
+        height, width = draw((28, 61, 147)), draw((56, 112, 147, 301))
+        taps = draw(((3, 3), (3, 3), (1, 1), (5, 5), (2, 7)))
+        stride, dilation = draw((1, 1, 2)), draw((1, 1, 2))
+        if batch * inputs * outputs * height * width < 2**26:
+            continue
+        offset = draw((0, 1))
+        flat = torch.randn(batch * inputs * height * width + offset, device="cuda", dtype=dtype)
+        tensors = (
+            flat[offset:].view(batch, inputs, height, width),
+            torch.randn(inputs, 1, *taps, device="cuda", dtype=dtype),
+            torch.randn(outputs, inputs, 1, 1, device="cuda", dtype=dtype),
+            draw((None, torch.randn(inputs, device="cuda", dtype=dtype))),
+            draw((None, torch.randn(outputs, device="cuda", dtype=dtype))),
+        )
+        options = {"stride": stride, "padding": draw((0, 1, (2, 3))), "dilation": dilation}
+        case = Case(
+            OPS["separable_conv2d"], tensors, options, precision=kernelopt.Precision.DEFAULT
+        )
+        activations = {
+            "depthwise_activation": draw((None, "relu", "silu")),
+            "activation": draw((None, "relu", "gelu")),
+        }
+        cases.append(case.with_options(**activations))
+    return cases
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_separable_on_tensor_cores(dtype: torch.dtype) -> None:
+    cases = _separable_calls(dtype)
+    for case in cases:
+        check(case)
+    _assert_launched(cases, "separable_wgmma_kernel" if _is_hopper() else "correlation_mma_kernel")
+
+
+def test_separable_keeps_inf_and_nan() -> None:
+    """Inf meets parts of a split float32 that are 0, and zeros outside the image infinite taps."""
+    x = torch.randn(2, 64, 90, 128, device="cuda")
+    depthwise_weight = torch.randn(64, 1, 3, 3, device="cuda")
+    weight = torch.randn(128, 64, 1, 1, device="cuda").bfloat16().float()
+    x[0, 3, 0, 0], x[0, 2, 40, 70], x[1, 7, 89, 127] = torch.inf, torch.nan, -torch.inf
+    for infinite in (False, True):
+        if infinite:
+            depthwise_weight[5, 0, 0, 1] = torch.inf
+        hidden = kernelopt.depthwise_conv2d(x, depthwise_weight, padding=1).double()
+        expected = torch.einsum("oc,nchw->nohw", weight[:, :, 0, 0].double(), hidden).float()
+        output = kernelopt.separable_conv2d(x, depthwise_weight, weight, padding=1)
+        assert torch.equal(output.isnan(), expected.isnan())
+        assert torch.equal(output.isinf(), expected.isinf())

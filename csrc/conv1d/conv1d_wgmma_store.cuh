@@ -91,7 +91,7 @@ __device__ __forceinline__ uint4 finish_vector(const float* values, bool odd, fl
     if constexpr (kComputesAgain<T, kRun>) {
       probe = fmaf(sums[i], 0.0f, probe);
     }
-    const T output = from_accumulate<T>(ActivationType::forward(sums[i] + bias));
+    const T output = from_accumulate<T>(activate_sum<T, ActivationType>(sums[i], bias));
     if constexpr (kSpread == 2) {
       const T other = *reinterpret_cast<const T*>(&filler);
       outputs[i * 2] = odd ? other : output;
@@ -203,7 +203,8 @@ __device__ __forceinline__ bool store_inner_pass(const Conv1dWgmmaParams& p, int
     for (int i = thread; i < Shape::kPassColumns * kVector; i += Shape::kStoreThreads) {
       const int row = i / kVector;
       T* target = output + row * p.problem.output_strides.channel;
-      const int before = reinterpret_cast<uintptr_t>(target) / sizeof(T) % kVector;
+      const int before =
+          static_cast<int>(reinterpret_cast<uintptr_t>(target) / sizeof(T) % kVector);
       if (before > 0) {
         const int element = i % kVector + (i % kVector < before ? Shape::kWarpgroupM : 0);
         const float sum = values[row * pitch + element];
@@ -288,7 +289,7 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaParams& p, i
     slabs.take_tile(
         p, min(channels, block_channels), pass_channels, [&](int channel, float* values) {
           with_activation(p.problem.activation, [&](auto kind) {
-            using ActivationType = decltype(kind);
+            using ActivationType = ActivationOfSum<T, decltype(kind)>;
             if (inner && channel + pass_channels <= channels &&
                 store_inner_pass<T, ActivationType, kRun>(p, thread, values, biases + channel,
                                                           fillers + channel, output)) {

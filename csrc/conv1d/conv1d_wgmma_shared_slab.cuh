@@ -102,12 +102,12 @@ __device__ __forceinline__ void finish_pass(
   }
 }
 
-/// Finishes a tile's sums and hands them over, with an activation pass by pass, so that those who
-/// store begin with the first. One piece of code for each activation: the instructions of all do
-/// not fit their cache and are fetched in the order they run. With more residues than one a sum may
-/// not be finite only because of the zero weights where a residue has no such tap: then it is NaN
-/// in the slab, the slab's flag holds the number of the last pass with such sums, and those who
-/// store compute them again.
+/// Finishes a tile's sums and hands them over, pass by pass, so that those who store begin with the
+/// first. One piece of code for each activation: the instructions of all do not fit their cache and
+/// are fetched in the order they run. With more residues than one a sum may not be finite only
+/// because of the zero weights where a residue has no such tap: then it is NaN in the slab, the
+/// slab's flag holds the number of the last pass with such sums, and those who store compute them
+/// again.
 /// @param output  the address of the warpgroup's first output in the block's first channel
 template <typename T, typename ActivationType, int kSlots, int kResidues>
 __device__ __forceinline__ void write_slabs(
@@ -115,14 +115,7 @@ __device__ __forceinline__ void write_slabs(
     typename ResultColumns<kSlots, kResidues>::Accumulators& accumulators, const float* biases,
     int passes, const T* output, SlabRing<T>& slabs) {
   using Columns = ResultColumns<kSlots, kResidues>;
-  constexpr bool kAtOnce = std::is_same_v<ActivationType, Identity>;
   const uint32_t flags = kResidues > 1 ? flag_sums<kSlots, kResidues>(accumulators) : 0;
-  if constexpr (kAtOnce) {
-#pragma unroll
-    for (int pass = 0; pass < Columns::kPasses; ++pass) {
-      finish_pass<T, ActivationType, kSlots, kResidues>(accumulators, pass, biases);
-    }
-  }
   constexpr int kSize = static_cast<int>(sizeof(T)), kVector = 16 / kSize;
   constexpr int kPitch = shared_slab_pitch(Columns::kPositions, kResidues);
   constexpr int kPassChannels = Conv1dWgmmaSharedShape::kPassChannels;
@@ -136,9 +129,7 @@ __device__ __forceinline__ void write_slabs(
     if (pass >= passes) {
       break;
     }
-    if constexpr (!kAtOnce) {
-      finish_pass<T, ActivationType, kSlots, kResidues>(accumulators, pass, biases);
-    }
+    finish_pass<T, ActivationType, kSlots, kResidues>(accumulators, pass, biases);
     slabs.wait_empty();
     T* values = slabs.values(p);
     if (in_blocks) {

@@ -43,9 +43,10 @@ void sum_weight_gradient_shares_as(const char* op, const Conv1dWeightGradientPro
   const bool vectors = gradient_sum_has_vectors(problem.numel(), splits);
   const int64_t blocks = (problem.numel() - 1) / gradient_sum_elements(splits, vectors ? 4 : 1) + 1;
   const auto kernel = vectors ? weight_gradient_sum_kernel<T, 4> : weight_gradient_sum_kernel<T, 1>;
-  kernel<<<grid_size(op, blocks), kGradientSumThreads, 0, current_stream(gradient)>>>(
-      problem, const_data<float>(shares), mutable_data<T>(gradient), shares.size(0), splits);
-  KERNELOPT_CHECK_LAUNCH(op);
+  KERNELOPT_CUDA_CHECK(
+      op, launch_dependent(kernel, dim3(grid_size(op, blocks)), kGradientSumThreads, 0,
+                           current_stream(gradient), problem, const_data<float>(shares),
+                           mutable_data<T>(gradient), shares.size(0), splits));
 }
 
 /// Plans a gradient for one policy and, where it fits, launches all stages.

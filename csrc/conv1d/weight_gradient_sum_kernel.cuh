@@ -6,6 +6,7 @@
 #pragma once
 
 #include "common/cuda.cuh"
+#include "common/grid_dependency.cuh"
 #include "conv1d/weight_gradient_problem.h"
 
 namespace kernelopt {
@@ -86,6 +87,7 @@ __global__ void __launch_bounds__(kGradientSumThreads)
   const int64_t first = static_cast<int64_t>(blockIdx.x) * gradient_sum_elements(splits, kVector);
   const int64_t element = first + (warp / splits * 32 + lane) * kVector;
   Vec<float, kVector> sum{};
+  grid_dependency_wait();
   if (element < numel) {
 #pragma unroll 4
     for (int64_t share = split; share < shares; share += splits) {

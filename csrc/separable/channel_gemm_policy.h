@@ -71,14 +71,23 @@ struct ChannelGemmWgmmaPolicy {
 };
 
 struct ChannelPlanesPolicy {
-  // Contiguous images of up to so many channels of the result in fp32. Problem 87,
-  // 16x64x1024x1024 -> 128, takes 4.79 ms on an H100, as a one-dimensional convolution 4.67; its
-  // input gradient, to 64 channels, 4.46.
-  static constexpr int64_t kMaxChannels32 = 64;
+  // In fp32 on an H100, ms, beside the one-dimensional convolution: problem 87, 16x64x1024x1024 ->
+  // 128, 4.75 and 4.65; 64x384x56x56 -> 96 0.189 and 0.172; but its input gradient, to 384, 0.151
+  // and 0.165; 256x64x56x56 -> 64 0.150 and 0.160. 1x512x28x28 -> 128, a long sum over few pixels,
+  // 0.016 and 0.014, as the other one splits it.
+  static constexpr int64_t kSlowChannelsFrom = 65, kSlowChannelsTo = 128;
+  static constexpr int64_t kLongSum = 256, kFewPixels = 4096;
 
-  /// @param simple  no activation, or ReLU: others go through the accumulators group by group
-  static constexpr bool pays(int64_t channels, int64_t element_bytes, bool simple) {
-    return simple && (element_bytes == 2 || channels <= kMaxChannels32);
+  /// @param pixels    of all images
+  /// @param channels  of the result
+  /// @param sum       channels of the sum
+  /// @param simple    no activation, or ReLU: the others are slower there, 87/4 with SiLU 2.7,
+  /// here 2.0
+  static constexpr bool pays(int64_t pixels, int64_t channels, int64_t sum, int64_t element_bytes,
+                             bool simple) {
+    return element_bytes == 2 ||
+           ((!simple || channels < kSlowChannelsFrom || channels > kSlowChannelsTo) &&
+            (sum <= kLongSum || pixels >= kFewPixels));
   }
 };
 

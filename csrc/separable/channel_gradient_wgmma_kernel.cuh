@@ -21,6 +21,7 @@ __global__ void __launch_bounds__(ChannelGradientWgmmaShape::threads(sizeof(T)),
   constexpr int kLeftBytes = Shape::kTileM * Shape::kChunkBytes;
   constexpr int kLoadWarps = Shape::load_warpgroups(sizeof(T)) * 4;
 
+  grid_dependency_launch();
   extern __shared__ __align__(1024) unsigned char shared[];  // stages, of copies too, barriers
   const uint32_t stages = shared_address(shared), raw = stages + p.stages * kStageBytes;
   const uint32_t full = raw + (kSplit ? SplitChunkShape::kRawStages * kStageBytes : 0);

@@ -74,7 +74,6 @@ inline ChannelGradientWgmmaPlan plan_channel_gradient_wgmma(
   constexpr int kMaxStages = 8;
   // Of a share: enough that its sums are a small part of what it reads.
   const int64_t min_chunks = int64_t{256} / Shape::pixels(size);
-  const auto divide_up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   ChannelGradientWgmmaPlan plan{};
   ChannelGradientWgmmaParams& p = plan.params;
   p = problem;

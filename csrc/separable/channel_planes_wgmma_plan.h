@@ -48,7 +48,6 @@ inline ChannelPlanesWgmmaPlan plan_channel_planes_wgmma(const ChannelGemmWgmmaPa
                                                         int max_shared_bytes, int multiprocessors) {
   using Shape = ChannelPlanesWgmmaShape;
   constexpr int kMaxStages = 12;
-  const auto divide_up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   ChannelPlanesWgmmaPlan plan{};
   ChannelGemmWgmmaParams& p = plan.params.product;
   p = problem;

@@ -203,8 +203,10 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
                       (static_cast<int64_t>(group) * out_channels + block_channel) *
                           p.problem.output_strides.channel +
                       (cursor.run + first_row) * p.correlation.run_outputs();
-    const uint32_t flags = finish_sums<T, kSlots, kResidues>(p, accumulators, biases);
-    write_slabs<T, kSlots, kResidues>(p, accumulators, flags, passes, output, ring_of_slabs);
+    with_activation(p.problem.activation, [&](auto kind) {
+      write_slabs<T, ActivationOfSum<T, decltype(kind)>, kSlots, kResidues>(
+          p, accumulators, biases, passes, output, ring_of_slabs);
+    });
   }
 #endif
 }

@@ -15,6 +15,9 @@ struct Conv1dWgmmaLimits {
   static constexpr int64_t kMaxResidues = Conv1dWgmmaShape::kPassColumns;
   // Taps of the correlation for each of the weight's; those it has besides are zeros.
   static constexpr int64_t kMaxTapWaste = 2;
+  // Products an output up to which in 16 bit memory is the limit rather than the tensor cores, so
+  // that tiles overlap for the sake of whole sectors. Counted.
+  static constexpr int64_t kMemoryBoundProducts = 640;
   // Of the cost of whole tiles: below it tiles of segments are taken.
   static constexpr double kPieceGain = 0.9;
 };

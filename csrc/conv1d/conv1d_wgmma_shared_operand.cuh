@@ -84,7 +84,7 @@ __device__ __forceinline__ void fill_operand(const Conv1dWgmmaSharedParams& p,
   while (unit < end) {
     const int count = min(end - unit, depth - first);
     source.select(p, step, window, eight);
-    uint4* target = operand + eight * p.operand_pitch;
+    uint4* target = operand + eight * p.operand_pitch + (kStrided ? 0 : first);
     const auto move = [&](int i, auto batch) {
       constexpr int kCount = decltype(batch)::value;
       typename Source::Values values[kCount];
@@ -96,7 +96,7 @@ __device__ __forceinline__ void fill_operand(const Conv1dWgmmaSharedParams& p,
       for (int b = 0; b < kCount; ++b) {
         const uint4 packed = source.pack(values[b]);
         if (i + b * 32 < count) {
-          target[places[first + i + b * 32]] = packed;
+          target[kStrided ? places[first + i + b * 32] : i + b * 32] = packed;
         }
       }
     };
@@ -143,7 +143,7 @@ __device__ __forceinline__ void transpose_operand(const Conv1dWgmmaSharedParams&
   constexpr int kEights = Conv1dWgmmaSharedShape::kStageChannels / 8;
   const int lane = threadIdx.x % 32;
   const OperandPlaces<kStrided> places(p);
-  const int unread = p.operand_pitch - 1;
+  const int unread = kStrided ? p.operand_pitch - 1 : depth;
   const int place = window_shift<T>(p, step.n, step.channel, step.position);
   const int eights = min(p.stage_channels / 8, (step.channels + 15) / 16 * 2);
   window += lane % 8 * p.window_pitch + lane / 8 * 16;

@@ -73,7 +73,7 @@ __device__ __forceinline__ void load_conv1d_biases(const Conv1dWgmmaParams& p, i
   biases[i] = value;
   if (p.correlation.spread > 1) {
     with_activation(p.problem.activation, [&](auto kind) {
-      const float filler = ActivationOfSum<T, decltype(kind)>::forward(value);
+      const float filler = ActivationFor<T, decltype(kind)>::forward(value);
       if constexpr (sizeof(T) == 2) {
         fillers[i] = pack_pair<T>(filler, filler);
       } else {

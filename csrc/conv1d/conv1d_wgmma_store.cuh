@@ -203,15 +203,15 @@ __device__ __forceinline__ bool store_inner_pass(const Conv1dWgmmaParams& p, int
     for (int i = thread; i < Shape::kPassColumns * kVector; i += Shape::kStoreThreads) {
       const int row = i / kVector;
       T* target = output + row * p.problem.output_strides.channel;
-      const int before =
-          static_cast<int>(reinterpret_cast<uintptr_t>(target) / sizeof(T) % kVector);
+      const int before = reinterpret_cast<uintptr_t>(target) / sizeof(T) % kVector;
       if (before > 0) {
         const int element = i % kVector + (i % kVector < before ? Shape::kWarpgroupM : 0);
         const float sum = values[row * pitch + element];
         if (MmaTraits<T>::kParts == 2) {
           probe = fmaf(sum, 0.0f, probe);
         }
-        target[element - before] = from_accumulate<T>(ActivationType::forward(sum + biases[row]));
+        target[element - before] =
+            from_accumulate<T>(activate_sum<T, ActivationType>(sum, biases[row]));
       }
     }
   }

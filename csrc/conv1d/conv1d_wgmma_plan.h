@@ -98,9 +98,8 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
   const int64_t overlapping_step =
       Shape::kWarpgroupM - kSector / std::gcd<int64_t>(kSector, correlation.run_outputs());
   // 76 took 2.72 ms in bfloat16 with tiles that overlap, 3.55 with shared vectors.
-  const bool memory_bound =
-      sizeof(T) == 2 &&
-      problem.in_channels * correlation.taps <= Conv1dWgmmaLimits::kMemoryBoundProducts;
+  const bool memory_bound = sizeof(T) == 2 && problem.in_channels * correlation.taps <=
+                                                  Conv1dWgmmaLimits::kMemoryBoundProducts;
   p.ragged = may_overlap && may_be_ragged && !memory_bound && correlation.run_outputs() == 1 &&
              row_tiles(correlation, Shape::kWarpgroupM) < row_tiles(correlation, overlapping_step);
   p.warpgroup_step =

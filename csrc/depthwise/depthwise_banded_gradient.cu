@@ -38,24 +38,27 @@ bool launch(const char* op, DepthwiseWeightGradientParams params, const Tensor& 
 
 }  // namespace
 
+bool is_banded_gradient(const DepthwiseWeightGradientParams& params, const Tensor& input,
+                        Precision precision) {
+  const ScalarType dtype = input.scalar_type();
+  const int64_t strips = params.h.result_size * divide_up(params.w.result_size, 64);
+  return dtype != ScalarType::Double &&
+         (dtype != ScalarType::Float || precision != Precision::kIeee) &&
+         compute_capability(input.get_device_index()) >= 80 && params.h.stride == 1 &&
+         params.w.stride == 1 && params.h.dilation == 1 && params.w.dilation == 1 &&
+         params.batch > 0 && params.batch * strips <= kMaxIndex32 &&
+         fits_32bit(forward_of(params), params.batch * params.filters, kSlidingSlack) &&
+         banded_gradient_pays(params, static_cast<int>(element_size(dtype)));
+}
+
 bool launch_depthwise_banded_gradient(const char* op, const DepthwiseWeightGradientParams& params,
                                       const Tensor& grad_z, const Tensor& input,
                                       const Tensor& grad_weight, Precision precision,
                                       cudaStream_t stream) {
-  const ScalarType dtype = input.scalar_type();
-  const int64_t strips = params.h.result_size * divide_up(params.w.result_size, 64);
-  const bool served =
-      dtype != ScalarType::Double &&
-      (dtype != ScalarType::Float || precision != Precision::kIeee) &&
-      compute_capability(input.get_device_index()) >= 80 && params.h.stride == 1 &&
-      params.w.stride == 1 && params.h.dilation == 1 && params.w.dilation == 1 &&
-      params.batch > 0 && params.batch * strips <= kMaxIndex32 &&
-      fits_32bit(forward_of(params), params.batch * params.filters, kSlidingSlack) &&
-      banded_gradient_pays(params, static_cast<int>(element_size(dtype)));
-  if (!served) {
+  if (!is_banded_gradient(params, input, precision)) {
     return false;
   }
-  switch (dtype) {
+  switch (input.scalar_type()) {
     case ScalarType::Float: return launch<float>(op, params, grad_z, input, grad_weight, stream);
     case ScalarType::Half: return launch<__half>(op, params, grad_z, input, grad_weight, stream);
     default: return launch<__nv_bfloat16>(op, params, grad_z, input, grad_weight, stream);

@@ -2,6 +2,7 @@
 #include "depthwise/depthwise_aten_policy.h"
 #include "depthwise/depthwise_conv2d.h"
 #include "depthwise/depthwise_launch.h"
+#include "depthwise/depthwise_policy.h"
 
 namespace kernelopt {
 namespace {
@@ -124,17 +125,31 @@ Tensor input_gradient(const char* op, const Tensor& grad, const Tensor& input, c
   return grad_input;
 }
 
+/// Whether copies of channels_last tensors and the contiguous sliding kernel are faster than the
+/// channels_last weight gradient.
+bool contiguous_gradient_pays(const DepthwiseWeightGradientParams& params, ScalarType dtype) {
+  const int64_t taps = params.h.kernel_size * params.w.kernel_size;
+  return dtype != ScalarType::Double && taps >= DepthwiseWeightGradientPolicy::kMinContiguousTaps &&
+         params.h.stride == 1 && params.w.stride == 1 && params.h.dilation == 1 &&
+         params.w.dilation == 1 &&
+         dispatch_shape(SlidingShapes{}, params.h.kernel_size, params.w.kernel_size, 1, 1,
+                        [](auto) {});
+}
+
 Tensor weight_gradient(const char* op, const Tensor& grad, const Tensor& input,
                        const Tensor& weight, const Window2d& window, Precision precision) {
   const int64_t filters = weight.size(0);
   const DepthwiseAxis h = forward_axis(input, weight, grad.sizes(), window, 0);
   const DepthwiseAxis w = forward_axis(input, weight, grad.sizes(), window, 1);
-  const bool channels_last = is_channels_last(input);
+  const DepthwiseWeightGradientParams params{
+      input.size(0), filters, filters / input.size(1), 1, 1, 1, 1, h, w};
+  const bool channels_last = is_channels_last(input) &&
+                             !is_banded_gradient(params, input, precision) &&
+                             !contiguous_gradient_pays(params, input.scalar_type());
   Tensor grad_weight = empty_contiguous(op, weight.sizes(), input.scalar_type(), input);
-  const Tensor source = in_format(op, input, channels_last);
-  launch_depthwise_weight_gradient(
-      op, {input.size(0), filters, filters / input.size(1), 1, 1, 1, 1, h, w}, grad, source,
-      grad_weight, channels_last, precision, current_stream(input));
+  launch_depthwise_weight_gradient(op, params, in_format(op, grad, channels_last),
+                                   in_format(op, input, channels_last), grad_weight, channels_last,
+                                   precision, current_stream(input));
   return grad_weight;
 }
 

@@ -124,8 +124,12 @@ bool launch_depthwise_weight_gradient_sliding(const char* op,
                                               const Tensor& grad_z, const Tensor& input,
                                               const Tensor& grad_weight, cudaStream_t stream);
 
-/// The same on tensor cores, fp32 in the default precision alone; false where it has no instance or
-/// the others are faster.
+/// Whether a weight gradient of contiguous tensors goes to tensor cores, where it is faster there:
+/// fp32 in the default precision alone.
+bool is_banded_gradient(const DepthwiseWeightGradientParams& params, const Tensor& input,
+                        Precision precision);
+
+/// The weight gradient on tensor cores; false where it does not go there or does not fit.
 bool launch_depthwise_banded_gradient(const char* op, const DepthwiseWeightGradientParams& params,
                                       const Tensor& grad_z, const Tensor& input,
                                       const Tensor& grad_weight, Precision precision,

@@ -160,6 +160,9 @@ struct DepthwiseWeightGradientPolicy {
   static constexpr int64_t kStageBytes = 40 * 1024;
   static constexpr int64_t kStageMargin = 1024;
   static constexpr int kSlidingBlocksPerMultiprocessor = 8;
+  // Taps from which channels_last tensors are copied for the contiguous kernels. 5x5 takes 0.665 ms
+  // for 128x240x28x28 in float32 in channels_last, 0.135 contiguous; copies of both tensors, 0.13.
+  static constexpr int64_t kMinContiguousTaps = 21;
   // Strips a block sums at least, so that its beginning and its end cost little.
   static constexpr int64_t kMinStrips = 4;
 };

@@ -9,7 +9,17 @@ import torch.nn.functional as F
 import kernelopt
 from kernelopt._arguments import activation_code
 from op_suite import ConvolutionSuite
-from support import ACTIVATIONS, DTYPES, LAYOUTS, Case, pairwise, with_activation
+from support import (
+    ACTIVATIONS,
+    DTYPES,
+    LAYOUTS,
+    Case,
+    assert_accurate,
+    gradients,
+    pairwise,
+    vjp_of,
+    with_activation,
+)
 
 GEOMETRY = ("stride", "padding", "dilation")
 
@@ -123,6 +133,66 @@ def test_padding_takes_no_part_beside_inf(device, channels_last):
     assert torch.equal(output[0, 0].isinf(), touched)
     touched[1:, 1:] = True  # the corner tap meets the image everywhere else
     assert torch.equal(output[0, 1].isinf(), touched)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("kernel_size", "size"),
+    [
+        ((7, 7), (8, 48, 40, 44)),
+        ((5, 5), (8, 40, 39, 45)),
+        ((3, 7), (3, 40, 70, 130)),
+        ((6, 8), (8, 8, 33, 300)),
+    ],
+)
+def test_tensor_core_kernels(kernel_size, size, dtype, channels_last):
+    """Shapes with work enough for the kernels on tensor cores; the suite's are below."""
+    x = torch.randn(size, dtype=dtype, device="cuda")
+    if channels_last:
+        x = x.to(memory_format=torch.channels_last)
+    weight = torch.randn(size[1], 1, *kernel_size, dtype=dtype, device="cuda")
+    bias = torch.randn(size[1], dtype=dtype, device="cuda")
+    arguments = {"padding": (kernel_size[0] // 2, kernel_size[1] // 2)}
+
+    def ours(*tensors):
+        return kernelopt.depthwise_conv2d(*tensors, activation="gelu", **arguments)
+
+    def theirs(*tensors):
+        return F.gelu(torch_depthwise(*tensors, **arguments))
+
+    output = ours(x, weight, bias)
+    assert_accurate(output, theirs, [x, weight, bias])
+    grad = torch.randn_like(output)
+    results = gradients(ours, [x, weight, bias], grad)
+    assert_accurate(results, vjp_of(theirs), [grad, x, weight, bias])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tensor_core_kernels_keep_inf_in_place(dtype, channels_last):
+    """Inf meets the taps that it should, and none of the zeros beside them."""
+    x = torch.ones(16, 32, 40, 40, dtype=dtype, device="cuda")
+    x[3, 5, 20, 39] = torch.inf
+    if channels_last:
+        x = x.to(memory_format=torch.channels_last)
+    weight = torch.ones(32, 1, 7, 7, dtype=dtype, device="cuda")
+    weight[7, 0, 0, 0] = torch.inf
+    x.requires_grad_()
+    weight.requires_grad_()
+    output = kernelopt.depthwise_conv2d(x, weight, padding=3)
+    touched = torch.zeros(16, 32, 40, 40, dtype=torch.bool, device="cuda")
+    touched[3, 5, 17:24, 36:] = True
+    touched[:, 7, 3:, 3:] = True
+    assert torch.equal(output.isinf(), touched)
+    assert not output.isnan().any()
+    output.backward(torch.ones_like(output))
+    touched = torch.zeros(32, 1, 7, 7, dtype=torch.bool, device="cuda")
+    touched[5, 0, :, 3:] = True
+    assert torch.equal(weight.grad.isinf(), touched)
+    assert not weight.grad.isnan().any()
 
 
 @pytest.mark.parametrize(

@@ -421,6 +421,38 @@ def test_transposed_with_strides(dtype: torch.dtype) -> None:
         check(case.with_options(output_padding=1, activation="gelu"))
 
 
+# stride, dilation, taps, padding, channels, output channels, length
+CORRELATIONS = (
+    *(
+        (2, 1, 3, 1, 24, 64, 18001),
+        (3, 4, 3, 0, 40, 100, 24000),
+        (2, 3, 4, 5, 33, 130, 9001),
+        (4, 1, 5, 2, 24, 70, 40003),
+    ),
+    *(
+        (1, 1, 11, 5, 72, 100, 4321),
+        (1, 3, 9, 0, 80, 40, 9000),
+        (1, 2, 3, 0, 70, 128, 4323),
+        (2, 1, 3, 1, 256, 128, 9001),
+    ),
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_correlations(dtype: torch.dtype) -> None:
+    """Tiles enough for every multiprocessor: input steps, long sums, rows at any place in 16
+    bytes."""
+    for stride, dilation, taps, padding, channels, out_channels, length in CORRELATIONS:
+        x = torch.randn(8, channels, length, device="cuda", dtype=dtype)
+        weight = torch.randn(out_channels, channels, taps, device="cuda", dtype=dtype)
+        bias = torch.randn(out_channels, device="cuda", dtype=dtype)
+        options = {"stride": stride, "padding": padding, "dilation": dilation}
+        case = Case(OPS["conv1d"], (x, weight, bias), options)
+        case = replace(case, precision=kernelopt.Precision.DEFAULT)
+        check(case)
+        check(case.with_options(activation="gelu"))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("length", [8001, 301])  # with and without tiles for all multiprocessors
 @pytest.mark.parametrize(("stride", "dilation"), [(2, 1), (2, 2), (3, 1), (4, 1)])

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #if defined(__CUDACC__)
+#include "common/hardware_math.cuh"
 #define KERNELOPT_HOST_DEVICE __host__ __device__ __forceinline__
 #else
 #define KERNELOPT_HOST_DEVICE inline
@@ -64,7 +65,7 @@ struct Gelu {
   static KERNELOPT_HOST_DEVICE A cdf(A z) {
     constexpr A kRoot = A(0.70710678118654752440);
 #if defined(__CUDA_ARCH__)
-    // As torch. erfc, 50 instructions an element to erf's 31, would take longer than the memory.
+    // As torch; the lower tail loses its digits.
     return A(0.5) * (A(1) + erf(z * kRoot));
 #else
     return A(0.5) * std::erfc(-z * kRoot);  // 1 + erf would lose the lower tail's digits
@@ -72,6 +73,14 @@ struct Gelu {
   }
   template <typename A>
   static KERNELOPT_HOST_DEVICE A forward(A z) {
+#if defined(__CUDA_ARCH__)
+    if constexpr (std::is_same_v<A, float>) {
+      // 15 instructions to erf's 31, and closer than it: within 8e-8 |z|.
+      return gelu_by_tail(0.5f * z, 6.7f, -2.30221009f, -1.83686006f, -0.419625193f, 0.111273587f,
+                          8.95010817e-05f, -0.0182920136f, 0.0102019552f, -0.00301433331f,
+                          0.000489673985f, -3.42290332e-05f);
+    }
+#endif
     return z * cdf(z);
   }
   template <typename A>

@@ -66,60 +66,63 @@ struct WindowFragment {
   }
 };
 
-/// Writes a warpgroup's sums of a pass, 16 columns, to their channels' rows of a slab.
-/// @param row    the thread's first of the fragments
-/// @param place  of the pass's first output in 16 bytes; channel_stride moves it
-template <typename T, bool kUnit, int kTilesM, int kRegisters>
-__device__ __forceinline__ void write_slab(const Conv1dWgmmaParams& p,
-                                           const float (&accumulators)[kTilesM][kRegisters],
-                                           int pass, int row, uint32_t place,
-                                           uint32_t channel_stride, float* values) {
-  constexpr int kVector = 16 / static_cast<int>(sizeof(T));
-  const int residues = kUnit ? 1 : p.correlation.residues;
-  const int quad = threadIdx.x % 4;
-  const auto sum = [&](int i, int m, int half) {
-    return accumulators[m][(pass * 2 + i / 2) * 4 + half * 2 + i % 2];
-  };
-  if (!kUnit && residues % 2 == 0) {
+/// Where a thread's four columns of a pass go in a slab: the first two are neighbours, and so are
+/// the others. Of an even number of residues two neighbours are written together.
+template <typename T, bool kUnit>
+struct SlabColumns {
+  static constexpr int kVector = 16 / static_cast<int>(sizeof(T));
+  int residues;
+  int offsets[4];      // words from the slab's start, negative where there is none
+  uint32_t places[4];  // elements from the pass's first output to the channel's
+
+  /// @param row  the thread's first of the fragments
+  __device__ __forceinline__ SlabColumns(const Conv1dWgmmaParams& p, int row,
+                                         uint32_t channel_stride)
+      : residues(kUnit ? 1 : p.correlation.residues) {
 #pragma unroll
-    for (int i = 0; i < 4; i += 2) {
-      const int column = i * 4 + quad * 2, channel = column / residues;
-      if (channel < p.pass_channels) {
-        const uint32_t before = (place + channel * channel_stride) % kVector;
-        float2* pair =
-            reinterpret_cast<float2*>(values + channel * p.slab_pitch + (before + 1) / 2 * 2 +
-                                      row * residues + column - channel * residues);
+    for (int i = 0; i < 4; ++i) {
+      const int column = i / 2 * 8 + threadIdx.x % 4 * 2 + i % 2;
+      const int channel = kUnit ? column : column / residues;
+      const int pitch = residues == 1 ? slab_row_pitch<T>(1) : p.slab_pitch;
+      offsets[i] = kUnit || channel < p.pass_channels
+                       ? channel * pitch + row * residues + (column - channel * residues)
+                       : -1;
+      places[i] = channel * channel_stride;
+    }
+  }
+  /// Writes a warpgroup's sums of a pass.
+  /// @param place  of the pass's first output in 16 bytes
+  template <int kTilesM, int kRegisters>
+  __device__ __forceinline__ void write(const Conv1dWgmmaParams& p,
+                                        const float (&accumulators)[kTilesM][kRegisters], int pass,
+                                        uint32_t place, float* values) const {
+    const auto sum = [&](int i, int m, int half) {
+      return accumulators[m][(pass * 2 + i / 2) * 4 + half * 2 + i % 2];
+    };
+    const bool pairs = !kUnit && residues % 2 == 0;
 #pragma unroll
-        for (int m = 0; m < kTilesM; ++m) {
+    for (int i = 0; i < 4; ++i) {
+      if (!kUnit && (offsets[i] < 0 || (pairs && i % 2 == 1))) {
+        continue;
+      }
+      const uint32_t before = (place + places[i]) % kVector;
+      if (pairs) {
+        float2* pair = reinterpret_cast<float2*>(values + offsets[i] + (before + 1) / 2 * 2);
 #pragma unroll
-          for (int half = 0; half < 2; ++half) {
-            pair[(m * 64 + half * 8) * residues / 2] =
-                make_float2(sum(i, m, half), sum(i + 1, m, half));
-          }
+        for (int j = 0; j < kTilesM * 2; ++j) {
+          pair[(j / 2 * 64 + j % 2 * 8) * residues / 2] =
+              make_float2(sum(i, j / 2, j % 2), sum(i | 1, j / 2, j % 2));
+        }
+      } else {
+        float* value = values + offsets[i] + (kUnit ? p.correlation.sum_place(before) : before);
+#pragma unroll
+        for (int j = 0; j < kTilesM * 2; ++j) {
+          value[(j / 2 * 64 + j % 2 * 8) * residues] = sum(i, j / 2, j % 2);
         }
       }
     }
-    return;
   }
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int column = i / 2 * 8 + quad * 2 + i % 2;
-    const int channel = kUnit ? column : column / residues;
-    if (kUnit || channel < p.pass_channels) {
-      const uint32_t before = (place + channel * channel_stride) % kVector;
-      float* value = values + channel * p.slab_pitch +
-                     (kUnit ? p.correlation.sum_place(before) : before) + row * residues +
-                     (column - channel * residues);
-#pragma unroll
-      for (int m = 0; m < kTilesM; ++m) {
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          value[(m * 64 + half * 8) * residues] = sum(i, m, half);
-        }
-      }
-    }
-  }
-}
+};
 
 #endif
 
@@ -132,7 +135,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
   using Shape = Conv1dWgmmaShape;
   constexpr int kTapBytes = kSlots * 32 * MmaTraits<T>::kParts;
   constexpr int kRegisters = kSlots / 2;
-  constexpr int kSize = static_cast<int>(sizeof(T)), kVector = 16 / kSize;
+  constexpr int kSize = static_cast<int>(sizeof(T));
   const int residues = kUnit ? 1 : p.correlation.residues;
   const int pass_channels = kUnit ? Shape::kPassColumns : p.pass_channels;
   const int block_channels = kSlots / Shape::kPassColumns * pass_channels;
@@ -194,10 +197,11 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
     const SlabRing<float> ring = slab_ring(served);
     if (p.split_sums != nullptr) {
       store_split_tiles<kSlots, kUnit>(p, served, thread, ring);
-    } else if (kUnit && p.correlation.spread == 2) {
-      store_conv1d_tiles<T, kSlots, true, 2>(p, served, thread, biases, fillers, ring);
+    } else if (p.correlation.run_outputs() == 1) {
+      store_conv1d_tiles<T, kSlots, RunOutputs::kSum>(p, served, thread, biases, fillers, ring);
     } else {
-      store_conv1d_tiles<T, kSlots, kUnit, 1>(p, served, thread, biases, fillers, ring);
+      constexpr RunOutputs kRun = kUnit ? RunOutputs::kSpreadSum : RunOutputs::kResidues;
+      store_conv1d_tiles<T, kSlots, kRun>(p, served, thread, biases, fillers, ring);
     }
     return;
   }
@@ -212,6 +216,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
   const bool split = p.split_sums != nullptr;
   const uint32_t channel_stride =
       split ? 0 : static_cast<uint32_t>(p.problem.output_strides.channel);
+  const SlabColumns<T, kUnit> columns(p, row, channel_stride);
   const Conv1dChannelRange channels(p);
   if (p.resident_bytes > 0) {
     mbarrier_wait(resident_barrier, 0);
@@ -334,8 +339,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
     for (int pass = 0; pass < kSlots / Shape::kPassColumns; ++pass) {
       if (pass < passes) {
         ring_of_slabs.wait_empty();
-        write_slab<T, kUnit>(p, accumulators, pass, row, place, channel_stride,
-                             ring_of_slabs.values(p));
+        columns.write(p, accumulators, pass, place, ring_of_slabs.values(p));
         ring_of_slabs.hand_over(p);
         place += pass_channels * channel_stride;
       }

@@ -55,10 +55,12 @@ void pack_conv1d_wgmma_weight(const char* op, const Plan& plan, uint4* packed_we
 template <typename T, int kSlots>
 void launch_conv1d_wgmma_slots(const char* op, const Conv1dWgmmaSharedPlan& plan,
                                cudaStream_t stream) {
-  auto kernel = conv1d_wgmma_shared_kernel<T, kSlots, 1>;
+  auto kernel = conv1d_wgmma_shared_kernel<T, kSlots, 1, false>;
   if constexpr (kSlots <= 128) {
     if (plan.params.correlation.residues == 2) {
-      kernel = conv1d_wgmma_shared_kernel<T, kSlots, 2>;
+      kernel = conv1d_wgmma_shared_kernel<T, kSlots, 2, false>;
+    } else if (plan.params.correlation.input_step > 1) {
+      kernel = conv1d_wgmma_shared_kernel<T, kSlots, 1, true>;
     }
   }
   KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,

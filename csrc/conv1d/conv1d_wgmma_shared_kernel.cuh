@@ -1,5 +1,5 @@
 // 1-D convolution in 16 bits on Hopper's tensor cores (wgmma), as an implicit GEMM with the
-// positions as rows, as conv1d_wgmma_kernel.cuh has it, with input_step 1 and both operands in
+// positions as rows, as conv1d_wgmma_kernel.cuh has it, with both operands in
 // shared memory. A block owns up to 256 slots of a group and walks over tiles of the positions. One
 // warp loads (conv1d_wgmma_shared_load.cuh), three make the products' operand of what it brought
 // (..._operand), two warpgroups multiply and finish the results (..._slab), two warps for each
@@ -17,7 +17,7 @@ namespace kernelopt {
 /// 256 slots, side by side.
 /// @param first_row  the warpgroup's first position in the operand
 /// @param resident   shared address of the weights, where they stay
-template <typename T, int kSlots, int kProducts, int kRegisters>
+template <typename T, int kSlots, bool kStrided, int kProducts, int kRegisters>
 __device__ __forceinline__ void multiply_tile(const Conv1dWgmmaSharedParams& p,
                                               float (&accumulators)[kProducts][kRegisters],
                                               int first_row, uint32_t resident, uint32_t stages,
@@ -27,6 +27,11 @@ __device__ __forceinline__ void multiply_tile(const Conv1dWgmmaSharedParams& p,
   const int lane = threadIdx.x % 32;
   const int in_channels = static_cast<int>(p.problem.in_channels);
   const int taps = p.correlation.taps;
+  // From a tap to the next, in positions modulo the input step and in places of the operand.
+  const int input_step = kStrided ? p.correlation.input_step : 1;
+  const int residue_step = kStrided ? p.correlation.tap_step % input_step : 0;
+  const int tap_places = p.correlation.tap_step / input_step + residue_step * p.residue_pitch;
+  const int wrapped_places = 1 - input_step * p.residue_pitch;
   int accumulate = 0;
   uint32_t previous = 0;  // the barrier of the stage that products under way read
   for (int channel = 0; channel < in_channels; channel += p.stage_channels) {
@@ -44,6 +49,7 @@ __device__ __forceinline__ void multiply_tile(const Conv1dWgmmaSharedParams& p,
       for (int chunk = 0; chunk < chunks; ++chunk) {
         uint64_t operand = operand_start + chunk * 2 * p.operand_pitch;
         uint64_t weight = weights_start + chunk * chunk_taps * (kTapBytes / 16);
+        int residue = 0;
         for (int j = 0; j < step_taps; ++j) {
           wgmma_fence();
 #pragma unroll
@@ -52,7 +58,12 @@ __device__ __forceinline__ void multiply_tile(const Conv1dWgmmaSharedParams& p,
                             weight + (kWide ? t * 128 : 0), accumulate);
           }
           accumulate = 1;
-          operand += p.correlation.tap_step;
+          operand += tap_places;
+          residue += residue_step;
+          if (kStrided && residue >= input_step) {
+            residue -= input_step;
+            operand += wrapped_places;
+          }
           weight += kTapBytes / 16;
         }
       }
@@ -80,7 +91,8 @@ __device__ __forceinline__ void multiply_tile(const Conv1dWgmmaSharedParams& p,
 
 #endif
 
-template <typename T, int kSlots, int kResidues>
+/// @tparam kStrided  input_step is not 1
+template <typename T, int kSlots, int kResidues, bool kStrided>
 __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
     conv1d_wgmma_shared_kernel(const __grid_constant__ Conv1dWgmmaSharedParams p) {
 #if KERNELOPT_HAS_WGMMA
@@ -155,8 +167,8 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
       }
       load_conv1d_windows<T, kSlots>(p, shared_address(windows), window_full, window_empty);
     } else {
-      make_conv1d_operands<T, kSlots>(p, warp % 4 - 1, windows, window_full, window_empty, stages,
-                                      full, empty);
+      make_conv1d_operands<T, kSlots, kStrided>(p, warp % 4 - 1, windows, window_full, window_empty,
+                                                stages, full, empty);
     }
     return;
   }
@@ -184,15 +196,17 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
       min(Columns::kPasses, (out_channels - block_channel - 1) / Shape::kPassChannels + 1);
   RingCursor ring;
   for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
-    multiply_tile<T, kSlots>(p, accumulators, first_row, shared_address(shared),
-                             shared_address(stages), full, empty, ring);
+    multiply_tile<T, kSlots, kStrided>(p, accumulators, first_row, shared_address(shared),
+                                       shared_address(stages), full, empty, ring);
     const T* output = static_cast<const T*>(p.problem.output) +
                       cursor.n * p.problem.output_strides.batch +
                       (static_cast<int64_t>(group) * out_channels + block_channel) *
                           p.problem.output_strides.channel +
                       (cursor.run + first_row) * p.correlation.run_outputs();
-    const uint32_t flags = finish_sums<T, kSlots, kResidues>(p, accumulators, biases);
-    write_slabs<T, kSlots, kResidues>(p, accumulators, flags, passes, output, ring_of_slabs);
+    with_activation(p.problem.activation, [&](auto kind) {
+      write_slabs<T, ActivationOfSum<T, decltype(kind)>, kSlots, kResidues>(
+          p, accumulators, biases, passes, output, ring_of_slabs);
+    });
   }
 #endif
 }

@@ -9,12 +9,13 @@ namespace kernelopt {
 
 #if KERNELOPT_HAS_WGMMA
 
-/// Runs that a tile's window covers.
+/// Positions from the first that a tile reads to the last, but for the taps.
 template <int kSlots>
 __device__ __forceinline__ int window_runs(const Conv1dWgmmaSharedParams& p, int run) {
   constexpr int kPositions = warpgroup_tiles_m(kSlots) * 64;
-  return min((Conv1dWgmmaShape::kWarpgroups - 1) * p.warpgroup_step + kPositions,
-             p.correlation.positions - run);
+  const int runs = min((Conv1dWgmmaShape::kWarpgroups - 1) * p.warpgroup_step + kPositions,
+                       p.correlation.positions - run);
+  return (runs - 1) * p.correlation.input_step + 1;
 }
 
 /// 16 bytes on their way to shared memory, the first `bytes` of them from memory, then zeros.
@@ -127,7 +128,8 @@ __device__ __forceinline__ void load_conv1d_windows(const Conv1dWgmmaSharedParam
         mbarrier_wait(empty + ring.index * 8, ring.parity ^ 1);
         load_window<T>(p, cursor.n, static_cast<int64_t>(group) * in_channels + channel,
                        min(p.stage_channels, in_channels - channel),
-                       cursor.run + p.correlation.input_first + tap * p.correlation.tap_step,
+                       cursor.run * p.correlation.input_step + p.correlation.input_first +
+                           tap * p.correlation.tap_step,
                        runs + (step_taps - 1) * p.correlation.tap_step,
                        windows + ring.index * p.window_bytes);
         mbarrier_arrive_copies(full + ring.index * 8);

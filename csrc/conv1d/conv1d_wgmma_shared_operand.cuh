@@ -1,6 +1,6 @@
 // The operand warps of conv1d_wgmma_shared_kernel: from the raw window of a stage they make what
-// the tensor cores read, once for all taps: [k / 8][position][k % 8], 16-bit elements. A tap is
-// then a shift by its positions times 16 bytes.
+// the tensor cores read, once for all taps: [k / 8][position modulo the input step][position][k %
+// 8], 16-bit elements. A tap is then a shift by its positions times 16 bytes.
 #pragma once
 
 #include "conv1d/conv1d_wgmma_shared_load.cuh"
@@ -69,12 +69,13 @@ struct WindowRows {
 
 /// One warp's share of a stage.
 /// @param depth  positions that the taps of this step read
-template <typename Source>
+template <bool kStrided, typename Source>
 __device__ __forceinline__ void fill_operand(const Conv1dWgmmaSharedParams& p,
                                              const OperandStep& step, const unsigned char* window,
                                              int depth, int warp, uint4* operand, Source source) {
   using Shape = Conv1dWgmmaSharedShape;
   constexpr int kBatch = 4;  // units of a lane under way
+  const OperandPlaces<kStrided> places(p);
   const int lane = threadIdx.x % 32;
   const int units = min(p.stage_channels / 8, (step.channels + 15) / 16 * 2) * depth;
   int unit = units * warp / Shape::kOperandWarps;
@@ -83,7 +84,7 @@ __device__ __forceinline__ void fill_operand(const Conv1dWgmmaSharedParams& p,
   while (unit < end) {
     const int count = min(end - unit, depth - first);
     source.select(p, step, window, eight);
-    uint4* target = operand + eight * p.operand_pitch + first;
+    uint4* target = operand + eight * p.operand_pitch;
     const auto move = [&](int i, auto batch) {
       constexpr int kCount = decltype(batch)::value;
       typename Source::Values values[kCount];
@@ -95,7 +96,7 @@ __device__ __forceinline__ void fill_operand(const Conv1dWgmmaSharedParams& p,
       for (int b = 0; b < kCount; ++b) {
         const uint4 packed = source.pack(values[b]);
         if (i + b * 32 < count) {
-          target[i + b * 32] = packed;
+          target[places[first + i + b * 32]] = packed;
         }
       }
     };
@@ -134,20 +135,23 @@ struct TransposedBlocks {
 };
 
 /// One warp's share of a stage whose rows all have the same place in 16 bytes: columns of 32
-/// positions. What lies around the window goes to the position after the last.
-template <typename T>
+/// positions. What lies around the window goes to a place that is not read.
+template <typename T, bool kStrided>
 __device__ __forceinline__ void transpose_operand(const Conv1dWgmmaSharedParams& p,
                                                   const OperandStep& step, uint32_t window,
                                                   int depth, int warp, uint32_t operand) {
   constexpr int kEights = Conv1dWgmmaSharedShape::kStageChannels / 8;
   const int lane = threadIdx.x % 32;
+  const OperandPlaces<kStrided> places(p);
+  const int unread = p.operand_pitch - 1;
   const int place = window_shift<T>(p, step.n, step.channel, step.position);
   const int eights = min(p.stage_channels / 8, (step.channels + 15) / 16 * 2);
   window += lane % 8 * p.window_pitch + lane / 8 * 16;
   for (int column = warp * 32; column < depth + place;
        column += Conv1dWgmmaSharedShape::kOperandWarps * 32) {
     const int position = column + lane - place;
-    const uint32_t target = operand + (position < 0 ? depth : min(position, depth)) * 16;
+    const bool inside = position >= 0 && position < depth;
+    const uint32_t target = operand + (inside ? places[position] : unread) * 16;
     TransposedBlocks blocks[kEights];
 #pragma unroll
     for (int eight = 0; eight < kEights; ++eight) {
@@ -183,7 +187,7 @@ __device__ __forceinline__ void clear_before_rows(const Conv1dWgmmaSharedParams&
 
 /// The operand warps: for every step of every tile the operand, and where the weights do not stay
 /// in shared memory the step's.
-template <typename T, int kSlots>
+template <typename T, int kSlots, bool kStrided>
 __device__ __forceinline__ void make_conv1d_operands(const Conv1dWgmmaSharedParams& p, int warp,
                                                      unsigned char* windows, uint32_t window_full,
                                                      uint32_t window_empty, unsigned char* stages,
@@ -204,9 +208,10 @@ __device__ __forceinline__ void make_conv1d_operands(const Conv1dWgmmaSharedPara
       for (int tap = 0; tap < taps; tap += p.taps_per_step) {
         const int step_taps = min(p.taps_per_step, taps - tap);
         unsigned char* stage = stages + ring.index * stage_bytes;
-        const OperandStep step{
-            cursor.n, static_cast<int64_t>(group) * in_channels + channel, in_channels - channel,
-            cursor.run + p.correlation.input_first + tap * p.correlation.tap_step};
+        const OperandStep step{cursor.n, static_cast<int64_t>(group) * in_channels + channel,
+                               in_channels - channel,
+                               cursor.run * p.correlation.input_step + p.correlation.input_first +
+                                   tap * p.correlation.tap_step};
         mbarrier_wait(empty + ring.index * 8, ring.parity ^ 1);
         if (p.step_weight_bytes > 0 && warp == 0) {
           const int chunks = min(p.stage_channels, step.channels + 15) / 16;
@@ -232,10 +237,11 @@ __device__ __forceinline__ void make_conv1d_operands(const Conv1dWgmmaSharedPara
           named_barrier(1, Conv1dWgmmaSharedShape::kOperandWarps * 32);
         }
         if (p.aligned_rows) {
-          transpose_operand<T>(p, step, shared_address(window), depth, warp, shared_address(stage));
+          transpose_operand<T, kStrided>(p, step, shared_address(window), depth, warp,
+                                         shared_address(stage));
         } else {
-          fill_operand(p, step, window, depth, warp, reinterpret_cast<uint4*>(stage),
-                       WindowRows<T>());
+          fill_operand<kStrided>(p, step, window, depth, warp, reinterpret_cast<uint4*>(stage),
+                                 WindowRows<T>());
         }
         fence_async_proxy();
         __syncwarp();

@@ -6,10 +6,13 @@
 
 namespace kernelopt {
 
-/// `stages`, `window_pitch` and `window_bytes` are those of the raw windows.
+/// `stages`, `window_pitch` and `window_bytes` are those of the raw windows. The operand's
+/// positions lie sorted by their residues modulo the input step, so that a tap reads successive
+/// ones.
 struct Conv1dWgmmaSharedParams : Conv1dWgmmaParams {
   bool aligned_rows;                  // all input rows have the same place in 16 bytes
   bool aligned_output;                // all output rows begin on 16 bytes
+  int residue_pitch;                  // positions from a residue's to the next residue's
   int operand_stages, operand_pitch;  // positions from eight channels to the next
   int operand_bytes;                  // of a stage without weights
 };
@@ -25,6 +28,25 @@ struct Conv1dWgmmaSharedShape : Conv1dWgmmaShape {
       1 + 2 * (kMaxStages + kMaxOperandStages + kWarpgroups * kMaxSlabs);
   static constexpr int kBarrierBytes = (kBarriers * 8 + 15) / 16 * 16;
   static constexpr int kFlagBytes = kWarpgroups * kMaxSlabs * 4;
+};
+
+/// Where the operand has a position of a window.
+template <bool kStrided>
+struct OperandPlaces {
+  int step, pitch;
+  uint32_t reciprocal;
+  __device__ __forceinline__ explicit OperandPlaces(const Conv1dWgmmaSharedParams& p)
+      : step(p.correlation.input_step),
+        pitch(p.residue_pitch),
+        reciprocal(kStrided ? (1u << 16) / p.correlation.input_step + 1 : 0) {}
+  /// @param position  below 2^16 / step, for which the reciprocal is exact
+  __device__ __forceinline__ int operator[](int position) const {
+    if (!kStrided) {
+      return position;
+    }
+    const int quotient = static_cast<int>(static_cast<uint32_t>(position) * reciprocal >> 16);
+    return quotient + (position - quotient * step) * pitch;
+  }
 };
 
 /// 64-row tiles of a warpgroup, and its products under way, of 128 slots at most: one below the

@@ -24,13 +24,18 @@ struct Conv1dWgmmaSharedLimits {
   // is transposed for every tile. 8x64x8000 -> 128, k2 d512 took 0.069 ms, 0.037 with the other
   // kernel.
   static constexpr int64_t kMaxReach = 128;
-  // The epilogue writes residues with gaps: 16x512x256 -> 256, k16 s8 took 0.18 ms, 0.09 with the
-  // other kernel. Two are worth the exact Inf and NaN that the other one has not in 16 bits.
+  // Higher ones have windows that leave no room for a second one.
+  static constexpr int kMaxInputStep = 4;
+  // Taps from which on a window that is transposed in blocks pays where arithmetic is the limit:
+  // 16x256x2048 -> 256, k11 d5 took 0.099 ms, 0.109 with the other kernel.
+  static constexpr int kManyTaps = 9;
+  // A thread has all residues of a channel, and writes them as a word. When it wrote them with
+  // gaps, 16x512x256 -> 256, k16 s8 took 0.18 ms, 0.09 with the other kernel.
   static constexpr int kMaxResidues = 2;
 };
 
-/// Plans a problem of a 16-bit type within 32-bit positions with rows that run along the length, at
-/// unit input step. `fits` is false too where the other kernel is faster.
+/// Plans a problem of a 16-bit type within 32-bit positions with rows that run along the length.
+/// `fits` is false too where the other kernel is faster.
 template <typename T>
 Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int max_shared_bytes,
                                                int multiprocessors) {
@@ -41,7 +46,7 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
   p.problem = problem;
   p.correlation = conv1d_correlation(problem);
   const Conv1dCorrelation& correlation = p.correlation;
-  if (correlation.taps == 0 || correlation.input_step != 1 ||
+  if (correlation.taps == 0 || correlation.input_step > Conv1dWgmmaSharedLimits::kMaxInputStep ||
       correlation.residues > Conv1dWgmmaSharedLimits::kMaxResidues) {
     return plan;
   }
@@ -58,9 +63,15 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
   const bool wide = correlation.taps == 1;
   // More taps limited by arithmetic: 64x512x801 -> 512, k5 took 0.43 ms, 0.40 with the other
   // kernel.
-  if (wide ? memory_bound || run_outputs > 1
-           : !memory_bound || int64_t{correlation.taps - 1} * correlation.tap_step >
-                                  Conv1dWgmmaSharedLimits::kMaxReach) {
+  // At higher input steps the loads limit: 8x512x31999 -> 512, k3 s2 took 0.88 ms, 0.62 with the
+  // other kernel.
+  p.aligned_rows = problem.input_strides.channel % (16 / sizeof(T)) == 0;
+  const bool many_taps = p.aligned_rows && correlation.taps >= Conv1dWgmmaSharedLimits::kManyTaps &&
+                         correlation.input_step == 1;
+  const int64_t last_tap = int64_t{correlation.taps - 1} * correlation.tap_step;
+  if (wide ? memory_bound || run_outputs > 1 || correlation.input_step > 1
+           : !(memory_bound || many_taps) ||
+                 last_tap > Conv1dWgmmaSharedLimits::kMaxReach * correlation.input_step) {
     return plan;
   }
   // Output rows that begin anywhere in a 32-byte sector: tiles overlap by a sector, so that every
@@ -73,7 +84,6 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
   };
   const int overlap = aligned_to(kSector) || !memory_bound ? 0 : kSector / run_outputs;
   p.aligned_output = aligned_to(kSector / 2);
-  p.aligned_rows = problem.input_strides.channel % (kSector / 2) == 0;
   const auto cut = [&](int block_slots) {
     plan.block_slots = block_slots;
     p.n_blocks = static_cast<int>(round_up(slots, block_slots) / block_slots);
@@ -112,7 +122,7 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
   const int64_t resident = p.channel_chunks * correlation.taps * tap_bytes;
   plan.packed_bytes = grid_y * resident;
   // The last position read, padded tiles included, must fit 32 bits.
-  const int64_t reach = p.tiles * tile_runs + positions +
+  const int64_t reach = (p.tiles * tile_runs + positions) * correlation.input_step +
                         int64_t{correlation.taps} * correlation.tap_step +
                         std::abs(int64_t{correlation.input_first});
   if (plan.packed_bytes > Conv1dWgmmaLimits::kMaxPackedBytes || grid_y > 65535 ||
@@ -121,12 +131,17 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
   }
   const auto fit = [&](bool keep, int64_t taps, int slabs, int channels, int64_t windows) {
     const int64_t runs = int64_t{Shape::kWarpgroups - 1} * p.warpgroup_step + positions;
-    const int64_t depth = runs + (taps - 1) * correlation.tap_step;
+    const int64_t input_step = correlation.input_step;
+    const int64_t depth = (runs - 1) * input_step + (taps - 1) * correlation.tap_step + 1;
+    // Eight successive positions, which are written at once, to different banks.
+    const int64_t sorted = (depth + input_step - 1) / input_step,
+                  spread = (7 + input_step) / input_step;
+    const int64_t residue_pitch = input_step == 1 ? depth : round_up(sorted - spread, 8) + spread;
     // Rows begin at their own place in 16 bytes. With an odd number of 16 bytes those of eight rows
     // are in different banks.
     const int64_t pitch = round_up(depth * static_cast<int64_t>(sizeof(T)), 32) + 16;
     const int64_t window = channels * pitch;
-    const int64_t operand_pitch = depth + 1;  // one that is not read
+    const int64_t operand_pitch = input_step * residue_pitch + 1;  // one that is not read
     const int64_t operand = channels * operand_pitch * 2;
     const int64_t weights = keep ? 0 : channels / Shape::kChunkChannels * taps * tap_bytes;
     const int64_t fixed = (keep ? resident : 0) +
@@ -155,6 +170,7 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
     p.window_pitch = static_cast<int>(pitch);
     p.window_bytes = static_cast<int>(window);
     p.operand_pitch = static_cast<int>(operand_pitch);
+    p.residue_pitch = static_cast<int>(residue_pitch);
     p.operand_bytes = static_cast<int>(operand);
     p.step_weight_bytes = static_cast<int>(weights);
     p.resident_bytes = keep ? static_cast<int>(resident) : 0;
@@ -170,7 +186,8 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
   for (const bool keep : {true, false}) {
     for (int64_t taps = correlation.taps; taps >= 1; taps = taps == 1 ? 0 : (taps + 1) / 2) {
       plan.fits = plan.fits || (!large && fit(keep, taps, 4, 32, 3)) ||
-                  (large && correlation.residues == 1 && fit(keep, taps, 4, 32, 2)) ||
+                  ((large || correlation.input_step > 1) && correlation.residues == 1 &&
+                   fit(keep, taps, 4, 32, 2)) ||
                   (large ? fit(keep, taps, 2, 32, 2) || fit(keep, taps, 2, 16, 4)
                          : fit(keep, taps, 4, 16, 3) || fit(keep, taps, 2, 32, 2)) ||
                   fit(keep, taps, 2, 16, 2);

@@ -48,63 +48,81 @@ struct ResultColumns {
   }
 };
 
-/// Bias and activation, in place.
-/// @return bit `pass` is set where a sum of the pass is not finite; it is NaN then
-template <typename T, int kSlots, int kResidues>
-__device__ __forceinline__ uint32_t finish_sums(
-    const Conv1dWgmmaSharedParams& p,
-    typename ResultColumns<kSlots, kResidues>::Accumulators& accumulators, const float* biases) {
+/// Calls function(sum) for a thread's sums of its channel i in a pass.
+template <int kSlots, int kResidues, typename Function>
+__device__ __forceinline__ void for_each_sum(
+    typename ResultColumns<kSlots, kResidues>::Accumulators& accumulators, int pass, int i,
+    Function&& function) {
+  using Columns = ResultColumns<kSlots, kResidues>;
+#pragma unroll
+  for (int j = 0; j < kResidues * Columns::kTilesM * 2; ++j) {
+    function(Columns::value(accumulators, pass, i, j / 2 % kResidues, j / 2 / kResidues, j % 2));
+  }
+}
+
+/// Makes all sums that are not finite NaN where there is one.
+/// @return bit `pass` is set where a sum of the pass is not finite
+template <int kSlots, int kResidues>
+__device__ __forceinline__ uint32_t
+flag_sums(typename ResultColumns<kSlots, kResidues>::Accumulators& accumulators) {
   using Columns = ResultColumns<kSlots, kResidues>;
   uint32_t flags = 0;
-  const auto for_each_sum = [&](int pass, int i, auto&& function) {
 #pragma unroll
-    for (int j = 0; j < kResidues * Columns::kTilesM * 2; ++j) {
-      function(Columns::value(accumulators, pass, i, j / 2 % kResidues, j / 2 / kResidues, j % 2));
+  for (int pass = 0; pass < Columns::kPasses; ++pass) {
+    float probe = 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      for_each_sum<kSlots, kResidues>(accumulators, pass, i,
+                                      [&](float& sum) { probe = fmaf(sum, 0.0f, probe); });
     }
-  };
-  if (kResidues > 1) {
+    flags |= probe == 0.0f ? 0 : 1 << pass;
+  }
+  if (flags != 0) {
 #pragma unroll
-    for (int pass = 0; pass < Columns::kPasses; ++pass) {
-      float probe = 0;
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        for_each_sum(pass, i, [&](float& sum) { probe = fmaf(sum, 0.0f, probe); });
-      }
-      flags |= probe == 0.0f ? 0 : 1 << pass;
-    }
-    if (flags != 0) {
-#pragma unroll
-      for (int i = 0; i < Columns::kPasses * 4; ++i) {
-        for_each_sum(i / 4, i % 4, [](float& sum) { sum = fmaf(sum, 0.0f, sum); });
-      }
+    for (int i = 0; i < Columns::kPasses * 4; ++i) {
+      for_each_sum<kSlots, kResidues>(accumulators, i / 4, i % 4,
+                                      [](float& sum) { sum = fmaf(sum, 0.0f, sum); });
     }
   }
-  with_activation(p.problem.activation, [&](auto kind) {
-    using ActivationType = ActivationFor<T, decltype(kind)>;
-#pragma unroll
-    for (int pass = 0; pass < Columns::kPasses; ++pass) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const float bias =
-            biases[pass * Conv1dWgmmaSharedShape::kPassChannels + Columns::channel(i)];
-        for_each_sum(pass, i, [&](float& sum) { sum = ActivationType::forward(sum + bias); });
-      }
-    }
-  });
   return flags;
 }
 
-/// Hands a tile's finished sums over. With more residues than one a sum may not be finite only
-/// because of the zero weights where a residue has no such tap: then it is NaN in the slab, the
-/// slab's flag holds the number of the last pass with such sums, and those who store compute them
-/// again.
+/// Bias and activation of a pass, in place.
+template <typename T, typename ActivationType, int kSlots, int kResidues>
+__device__ __forceinline__ void finish_pass(
+    typename ResultColumns<kSlots, kResidues>::Accumulators& accumulators, int pass,
+    const float* biases) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float bias = biases[pass * Conv1dWgmmaSharedShape::kPassChannels +
+                              ResultColumns<kSlots, kResidues>::channel(i)];
+    for_each_sum<kSlots, kResidues>(accumulators, pass, i, [&](float& sum) {
+      sum = activate_sum<T, ActivationType>(sum, bias);
+    });
+  }
+}
+
+/// Finishes a tile's sums and hands them over, with an activation pass by pass, so that those who
+/// store begin with the first. One piece of code for each activation: the instructions of all do
+/// not fit their cache and are fetched in the order they run. With more residues than one a sum may
+/// not be finite only because of the zero weights where a residue has no such tap: then it is NaN
+/// in the slab, the slab's flag holds the number of the last pass with such sums, and those who
+/// store compute them again.
 /// @param output  the address of the warpgroup's first output in the block's first channel
-template <typename T, int kSlots, int kResidues>
+template <typename T, typename ActivationType, int kSlots, int kResidues>
 __device__ __forceinline__ void write_slabs(
     const Conv1dWgmmaSharedParams& p,
-    typename ResultColumns<kSlots, kResidues>::Accumulators& accumulators, uint32_t flags,
+    typename ResultColumns<kSlots, kResidues>::Accumulators& accumulators, const float* biases,
     int passes, const T* output, SlabRing<T>& slabs) {
   using Columns = ResultColumns<kSlots, kResidues>;
+  constexpr bool kAtOnce = std::is_same_v<ActivationType, Identity>;
+  const uint32_t flags = kResidues > 1 ? flag_sums<kSlots, kResidues>(accumulators) : 0;
+  if constexpr (kAtOnce) {
+#pragma unroll
+    for (int pass = 0; pass < Columns::kPasses; ++pass) {
+      finish_pass<T, ActivationType, kSlots, kResidues>(accumulators, pass, biases);
+    }
+  }
   constexpr int kSize = static_cast<int>(sizeof(T)), kVector = 16 / kSize;
   constexpr int kPitch = shared_slab_pitch(Columns::kPositions, kResidues);
   constexpr int kPassChannels = Conv1dWgmmaSharedShape::kPassChannels;
@@ -117,6 +135,9 @@ __device__ __forceinline__ void write_slabs(
   for (int pass = 0; pass < Columns::kPasses; ++pass) {
     if (pass >= passes) {
       break;
+    }
+    if constexpr (!kAtOnce) {
+      finish_pass<T, ActivationType, kSlots, kResidues>(accumulators, pass, biases);
     }
     slabs.wait_empty();
     T* values = slabs.values(p);

@@ -71,21 +71,32 @@ struct SlabStore {
     }
     return sums;
   }
+  /// Byte permutations that make a vector's even and odd words.
+  struct Choice {
+    uint32_t even, odd;
+  };
   /// @param before  as OutputRow says; modulo 2 will do
-  /// @param filler  twice the output that has no products
-  __device__ __forceinline__ uint4 vector(const Sums& sums, int before, uint32_t filler) const {
-    const auto& words = sums.words;
+  __device__ __forceinline__ Choice choice(int before) const {
     if constexpr (kSpread == 2) {
       const bool second = (before + p.correlation.spread_first) % 2 != 0;
-      const uint32_t low = second ? 0x1054 : 0x5410, high = second ? 0x3254 : 0x5432;
-      return make_uint4(__byte_perm(words[0], filler, low), __byte_perm(words[0], filler, high),
-                        __byte_perm(words[1], filler, low), __byte_perm(words[1], filler, high));
-    } else if constexpr (kResidues == 2) {
-      // Rows that begin at an odd place lie one further.
-      const uint32_t choice = before % 2 != 0 ? 0x5432 : 0x3210;
+      return {second ? 0x1054u : 0x5410u, second ? 0x3254u : 0x5432u};
+    }
+    // Of two residues, rows that begin at an odd place lie one further.
+    const uint32_t bytes = before % 2 != 0 ? 0x5432 : 0x3210;
+    return {bytes, bytes};
+  }
+  /// @param filler  twice the output that has no products
+  static __device__ __forceinline__ uint4 vector(const Sums& sums, Choice choice, uint32_t filler) {
+    const auto& words = sums.words;
+    if constexpr (kSpread == 2) {
       return make_uint4(
-          __byte_perm(words[0], words[1], choice), __byte_perm(words[1], words[2], choice),
-          __byte_perm(words[2], words[3], choice), __byte_perm(words[3], words[4], choice));
+          __byte_perm(words[0], filler, choice.even), __byte_perm(words[0], filler, choice.odd),
+          __byte_perm(words[1], filler, choice.even), __byte_perm(words[1], filler, choice.odd));
+    } else if constexpr (kResidues == 2) {
+      return make_uint4(__byte_perm(words[0], words[1], choice.even),
+                        __byte_perm(words[1], words[2], choice.even),
+                        __byte_perm(words[2], words[3], choice.even),
+                        __byte_perm(words[3], words[4], choice.even));
     } else {
       return make_uint4(words[0], words[1], words[2], words[3]);
     }
@@ -106,7 +117,8 @@ struct SlabStore {
       if (start + kVector <= part.begin || start >= part.end) {
         continue;
       }
-      const uint4 outputs = vector(load(values + r * kPitch, start), part.before, fillers[r]);
+      const uint4 outputs =
+          vector(load(values + r * kPitch, start), choice(part.before), fillers[r]);
       target += start - part.before;
       if (start >= part.begin && start + kVector <= part.end) {
         store_vector(target, outputs);
@@ -158,6 +170,8 @@ struct WholeVectors {
   // Four bits each: outputs from a 16-byte boundary to the row's first; 8 where nothing is stored.
   static constexpr int kPlaceWords = (kCount + 7) / 8;
   uint32_t places[kPlaceWords] = {};
+  static constexpr int kChoices = kRowStep % 2 + 1;
+  typename Store::Choice choices[kChoices];  // of the rows by turns
 
   __device__ __forceinline__ WholeVectors(const Store& tile, int thread, const T* output)
       : store(tile), row(thread / kRowVectors), start(thread % kRowVectors * Store::kVector) {
@@ -169,6 +183,9 @@ struct WholeVectors {
       place += kRowStep * stride;
       const bool inside = start >= part.begin && start + Store::kVector <= part.end;
       places[i / 8] |= (part.before + (inside ? 0 : 8)) << i % 8 * 4;
+      if (i < kChoices) {
+        choices[i] = store.choice(part.before);
+      }
     }
   }
   __device__ __forceinline__ void store_pass(const T* values, int rows, T* output,
@@ -193,7 +210,7 @@ struct WholeVectors {
       for (int i = 0; i < kBatch; ++i) {
         const int r = row + (first + i) * kRowStep, before = place(first + i);
         store_vector_if(before < 8 && r < rows, target - before,
-                        store.vector(sums[i], before, fillers[r]));
+                        Store::vector(sums[i], choices[(first + i) % kChoices], fillers[r]));
         target += step;
       }
     }

@@ -2,6 +2,7 @@
 // splits' sums, always in the same order, and finishes the outputs. A thread owns four positions.
 #pragma once
 
+#include "common/activation16.cuh"
 #include "common/grid_dependency.cuh"
 #include "conv1d/conv1d_exact.cuh"
 #include "conv1d/conv1d_wgmma_params.h"
@@ -52,7 +53,8 @@ __global__ void sum_conv1d_splits_kernel(const __grid_constant__ Conv1dWgmmaPara
   with_activation(p.problem.activation, [&](auto kind) {
 #pragma unroll
     for (int i = 0; i < kVector; ++i) {
-      outputs.values[i] = from_accumulate<T>(decltype(kind)::forward(z[i] + bias));
+      outputs.values[i] =
+          from_accumulate<T>(ActivationOfSum<T, decltype(kind)>::forward(z[i] + bias));
     }
   });
   T* output = static_cast<T*>(p.problem.output) + n * p.problem.output_strides.batch +

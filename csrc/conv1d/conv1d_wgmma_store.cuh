@@ -3,88 +3,12 @@
 // store them in long runs of a row, with bias, activation and rounding.
 #pragma once
 
-#include "common/activation16.cuh"
-#include "common/bulk_copy.cuh"
-#include "common/pairs16.cuh"
-#include "common/wgmma.cuh"
 #include "conv1d/conv1d_exact.cuh"
-#include "conv1d/conv1d_wgmma_load.cuh"
-#include "conv1d/conv1d_wgmma_params.h"
+#include "conv1d/conv1d_wgmma_slab.cuh"
 
 namespace kernelopt {
 
 #if KERNELOPT_HAS_WGMMA
-
-/// A warpgroup's slabs, which its multiplying warps fill and its storing warps empty, and their
-/// barriers.
-template <typename Value>
-struct SlabRing {
-  unsigned char* slabs;
-  uint32_t full, empty;
-  uint32_t* flags = nullptr;  // of the slabs, for the kernel with both operands in shared memory
-  RingCursor ring;
-  uint32_t pass = 1;  // counted from 1 over all tiles
-
-  __device__ __forceinline__ Value* values(const Conv1dWgmmaParams& p) const {
-    return reinterpret_cast<Value*>(slabs + ring.index * p.slab_bytes);
-  }
-  __device__ __forceinline__ uint32_t& flag() const { return flags[ring.index]; }
-  __device__ __forceinline__ void wait_empty() const {
-    mbarrier_wait(empty + ring.index * 8, ring.parity ^ 1);
-  }
-  /// The slab goes to the storing warps, when all warps of the warpgroup have called this.
-  __device__ __forceinline__ void hand_over(const Conv1dWgmmaParams& p) { leave(p, full); }
-  /// Calls take(channel, values) for each pass of a tile when its slab is full, and gives the slab
-  /// back.
-  /// @param channels  of the tile, pass_channels of which pass at a time
-  template <typename Take>
-  __device__ __forceinline__ void take_tile(const Conv1dWgmmaParams& p, int channels,
-                                            int pass_channels, Take&& take) {
-    for (int channel = 0; channel < channels; channel += pass_channels) {
-      mbarrier_wait(full + ring.index * 8, ring.parity);
-      take(channel, values(p));
-      leave(p, empty);
-    }
-  }
-
- private:
-  __device__ __forceinline__ void leave(const Conv1dWgmmaParams& p, uint32_t barriers) {
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) {
-      mbarrier_arrive(barriers + ring.index * 8);
-    }
-    ring.advance(p.slabs);
-    ++pass;
-  }
-};
-
-/// The biases of a block's channels, zeros where there is none, and where outputs are spread those
-/// that are activations of them alone. All threads of the block.
-template <typename T, int kSlots>
-__device__ __forceinline__ void load_conv1d_biases(const Conv1dWgmmaParams& p, int group,
-                                                   int block_channel, int block_channels,
-                                                   float* biases, uint32_t* fillers) {
-  const int i = static_cast<int>(threadIdx.x);
-  if (i >= kSlots) {
-    return;
-  }
-  const int out_channels = static_cast<int>(p.problem.out_channels), o = block_channel + i;
-  const T* bias = static_cast<const T*>(p.problem.bias);
-  const float value = bias != nullptr && i < block_channels && o < out_channels
-                          ? to_accumulate(bias[static_cast<int64_t>(group) * out_channels + o])
-                          : 0.0f;
-  biases[i] = value;
-  if (p.correlation.spread > 1) {
-    with_activation(p.problem.activation, [&](auto kind) {
-      const float filler = ActivationFor<T, decltype(kind)>::forward(value);
-      if constexpr (sizeof(T) == 2) {
-        fillers[i] = pack_pair<T>(filler, filler);
-      } else {
-        fillers[i] = __float_as_uint(filler);
-      }
-    });
-  }
-}
 
 /// Where a warpgroup's part of an output row lies in its slab. A row's slab begins at the last
 /// 16-byte boundary of the output before the part, so that vectors of the slab are aligned vectors
@@ -117,10 +41,16 @@ __device__ __forceinline__ int block_passes(int channels, int pass_channels) {
              (channels + pass_channels - 1) / pass_channels);
 }
 
+/// What a run's outputs are: one sum, a sum and the activation of the bias, or several sums.
+enum class RunOutputs { kSum, kSpreadSum, kResidues };
+
 /// Whether sums that are not finite are computed again: the parts of fp32 make NaN of Inf, and so
 /// do the zero weights where a residue has no tap.
-template <typename T, bool kUnit>
-constexpr bool kComputesAgain = MmaTraits<T>::kParts == 2 || !kUnit;
+template <typename T, RunOutputs kRun>
+constexpr bool kComputesAgain = MmaTraits<T>::kParts == 2 || kRun == RunOutputs::kResidues;
+
+template <RunOutputs kRun>
+constexpr int kSpreadOf = kRun == RunOutputs::kSpreadSum ? 2 : 1;
 
 /// A vector of outputs out of fp32 sums: bias, activation, rounding. `probe` becomes NaN where a
 /// sum is not finite.
@@ -128,9 +58,10 @@ constexpr bool kComputesAgain = MmaTraits<T>::kParts == 2 || !kUnit;
 /// even place;
 ///                spread: the outputs with products are the odd ones
 /// @param filler  spread: the other outputs, of 16 bits two
-template <typename T, typename ActivationType, bool kUnit, int kSpread>
+template <typename T, typename ActivationType, RunOutputs kRun>
 __device__ __forceinline__ uint4 finish_vector(const float* values, bool odd, float bias,
                                                uint32_t filler, float& probe) {
+  constexpr int kSpread = kSpreadOf<kRun>;
   constexpr int kSums = 16 / static_cast<int>(sizeof(T)) / kSpread;
   float sums[kSums];
   if constexpr (kSums == 2) {
@@ -147,7 +78,7 @@ __device__ __forceinline__ uint4 finish_vector(const float* values, bool odd, fl
       sums[i + 3] = four.w;
     }
   }
-  if (!kUnit && odd) {
+  if (kRun == RunOutputs::kResidues && odd) {
 #pragma unroll
     for (int i = 1; i < kSums; ++i) {
       sums[i - 1] = sums[i];
@@ -157,10 +88,10 @@ __device__ __forceinline__ uint4 finish_vector(const float* values, bool odd, fl
   alignas(16) T outputs[kSums * kSpread];
 #pragma unroll
   for (int i = 0; i < kSums; ++i) {
-    if constexpr (kComputesAgain<T, kUnit>) {
+    if constexpr (kComputesAgain<T, kRun>) {
       probe = fmaf(sums[i], 0.0f, probe);
     }
-    const T output = from_accumulate<T>(ActivationType::forward(sums[i] + bias));
+    const T output = from_accumulate<T>(activate_sum<T, ActivationType>(sums[i], bias));
     if constexpr (kSpread == 2) {
       const T other = *reinterpret_cast<const T*>(&filler);
       outputs[i * 2] = odd ? other : output;
@@ -191,40 +122,46 @@ __device__ __forceinline__ void store_vector_if(bool condition, void* destinatio
       : "memory");
 }
 
-/// Which part of a row a thread's vector is: pieces of 128 outputs, run_outputs() to a row.
-template <bool kUnit, int kSpread>
+/// Which part of a row a thread's vector is: pieces of 128 outputs, as many to a row as a run has.
+template <RunOutputs kRun>
 struct Piece {
   int row, start;
   __device__ __forceinline__ Piece(const Conv1dWgmmaParams& p, int piece, int vector_start) {
-    const int pieces = kUnit ? kSpread : p.correlation.residues;
+    const int pieces = kRun == RunOutputs::kResidues ? p.correlation.residues : kSpreadOf<kRun>;
     // 16 pieces at most: the product with the rounded reciprocal is exact.
-    row = kUnit ? piece / kSpread : piece * (256 / pieces + 1) / 256;
+    row = kRun == RunOutputs::kResidues ? piece * (256 / pieces + 1) / 256 : piece / pieces;
     start = (piece - row * pieces) * Conv1dWgmmaShape::kWarpgroupM + vector_start;
   }
 };
 
 /// What finish_vector() asks of a row: `before` outputs from a 16-byte boundary to its first.
-template <bool kUnit, int kSpread>
+template <RunOutputs kRun>
 __device__ __forceinline__ bool is_odd(const Conv1dWgmmaParams& p, int before) {
-  return kSpread == 2 ? (before + p.correlation.spread_first) % 2 != 0
-                      : !kUnit && p.correlation.residues % 2 == 0 && before % 2 != 0;
+  if constexpr (kRun == RunOutputs::kSpreadSum) {
+    return (before + p.correlation.spread_first) % 2 != 0;
+  }
+  return kRun == RunOutputs::kResidues && p.correlation.residues % 2 == 0 && before % 2 != 0;
 }
 
 /// Stores a pass of which every row lies inside the output, its first position not the row's first
 /// and its last not the row's last.
 /// @param values, biases, fillers, output  of the pass's first row
 /// @return whether all values were finite
-template <typename T, typename ActivationType, bool kUnit, int kSpread>
+template <typename T, typename ActivationType, RunOutputs kRun>
 __device__ __forceinline__ bool store_inner_pass(const Conv1dWgmmaParams& p, int thread,
                                                  const float* values, const float* biases,
                                                  const uint32_t* fillers, T* output) {
   using Shape = Conv1dWgmmaShape;
   constexpr int kVector = 16 / static_cast<int>(sizeof(T)), kSector = 2 * kVector;
   constexpr int kPieceVectors = Shape::kWarpgroupM / kVector;
-  const int pitch = kUnit ? slab_row_pitch<T>(1) : p.slab_pitch;
-  const int run_outputs = kUnit ? kSpread : p.correlation.residues;
-  const bool aligned = p.warpgroup_step == Shape::kWarpgroupM && !p.ragged;
-  constexpr int kStep = Shape::kStoreThreads / kPieceVectors, kBatch = 4;
+  constexpr bool kResidues = kRun == RunOutputs::kResidues;
+  constexpr int kSpread = kSpreadOf<kRun>;
+  const int pitch = kResidues ? p.slab_pitch : slab_row_pitch<T>(1);
+  const int run_outputs = kResidues ? p.correlation.residues : kSpread;
+  const bool ragged = kRun == RunOutputs::kSum && p.ragged;
+  const bool aligned = p.warpgroup_step == Shape::kWarpgroupM && !ragged;
+  constexpr int kStep = Shape::kStoreThreads / kPieceVectors;
+  constexpr int kBatch = sizeof(T) == 4 && !kResidues ? 4 : 2;  // vectors under way
   float probe = 0;
 #pragma unroll 1
   for (int first = thread / kPieceVectors; first < Shape::kPassColumns * kSpread;
@@ -234,9 +171,9 @@ __device__ __forceinline__ bool store_inner_pass(const Conv1dWgmmaParams& p, int
     bool inside[kBatch];
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
-      const Piece<kUnit, kSpread> piece(p, first + i * kStep, thread % kPieceVectors * kVector);
+      const Piece<kRun> piece(p, first + i * kStep, thread % kPieceVectors * kVector);
       // Residues may leave columns empty.
-      const int row = kUnit ? piece.row : min(piece.row, p.pass_channels - 1);
+      const int row = kResidues ? min(piece.row, p.pass_channels - 1) : piece.row;
       T* target = output + row * p.problem.output_strides.channel;
       int before = 0;
       int skipped = 0;  // elements before the first sector that begins in the slab's row
@@ -245,13 +182,13 @@ __device__ __forceinline__ bool store_inner_pass(const Conv1dWgmmaParams& p, int
             static_cast<uint32_t>(reinterpret_cast<uintptr_t>(target) / sizeof(T));
         before = place % kVector;
         target -= before;
-        skipped = place % (p.ragged ? kVector : kSector) == 0 ? 0
-                  : p.ragged ? kVector
-                             : kSector - static_cast<int>(place / kVector % 2) * kVector;
+        skipped = place % (ragged ? kVector : kSector) == 0 ? 0
+                  : ragged ? kVector
+                           : kSector - static_cast<int>(place / kVector % 2) * kVector;
       }
-      vectors[i] = finish_vector<T, ActivationType, kUnit, kSpread>(
-          values + row * pitch + piece.start / kSpread, is_odd<kUnit, kSpread>(p, before),
-          biases[row], fillers[row], probe);
+      vectors[i] = finish_vector<T, ActivationType, kRun>(
+          values + row * pitch + piece.start / kSpread, is_odd<kRun>(p, before), biases[row],
+          fillers[row], probe);
       targets[i] = target + piece.start;
       inside[i] = row == piece.row && piece.start >= skipped &&
                   piece.start < skipped + p.warpgroup_step * run_outputs;
@@ -261,7 +198,7 @@ __device__ __forceinline__ bool store_inner_pass(const Conv1dWgmmaParams& p, int
       store_vector_if(inside[i], targets[i], vectors[i]);
     }
   }
-  if (p.ragged) {
+  if (ragged) {
     // What a row has of its first vector and of the one after its last: one vector's elements.
     for (int i = thread; i < Shape::kPassColumns * kVector; i += Shape::kStoreThreads) {
       const int row = i / kVector;
@@ -284,17 +221,17 @@ __device__ __forceinline__ bool store_inner_pass(const Conv1dWgmmaParams& p, int
 /// Stores a vector of any row; `odd` and `filler` are finish_vector()'s.
 /// @param begin, end  the vector's elements that are stored; may lie outside it
 /// @param exact       exact(i) is element i in plain fp32, taken where the sum is NaN or Inf
-template <typename T, typename ActivationType, bool kUnit, int kSpread, typename Exact>
+template <typename T, typename ActivationType, RunOutputs kRun, typename Exact>
 __device__ __forceinline__ void store_any_vector(float* values, T* output, int begin, int end,
                                                  bool odd, float bias, uint32_t filler,
                                                  Exact&& exact) {
-  constexpr int kVector = 16 / static_cast<int>(sizeof(T));
+  constexpr int kVector = 16 / static_cast<int>(sizeof(T)), kSpread = kSpreadOf<kRun>;
   float probe = 0;
   const auto finish = [&] {
-    return finish_vector<T, ActivationType, kUnit, kSpread>(values, odd, bias, filler, probe);
+    return finish_vector<T, ActivationType, kRun>(values, odd, bias, filler, probe);
   };
   uint4 vector = finish();
-  if constexpr (kComputesAgain<T, kUnit>) {
+  if constexpr (kComputesAgain<T, kRun>) {
     if (probe != 0.0f) {
 #pragma unroll 1
       for (int i = 0; i < kVector / kSpread; ++i) {
@@ -321,7 +258,7 @@ __device__ __forceinline__ void store_any_vector(float* values, T* output, int b
 
 /// Stores a warpgroup's tiles, a pass at a time as its slabs fill.
 /// @param thread  of the warpgroup's storing warps
-template <typename T, int kSlots, bool kUnit, int kSpread>
+template <typename T, int kSlots, RunOutputs kRun>
 __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaParams& p, int warpgroup,
                                                    int thread, const float* biases,
                                                    const uint32_t* fillers, SlabRing<float> slabs) {
@@ -329,9 +266,11 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaParams& p, i
   constexpr int kVector = 16 / static_cast<int>(sizeof(T));
   constexpr int kPieceVectors = Shape::kWarpgroupM / kVector;
   constexpr int kRows = Shape::kStoreThreads / kPieceVectors;  // at once
-  constexpr int kPieces = Shape::kPassColumns * kSpread;
-  const int run_outputs = kUnit ? kSpread : p.correlation.residues;
-  const int pass_channels = kUnit ? Shape::kPassColumns : p.pass_channels;
+  constexpr bool kResidues = kRun == RunOutputs::kResidues;
+  constexpr int kSpread = kSpreadOf<kRun>, kPieces = Shape::kPassColumns * kSpread;
+  const int run_outputs = kResidues ? p.correlation.residues : kSpread;
+  const int pass_channels = kResidues ? p.pass_channels : Shape::kPassColumns;
+  const bool ragged = kRun == RunOutputs::kSum && p.ragged;
   const int block_channels = kSlots / Shape::kPassColumns * pass_channels;
   const int group = blockIdx.y / p.n_blocks;
   const int block_channel = blockIdx.y % p.n_blocks * block_channels;
@@ -347,38 +286,40 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaParams& p, i
         static_cast<T*>(p.problem.output) + cursor.n * p.problem.output_strides.batch +
         (static_cast<int64_t>(group) * p.problem.out_channels + block_channel) * channel_stride +
         first;
-    slabs.take_tile(p, min(channels, block_channels), pass_channels,
-                    [&](int channel, float* values) {
-                      with_activation(p.problem.activation, [&](auto kind) {
-                        using ActivationType = decltype(kind);
-                        if (inner && channel + pass_channels <= channels &&
-                            store_inner_pass<T, ActivationType, kUnit, kSpread>(
-                                p, thread, values, biases + channel, fillers + channel, output)) {
-                          return;
-                        }
+    slabs.take_tile(
+        p, min(channels, block_channels), pass_channels, [&](int channel, float* values) {
+          with_activation(p.problem.activation, [&](auto kind) {
+            using ActivationType = ActivationOfSum<T, decltype(kind)>;
+            if (inner && channel + pass_channels <= channels &&
+                store_inner_pass<T, ActivationType, kRun>(p, thread, values, biases + channel,
+                                                          fillers + channel, output)) {
+              return;
+            }
 #pragma unroll 1
-                        for (int i = thread / kPieceVectors; i < Shape::kPassColumns * kSpread;
-                             i += Shape::kStoreThreads / kPieceVectors) {
-                          const Piece<kUnit, kSpread> piece(p, i, thread % kPieceVectors * kVector);
-                          if (piece.row >= min(pass_channels, channels - channel)) {
-                            break;
-                          }
-                          T* row = output + piece.row * channel_stride;
-                          const OutputRow part = output_row<T>(p, row, first);
-                          const int offset = piece.start - part.before;
-                          store_any_vector<T, ActivationType, kUnit, kSpread>(
-                              values + piece.row * p.slab_pitch + piece.start / kSpread,
-                              row + offset, part.begin - piece.start, part.end - piece.start,
-                              is_odd<kUnit, kSpread>(p, part.before), biases[channel + piece.row],
-                              fillers[channel + piece.row], [&](int i) {
-                                return convolve_exactly<T>(p.problem, cursor.n, group,
-                                                           block_channel + channel + piece.row,
-                                                           first + offset + i);
-                              });
-                        }
-                      });
-                      output += pass_channels * channel_stride;
-                    });
+            for (int i = thread / kPieceVectors; i < kPieces + (ragged ? kRows : 0); i += kRows) {
+              Piece<kRun> piece(p, i, thread % kPieceVectors * kVector);
+              if (ragged && i >= kPieces) {  // the vectors that a tile shares with the next one
+                piece.row = thread;
+                piece.start = Shape::kWarpgroupM;
+              }
+              if (piece.row >= min(pass_channels, channels - channel)) {
+                continue;
+              }
+              T* row = output + piece.row * channel_stride;
+              const OutputRow part = output_row<T>(p, row, first);
+              const int offset = piece.start - part.before;
+              store_any_vector<T, ActivationType, kRun>(
+                  values + piece.row * p.slab_pitch + piece.start / kSpread, row + offset,
+                  part.begin - piece.start, part.end - piece.start, is_odd<kRun>(p, part.before),
+                  biases[channel + piece.row], fillers[channel + piece.row], [&](int i) {
+                    return convolve_exactly<T>(p.problem, cursor.n, group,
+                                               block_channel + channel + piece.row,
+                                               first + offset + i);
+                  });
+            }
+          });
+          output += pass_channels * channel_stride;
+        });
   }
 }
 

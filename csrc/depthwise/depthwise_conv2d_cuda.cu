@@ -80,7 +80,8 @@ Tensor DepthwiseCuda::forward(const char* op, const Tensor& input, const Tensor&
   const Tensor source = in_format(op, input, channels_last);
   const Tensor filter = contiguous_cuda(op, weight);
   const std::optional<Tensor> dense_bias = contiguous_bias(op, bias);
-  launch_depthwise_correlation(op, params, {source, filter, dense_bias, output, channels_last},
+  launch_depthwise_correlation(op, params,
+                               {source, filter, dense_bias, output, channels_last, precision},
                                activation, current_stream(input));
   return output;
 }
@@ -112,7 +113,8 @@ Tensor input_gradient(const char* op, const Tensor& grad, const Tensor& input, c
   if (grad_input.numel() > 0) {
     const bool channels_last = is_channels_last(input);
     const Tensor filter = contiguous_cuda(op, weight);
-    const DepthwiseOperands operands{grad, filter, std::nullopt, grad_input, channels_last};
+    const DepthwiseOperands operands{grad,       filter,        std::nullopt,
+                                     grad_input, channels_last, precision};
     if (correlation) {
       launch_depthwise_correlation(op, params, operands, Activation::kNone, current_stream(input));
     } else {
@@ -123,7 +125,7 @@ Tensor input_gradient(const char* op, const Tensor& grad, const Tensor& input, c
 }
 
 Tensor weight_gradient(const char* op, const Tensor& grad, const Tensor& input,
-                       const Tensor& weight, const Window2d& window) {
+                       const Tensor& weight, const Window2d& window, Precision precision) {
   const int64_t filters = weight.size(0);
   const DepthwiseAxis h = forward_axis(input, weight, grad.sizes(), window, 0);
   const DepthwiseAxis w = forward_axis(input, weight, grad.sizes(), window, 1);
@@ -132,7 +134,7 @@ Tensor weight_gradient(const char* op, const Tensor& grad, const Tensor& input,
   const Tensor source = in_format(op, input, channels_last);
   launch_depthwise_weight_gradient(
       op, {input.size(0), filters, filters / input.size(1), 1, 1, 1, 1, h, w}, grad, source,
-      grad_weight, channels_last, current_stream(input));
+      grad_weight, channels_last, precision, current_stream(input));
   return grad_weight;
 }
 
@@ -143,11 +145,11 @@ Gradients DepthwiseCuda::gradients(const char* op, const Tensor& grad_z, const T
                                    const BoolList& output_mask, Precision precision) {
   const torch::stable::accelerator::DeviceGuard guard(input.get_device_index());
   const Tensor grad = in_format(op, grad_z, is_channels_last(input));
-  return {
-      output_mask[0] ? input_gradient(op, grad, input, weight, window, precision)
-                     : no_gradient(op, input),
-      output_mask[1] ? weight_gradient(op, grad, input, weight, window) : no_gradient(op, input),
-      bias_gradient(op, grad, output_mask[2])};
+  return {output_mask[0] ? input_gradient(op, grad, input, weight, window, precision)
+                         : no_gradient(op, input),
+          output_mask[1] ? weight_gradient(op, grad, input, weight, window, precision)
+                         : no_gradient(op, input),
+          bias_gradient(op, grad, output_mask[2])};
 }
 
 namespace {

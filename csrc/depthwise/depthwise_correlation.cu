@@ -39,7 +39,10 @@ void launch_depthwise_correlation(const char* op, const DepthwiseParams& params,
                                   cudaStream_t stream) {
   const auto launch_sliding =
       operands.channels_last ? launch_depthwise_channels_last_sliding : launch_depthwise_sliding;
+  const auto launch_banded =
+      operands.channels_last ? launch_depthwise_banded_channels_last : launch_depthwise_banded;
   if (launch_depthwise_small(op, params, operands, activation, stream) ||
+      launch_banded(op, params, operands, activation, stream) ||
       launch_sliding(op, params, operands, activation, stream) ||
       launch_depthwise_tile(op, params, operands, activation, stream)) {
     return;

@@ -28,6 +28,7 @@ struct DepthwiseOperands {
   const std::optional<Tensor>& bias;  // contiguous
   const Tensor& result;
   bool channels_last;
+  Precision precision = Precision::kIeee;
 };
 
 /// Whether all index arithmetic of a kernel over `items` items fits 32 bits.
@@ -55,6 +56,9 @@ int channel_vector_size(const DepthwiseParams& params, const DepthwiseOperands& 
 /// The weight as [KH, KW, filters] in memory where `channels_last`: some kernels for that format
 /// read neighbouring filters.
 Tensor depthwise_kernel_weight(const char* op, const Tensor& weight, bool channels_last);
+
+/// The forward correlation of a weight gradient's convolution.
+DepthwiseParams forward_of(const DepthwiseWeightGradientParams& params);
 
 /// The forward correlation of checked arguments.
 DepthwiseParams depthwise_forward_params(const Tensor& input, const Tensor& weight,
@@ -85,6 +89,19 @@ bool launch_depthwise_small(const char* op, const DepthwiseParams& params,
                             const DepthwiseOperands& operands, Activation activation,
                             cudaStream_t stream);
 
+/// Whether a correlation goes to tensor cores, where it is faster there: fp32 in the default
+/// precision alone.
+bool is_banded(const DepthwiseParams& params, const DepthwiseOperands& operands);
+
+/// The kernels on tensor cores, for contiguous and for channels_last tensors; false where a
+/// correlation does not go there or does not fit.
+bool launch_depthwise_banded(const char* op, const DepthwiseParams& params,
+                             const DepthwiseOperands& operands, Activation activation,
+                             cudaStream_t stream);
+bool launch_depthwise_banded_channels_last(const char* op, const DepthwiseParams& params,
+                                           const DepthwiseOperands& operands, Activation activation,
+                                           cudaStream_t stream);
+
 /// The kernel for contiguous tensors and large kernels, or several filters a channel; false for the
 /// rest.
 bool launch_depthwise_tile(const char* op, const DepthwiseParams& params,
@@ -98,7 +115,7 @@ void launch_depthwise_strided_gradient(const char* op, const DepthwiseParams& pa
 void launch_depthwise_weight_gradient(const char* op, DepthwiseWeightGradientParams params,
                                       const Tensor& grad_z, const Tensor& input,
                                       const Tensor& grad_weight, bool channels_last,
-                                      cudaStream_t stream);
+                                      Precision precision, cudaStream_t stream);
 
 /// The same for contiguous tensors, by a kernel that has instances for some shapes; false for
 /// others.
@@ -106,5 +123,12 @@ bool launch_depthwise_weight_gradient_sliding(const char* op,
                                               const DepthwiseWeightGradientParams& params,
                                               const Tensor& grad_z, const Tensor& input,
                                               const Tensor& grad_weight, cudaStream_t stream);
+
+/// The same on tensor cores, fp32 in the default precision alone; false where it has no instance or
+/// the others are faster.
+bool launch_depthwise_banded_gradient(const char* op, const DepthwiseWeightGradientParams& params,
+                                      const Tensor& grad_z, const Tensor& input,
+                                      const Tensor& grad_weight, Precision precision,
+                                      cudaStream_t stream);
 
 }  // namespace kernelopt

@@ -41,10 +41,12 @@ void launch(const char* op, const DepthwiseWeightGradientParams& params, const T
 void launch_depthwise_weight_gradient(const char* op, DepthwiseWeightGradientParams params,
                                       const Tensor& grad_z, const Tensor& input,
                                       const Tensor& grad_weight, bool channels_last,
-                                      cudaStream_t stream) {
+                                      Precision precision, cudaStream_t stream) {
   using Policy = DepthwiseWeightGradientPolicy;
   if (!channels_last &&
-      launch_depthwise_weight_gradient_sliding(op, params, grad_z, input, grad_weight, stream)) {
+      (launch_depthwise_banded_gradient(op, params, grad_z, input, grad_weight, precision,
+                                        stream) ||
+       launch_depthwise_weight_gradient_sliding(op, params, grad_z, input, grad_weight, stream))) {
     return;
   }
   dispatch_floating_cuda(op, input.scalar_type(), [&](auto tag) {

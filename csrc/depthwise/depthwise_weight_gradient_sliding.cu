@@ -4,9 +4,7 @@
 #include "depthwise/depthwise_weight_gradient_sliding_kernel.cuh"
 
 namespace kernelopt {
-namespace {
 
-/// The forward correlation whose plan the weight gradient takes over.
 DepthwiseParams forward_of(const DepthwiseWeightGradientParams& params) {
   DepthwiseParams forward{};
   forward.batch = params.batch;
@@ -18,6 +16,8 @@ DepthwiseParams forward_of(const DepthwiseWeightGradientParams& params) {
   forward.w = params.w;
   return forward;
 }
+
+namespace {
 
 template <typename T>
 bool launch(const char* op, DepthwiseWeightGradientParams params, const Tensor& grad_z,

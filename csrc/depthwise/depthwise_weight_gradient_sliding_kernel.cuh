@@ -10,6 +10,7 @@
 
 #include "common/row_window.cuh"
 #include "depthwise/depthwise_sliding_block.cuh"
+#include "depthwise/depthwise_weight_gradient_cursor.cuh"
 
 namespace kernelopt {
 
@@ -64,29 +65,6 @@ struct SlidingTapSums {
 #pragma unroll
     for (int j = 0; j < kWidth; ++j) {
       sums[tap_row][j] += grads[row][column] * values[column * kStride + j];
-    }
-  }
-};
-
-/// The place of a block's walk over images, strips and tiles.
-struct WeightGradientCursor {
-  int n;
-  int strip;
-  int tile;
-
-  __device__ __forceinline__ WeightGradientCursor(const SlidingPlan& plan, int item) {
-    const int line = divide(item, plan.tiles);
-    tile = item - line * plan.tiles;
-    n = divide(line, plan.strips);
-    strip = line - n * plan.strips;
-  }
-  __device__ __forceinline__ void advance(const SlidingPlan& plan) {
-    if (++tile == plan.tiles) {
-      tile = 0;
-      if (++strip == plan.strips) {
-        strip = 0;
-        ++n;
-      }
     }
   }
 };

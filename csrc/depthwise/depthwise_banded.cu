@@ -1,0 +1,33 @@
+#include "depthwise/depthwise_banded_launch.cuh"
+
+namespace kernelopt {
+
+bool is_banded(const DepthwiseParams& params, const DepthwiseOperands& operands) {
+  const ScalarType dtype = operands.source.scalar_type();
+  return dtype != ScalarType::Double &&
+         (dtype != ScalarType::Float || operands.precision != Precision::kIeee) &&
+         compute_capability(operands.source.get_device_index()) >= 80 && params.filters == 1 &&
+         params.h.stride == 1 && params.w.stride == 1 && params.h.dilation == 1 &&
+         params.w.dilation == 1 &&
+         fits_32bit(params, params.batch * params.result_channels, kSlidingSlack) &&
+         banded_pays(params, static_cast<int>(element_size(dtype)));
+}
+
+bool launch_depthwise_banded(const char* op, const DepthwiseParams& params,
+                             const DepthwiseOperands& operands, Activation activation,
+                             cudaStream_t stream) {
+  const ScalarType dtype = operands.source.scalar_type();
+  if (!is_banded(params, operands)) {
+    return false;
+  }
+  switch (dtype) {
+    case ScalarType::Float:
+      return launch_depthwise_banded_as<float>(op, params, operands, activation, stream);
+    case ScalarType::Half:
+      return launch_depthwise_banded_as<__half>(op, params, operands, activation, stream);
+    default:
+      return launch_depthwise_banded_as<__nv_bfloat16>(op, params, operands, activation, stream);
+  }
+}
+
+}  // namespace kernelopt

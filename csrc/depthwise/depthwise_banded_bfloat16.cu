@@ -1,0 +1,9 @@
+#include "depthwise/depthwise_banded_launch.cuh"
+
+namespace kernelopt {
+
+template bool launch_depthwise_banded_as<__nv_bfloat16>(const char*, const DepthwiseParams&,
+                                                        const DepthwiseOperands&, Activation,
+                                                        cudaStream_t);
+
+}  // namespace kernelopt

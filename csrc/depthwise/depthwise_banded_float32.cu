@@ -1,0 +1,8 @@
+#include "depthwise/depthwise_banded_launch.cuh"
+
+namespace kernelopt {
+
+template bool launch_depthwise_banded_as<float>(const char*, const DepthwiseParams&,
+                                                const DepthwiseOperands&, Activation, cudaStream_t);
+
+}  // namespace kernelopt

@@ -1,0 +1,65 @@
+#include "common/dtype.cuh"
+#include "common/share_sum.cuh"
+#include "depthwise/depthwise_banded_gradient_kernel.cuh"
+#include "depthwise/depthwise_launch.h"
+
+namespace kernelopt {
+namespace {
+
+template <typename T>
+bool launch(const char* op, DepthwiseWeightGradientParams params, const Tensor& grad_z,
+            const Tensor& input, const Tensor& grad_weight, cudaStream_t stream) {
+  using Policy = DepthwiseBandedPolicy;
+  const int device = input.get_device_index();
+  const int multiprocessors = multiprocessor_count(device);
+  const BandedPlan banded = plan_banded_gradient(forward_of(params), sizeof(T), multiprocessors);
+  const SlidingPlan& plan = banded.block;
+  const int shared_bytes = kBandZeros + 2 * plan.shared_bytes;
+  if (shared_bytes > max_shared_bytes_per_block(device)) {
+    return false;
+  }
+  const int64_t groups = divide_up(params.filters, plan.planes);
+  const int64_t items = params.batch * plan.strips * plan.tiles;
+  const int64_t wanted =
+      divide_up(int64_t{multiprocessors} * Policy::kGradientBlocksPerMultiprocessor, groups);
+  params.share_length = std::min(
+      items, std::max(divide_up(items, wanted), DepthwiseWeightGradientPolicy::kMinStrips));
+  params.shares = divide_up(items, params.share_length);
+  const Tensor partial = empty_shares<T>(op, params.shares, grad_weight.numel(), input);
+  const auto kernel = depthwise_banded_gradient_kernel<T>;
+  KERNELOPT_CUDA_CHECK(
+      op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
+  kernel<<<grid_size(op, groups * params.shares, 1), plan.threads, shared_bytes, stream>>>(
+      params, banded, const_data<T>(grad_z), const_data<T>(input), mutable_data<float>(partial));
+  KERNELOPT_CHECK_LAUNCH(op);
+  launch_share_sum<T>(op, partial, grad_weight, stream);
+  return true;
+}
+
+}  // namespace
+
+bool launch_depthwise_banded_gradient(const char* op, const DepthwiseWeightGradientParams& params,
+                                      const Tensor& grad_z, const Tensor& input,
+                                      const Tensor& grad_weight, Precision precision,
+                                      cudaStream_t stream) {
+  const ScalarType dtype = input.scalar_type();
+  const int64_t strips = params.h.result_size * divide_up(params.w.result_size, 64);
+  const bool served =
+      dtype != ScalarType::Double &&
+      (dtype != ScalarType::Float || precision != Precision::kIeee) &&
+      compute_capability(input.get_device_index()) >= 80 && params.h.stride == 1 &&
+      params.w.stride == 1 && params.h.dilation == 1 && params.w.dilation == 1 &&
+      params.batch > 0 && params.batch * strips <= kMaxIndex32 &&
+      fits_32bit(forward_of(params), params.batch * params.filters, kSlidingSlack) &&
+      banded_gradient_pays(params, static_cast<int>(element_size(dtype)));
+  if (!served) {
+    return false;
+  }
+  switch (dtype) {
+    case ScalarType::Float: return launch<float>(op, params, grad_z, input, grad_weight, stream);
+    case ScalarType::Half: return launch<__half>(op, params, grad_z, input, grad_weight, stream);
+    default: return launch<__nv_bfloat16>(op, params, grad_z, input, grad_weight, stream);
+  }
+}
+
+}  // namespace kernelopt

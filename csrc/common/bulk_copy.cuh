@@ -67,6 +67,31 @@ __device__ __forceinline__ void bulk_store(void* destination, uint32_t source, u
                : "memory");
 }
 
+/// Starts a copy of a tensor map's box into shared memory that completes on a barrier, the box's
+/// bytes in all; elements outside the tensor become zeros. The destination is a multiple of 128.
+/// @param map    a CUtensorMap among the kernel's parameters
+/// @param begin  the box's first element, at a multiple of 16 bytes; else the instruction is
+/// illegal
+__device__ __forceinline__ void tensor_load(uint32_t destination, const void* map,
+                                            const int (&begin)[4], uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], "
+      "[%1, {%2, %3, %4, %5}], [%6];" ::"r"(destination),
+      "l"(map), "r"(begin[0]), "r"(begin[1]), "r"(begin[2]), "r"(begin[3]), "r"(barrier)
+      : "memory");
+}
+
+/// Starts a copy of a box out of shared memory, as a member of this thread's current bulk group;
+/// elements outside the tensor are left out.
+__device__ __forceinline__ void tensor_store(const void* map, const int (&begin)[4],
+                                             uint32_t source) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%1, %2, %3, %4}], [%5];" ::"l"(
+          map),
+      "r"(begin[0]), "r"(begin[1]), "r"(begin[2]), "r"(begin[3]), "r"(source)
+      : "memory");
+}
+
 __device__ __forceinline__ void bulk_commit() {
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
@@ -75,6 +100,11 @@ __device__ __forceinline__ void bulk_commit() {
 template <int kPending>
 __device__ __forceinline__ void bulk_wait_read() {
   asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kPending) : "memory");
+}
+
+/// Waits until all of this thread's groups are complete.
+__device__ __forceinline__ void bulk_wait_all() {
+  asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
 }
 
 /// Orders this thread's ordinary accesses to shared memory before later ones of the copy engine

@@ -75,28 +75,31 @@ __device__ __forceinline__ bool load_depthwise_taps(const SeparableWgmmaParams& 
 
 #endif
 
-template <typename T>
-__global__ void __launch_bounds__(SeparableWgmmaShape::kThreads, 1)
-    separable_wgmma_kernel(const __grid_constant__ SeparableWgmmaParams p) {
+/// @tparam kBoxes  p.tensor_loads
+template <typename T, bool kBoxes>
+__global__ void __launch_bounds__(kBoxes ? SeparableWgmmaShape::kBoxThreads
+                                         : SeparableWgmmaShape::kThreads,
+                                  1)
+    separable_wgmma_kernel(const __grid_constant__ SeparableWgmmaParams p,
+                           const __grid_constant__ SeparableWgmmaMaps maps) {
 #if KERNELOPT_HAS_WGMMA
   using Shape = SeparableWgmmaShape;
   constexpr int kParts = MmaTraits<T>::kParts;
   constexpr int kOperandBytes = kParts * SeparableOperandLayout<T>::kPartUnits * 16;
   // Stages first: threads whose pixels lie below the tile read behind them.
-  extern __shared__ __align__(128) unsigned char shared[];
-  unsigned char* operands = shared + p.stages * p.stage_bytes;
+  extern __shared__ __align__(1024) unsigned char shared[];
+  unsigned char* operands =
+      shared + p.slab_offset +
+      (p.tensor_stores ? Shape::kProductWarps * p.slabs * Shape::kSlabBytes : 0);
   uint4* weights = reinterpret_cast<uint4*>(operands + p.operands * kOperandBytes);
   float* taps = reinterpret_cast<float*>(weights + p.chunks * kParts * 2 * p.slots);
   float* biases = taps + p.chunks * Shape::kChunkChannels * p.tap_pitch;
-  unsigned char* slabs = reinterpret_cast<unsigned char*>(biases + p.slots);
-  const uint32_t barriers =
-      shared_address(slabs) +
-      (p.store_vector > 1 ? 0 : 8 * Shape::kSlabElements * static_cast<int>(sizeof(T)));
+  const uint32_t barriers = shared_address(biases + p.slots);
   const uint32_t full = barriers, empty = full + p.stages * 8;
   const uint32_t operand_full = empty + p.stages * 8, operand_empty = operand_full + p.operands * 8;
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < p.stages; ++stage) {
-      mbarrier_init(full + stage * 8, Shape::kLoadThreads);
+      mbarrier_init(full + stage * 8, kBoxes ? 1 : Shape::kLoadThreads);
       mbarrier_init(empty + stage * 8, 4);
     }
     for (int operand = 0; operand < p.operands; ++operand) {
@@ -106,7 +109,7 @@ __global__ void __launch_bounds__(SeparableWgmmaShape::kThreads, 1)
     mbarrier_fence_init();
   }
   // Rows of no pixel stay zero.
-  for (int i = threadIdx.x; i < p.operands * kOperandBytes / 16; i += Shape::kThreads) {
+  for (int i = threadIdx.x; i < p.operands * kOperandBytes / 16; i += blockDim.x) {
     reinterpret_cast<uint4*>(operands)[i] = make_uint4(0, 0, 0, 0);
   }
   pack_pointwise_weights<T>(p, weights);
@@ -123,11 +126,10 @@ __global__ void __launch_bounds__(SeparableWgmmaShape::kThreads, 1)
   const int warpgroup = threadIdx.x / 128;
   if (warpgroup < 2) {
     take_registers<Shape::kProductRegisters>();
-    T* slab = reinterpret_cast<T*>(slabs) + threadIdx.x / 32 * Shape::kSlabElements;
     const auto multiply = [&](auto columns) {
-      multiply_separable_tiles<T, decltype(columns)::value>(p, warpgroup, shared_address(weights),
-                                                            shared_address(operands), biases, slab,
-                                                            operand_full);
+      multiply_separable_tiles<T, decltype(columns)::value>(
+          p, maps, warpgroup, shared_address(weights), shared_address(operands), biases,
+          shared_address(shared) + p.slab_offset, operand_full);
     };
     if (p.slots == 128) {
       multiply(std::integral_constant<int, 64>{});
@@ -137,21 +139,21 @@ __global__ void __launch_bounds__(SeparableWgmmaShape::kThreads, 1)
       multiply(std::integral_constant<int, 16>{});
     }
   } else if (warpgroup < 4) {
-    give_registers<Shape::kOperandRegisters>();
+    give_registers<kBoxes ? Shape::kBoxOperandRegisters : Shape::kOperandRegisters>();
     const auto compute = [&](auto odd_rows) {
-      compute_separable_operands<T, decltype(odd_rows)::value>(
-          p, warpgroup - 2, shared_address(shared), shared_address(taps), shared_address(operands),
-          barriers, finite);
+      compute_separable_operands<T, kBoxes, decltype(odd_rows)::value>(
+          p, maps, warpgroup - 2, shared_address(shared), shared_address(taps),
+          shared_address(operands), barriers, finite);
     };
-    if (sizeof(T) == 4 || !p.odd_rows) {
+    if (kBoxes || sizeof(T) == 4 || !p.odd_rows) {
       compute(std::false_type{});
-    } else if constexpr (sizeof(T) == 2) {
+    } else if constexpr (!kBoxes && sizeof(T) == 2) {
       compute(std::true_type{});
     }
-  } else {
+  } else if constexpr (!kBoxes) {
     give_registers<Shape::kLoadRegisters>();
     const uint32_t stages = shared_address(shared);
-    if (p.unit_bytes == 16) {
+    if (sizeof(T) == 4 && p.unit_bytes == 16) {
       load_separable_stages<T, 16, false>(p, stages, full, empty);
     } else if (p.unit_bytes == 8) {
       load_separable_stages<T, 8, false>(p, stages, full, empty);

@@ -14,14 +14,18 @@ bool launch_separable_wgmma_as(const char* op, const SeparableWgmmaProblem& prob
                                cudaStream_t stream) {
   const SeparableWgmmaPlan plan = plan_separable_wgmma<T>(
       problem, max_shared_bytes_per_block(device), multiprocessor_count(device));
-  if (!plan.fits || !SeparableWgmmaPolicy::takes(plan)) {
+  SeparableWgmmaMaps maps{};
+  if (!plan.fits || !SeparableWgmmaPolicy::takes(plan) ||
+      !encode_separable_maps<T>(plan.params, &maps)) {
     return false;
   }
-  const auto kernel = separable_wgmma_kernel<T>;
+  const bool boxes = plan.params.tensor_loads;
+  const auto kernel = boxes ? separable_wgmma_kernel<T, true> : separable_wgmma_kernel<T, false>;
   KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                 plan.shared_bytes));
-  kernel<<<dim3(plan.grid_x, plan.grid_y), SeparableWgmmaShape::kThreads, plan.shared_bytes,
-           stream>>>(plan.params);
+  kernel<<<dim3(plan.grid_x, plan.grid_y),
+           boxes ? SeparableWgmmaShape::kBoxThreads : SeparableWgmmaShape::kThreads,
+           plan.shared_bytes, stream>>>(plan.params, maps);
   KERNELOPT_CHECK_LAUNCH(op);
   return true;
 }

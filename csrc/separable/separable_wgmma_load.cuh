@@ -96,6 +96,42 @@ __device__ __forceinline__ uint32_t bits_of(const T* element) {
   return *reinterpret_cast<const uint16_t*>(element);
 }
 
+/// The boxes of an operand warpgroup's stages, every second one, which one of its threads starts
+/// the copies of. Zeros stand outside the image and for channels beyond the last. The engine takes
+/// boxes that begin at multiples of 16 bytes alone.
+template <typename T>
+struct SeparableBoxes {
+  SeparableTileCursor cursor;
+  RingPlace stage;
+  int chunk;
+
+  __device__ __forceinline__ SeparableBoxes(const SeparableWgmmaParams& p, int warpgroup)
+      : cursor(p), stage{warpgroup, 1}, chunk(warpgroup) {}
+
+  /// Starts the copy of the next box, if there is one, once its stage is empty.
+  __device__ __forceinline__ void start(const SeparableWgmmaParams& p,
+                                        const SeparableWgmmaMaps& maps, uint32_t stages,
+                                        uint32_t full, uint32_t empty) {
+    for (; chunk >= p.chunks; chunk -= p.chunks) {
+      cursor.advance(p);
+    }
+    if (!cursor.inside(p)) {
+      return;
+    }
+    const int x = cursor.x * p.problem.w.stride - p.problem.w.padding;
+    const int begin[4] = {x - window_place(p, 16 / static_cast<int>(sizeof(T)), cursor.x),
+                          cursor.y * p.problem.h.stride - p.problem.h.padding,
+                          chunk * SeparableWgmmaShape::kChunkChannels, cursor.n};
+    mbarrier_wait(empty + stage.index * 8, stage.parity);
+    mbarrier_arrive_expect(full + stage.index * 8,
+                           SeparableWgmmaShape::kChunkChannels * p.rows * p.units * 16);
+    tensor_load(stages + stage.index * p.stage_bytes, &maps.input, begin, full + stage.index * 8);
+    stage.advance(2, p.stages);
+    chunk += 2;
+  }
+};
+
+/// By all loading threads, for rows that begin anywhere.
 template <typename T, int kUnitBytes, bool kOddRows>
 __device__ __forceinline__ void load_separable_stages(const SeparableWgmmaParams& p,
                                                       uint32_t stages, uint32_t full,

@@ -199,9 +199,11 @@ __device__ __forceinline__ OperandKind operand_kind(const SeparableAxis& h, cons
 }
 
 /// The operand warps' walk.
-/// @param finite  whether all taps are
-template <typename T, bool kOddRows>
+/// @tparam kBoxes  whether stages are boxes, which these warps load
+/// @param finite   whether all taps are
+template <typename T, bool kBoxes, bool kOddRows>
 __device__ __forceinline__ void compute_separable_operands(const SeparableWgmmaParams& p,
+                                                           const SeparableWgmmaMaps& maps,
                                                            int warpgroup, uint32_t stages,
                                                            uint32_t taps, uint32_t operands,
                                                            uint32_t barriers, bool finite) {
@@ -224,6 +226,12 @@ __device__ __forceinline__ void compute_separable_operands(const SeparableWgmmaP
   stage.advance(warpgroup, p.stages);
   operand.advance(warpgroup, p.operands);
   int chunk = warpgroup;
+  SeparableBoxes<T> boxes(p, warpgroup);
+  if (kBoxes && thread == 0) {
+    for (int i = 0; i < p.stages / 2; ++i) {
+      boxes.start(p, maps, stages, full, empty);
+    }
+  }
   for (SeparableTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
     const int place = window_place(p, p.unit_bytes / kSize, cursor.x);
     for (; chunk < p.chunks; chunk += 2) {
@@ -276,6 +284,9 @@ __device__ __forceinline__ void compute_separable_operands(const SeparableWgmmaP
       if (lane == 0) {
         mbarrier_arrive(empty + stage.index * 8);
         mbarrier_arrive(operand_full + operand.index * 8);
+      }
+      if (kBoxes && thread == 0) {
+        boxes.start(p, maps, stages, full, empty);
       }
       stage.advance(2, p.stages);
       operand.advance(2, p.operands);

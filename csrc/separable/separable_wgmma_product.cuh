@@ -2,12 +2,107 @@
 // output channels each, with bias and activation on the way to memory (separable_wgmma_store.cuh).
 #pragma once
 
-#include "common/activation16.cuh"
 #include "separable/separable_wgmma_store.cuh"
 
 namespace kernelopt {
 
 #if KERNELOPT_HAS_WGMMA
+
+/// Bias, activation and the store of a tile's results.
+/// @param accumulators  of 64-row tiles
+/// @param slabs         shared address of the warp's: [slab][channel][64 pixels], swizzled
+/// @tparam kSlabbed     whether they are stored by way of slabs
+/// @return not 0 where a result of two parts is not finite
+template <bool kSlabbed, typename T, int kRegisters>
+__device__ __forceinline__ float store_separable_tile(
+    const SeparableWgmmaParams& p, const SeparableWgmmaMaps& maps,
+    const SeparableTileCursor& cursor, const SeparablePixels& pixels,
+    float (&accumulators)[SeparableWgmmaShape::kTilesM][kRegisters], uint32_t slabs,
+    const float* biases) {
+  using Shape = SeparableWgmmaShape;
+  using Layout = SeparableOperandLayout<T>;
+  constexpr int kColumns = 2 * kRegisters;
+  constexpr int kSlabSteps = Shape::kSlabChannels / 4;
+  const int lane = threadIdx.x % 32;
+  const int64_t plane = static_cast<int64_t>(p.problem.h.output_size) * p.problem.w.output_size;
+  const int first_channel = (blockIdx.y * 2 + threadIdx.x / 128) * kColumns;
+  SeparableTarget target;
+  target.bias = shared_address(biases) + lane % 4 * 8;
+  T* output = nullptr;
+  uint32_t units[2];  // shared addresses of the thread's unit of its even and its odd channels
+  int begin[4];       // of the box that the warp's first lane stores
+  if constexpr (kSlabbed) {
+    const int row = lane % 4 * 2;
+    units[0] = slabs + row * 128 + ((lane / 4 ^ row) << 4);
+    units[1] = (units[0] ^ 16) + 128;
+    const int x = cursor.x + pixels.x[0], y = cursor.y + pixels.y[0];
+    begin[0] = p.flat ? y * p.problem.w.output_size + x : x;
+    begin[1] = first_channel;
+    // Rows below the tile are nobody's.
+    begin[2] = p.flat ? 0 : pixels.y[0] < p.tile_height ? y : p.problem.h.output_size;
+    begin[3] = cursor.n;
+    asm volatile("" : "+r"(units[0]), "+r"(units[1]), "+r"(begin[0]), "+r"(begin[2]));
+  } else {
+    output =
+        static_cast<T*>(p.problem.output) +
+        (static_cast<int64_t>(cursor.n) * p.problem.out_channels + first_channel + lane % 4 * 2) *
+            plane +
+        static_cast<int64_t>(cursor.y) * p.problem.w.output_size + cursor.x + pixels.offset(p, 0);
+    target.second = pixels.offset(p, 1) - pixels.offset(p, 0);
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      target.limits[i] = pixels.valid(p, cursor, i)
+                             ? p.problem.out_channels - first_channel - lane % 4 * 2
+                             : -kColumns;
+    }
+    target.hide();
+  }
+  float lowest = p.problem.activation == Activation::kRelu ? 0.0f : -INFINITY;
+  asm volatile("" : "+f"(lowest));
+  float probe = 0;
+#pragma unroll
+  for (int step = 0; step < kRegisters / 2; ++step) {
+    const int column = step / 2 * 8 + step % 2;
+    const float bias = load_shared_element<float>(target.bias + column * 4);
+    float z[8];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      z[i] = accumulators[Layout::tile_of(i)][step / 2 * 4 + Layout::half_of(i) * 2 + step % 2];
+      if constexpr (MmaTraits<T>::kParts == 2) {
+        probe = fmaf(z[i], 0.0f, probe);
+      }
+      z[i] += bias;
+      z[i] = z[i] < lowest ? lowest : z[i];
+    }
+    const PixelWords<T> words(z);
+    if constexpr (kSlabbed) {
+      if (step % kSlabSteps == 0) {
+        if (lane == 0) {
+          p.slabs == 4   ? bulk_wait_read<3>()
+          : p.slabs == 2 ? bulk_wait_read<1>()
+                         : bulk_wait_read<0>();
+        }
+        __syncwarp();
+      }
+      const int slab = (column / Shape::kSlabChannels & (p.slabs - 1)) * Shape::kSlabBytes;
+      words.store_shared(units[step % 2] + slab + column % Shape::kSlabChannels / 8 * 1024);
+      if (step % kSlabSteps == kSlabSteps - 1) {
+        fence_async_proxy();
+        __syncwarp();
+        if (lane == 0) {
+          tensor_store(&maps.output, begin, slabs + slab);
+          bulk_commit();
+        }
+        begin[1] += Shape::kSlabChannels;
+      }
+    } else {
+      words.store(output, target, column, p.store_vector == 8);
+      output += (step % 2 == 0 ? 1 : 7) * plane;
+      asm volatile("" : "+l"(output));
+    }
+  }
+  return probe;
+}
 
 /// Multiplies and stores a block's tiles.
 /// @tparam kColumns  output channels of a warpgroup
@@ -15,9 +110,10 @@ namespace kernelopt {
 /// @param barriers   of the operands: full, then empty
 template <typename T, int kColumns>
 __device__ __forceinline__ void multiply_separable_tiles(const SeparableWgmmaParams& p,
+                                                         const SeparableWgmmaMaps& maps,
                                                          int warpgroup, uint32_t weights,
                                                          uint32_t operands, const float* biases,
-                                                         T* slab, uint32_t barriers) {
+                                                         uint32_t slabs, uint32_t barriers) {
   using Shape = SeparableWgmmaShape;
   using Layout = SeparableOperandLayout<T>;
   constexpr int kParts = MmaTraits<T>::kParts, kRegisters = kColumns / 2;
@@ -27,9 +123,10 @@ __device__ __forceinline__ void multiply_separable_tiles(const SeparableWgmmaPar
   const int64_t plane = static_cast<int64_t>(p.problem.h.output_size) * p.problem.w.output_size;
   const int first_channel = blockIdx.y * kSlots + warpgroup * kColumns;
   const SeparablePixels pixels(p, warp, lane, T{});
+  slabs += (warpgroup * 4 + warp) * (p.slabs * Shape::kSlabBytes);
   biases += warpgroup * kColumns;
-  const bool plain = p.store_vector > 1 && (p.problem.activation == Activation::kNone ||
-                                            p.problem.activation == Activation::kRelu);
+  const bool slabbed =
+      p.tensor_stores && (!p.flat || warp * 64 + 64 <= p.tile_height * p.tile_width);
   RingPlace operand{0, 0};
   for (SeparableTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
     float accumulators[Shape::kTilesM][kRegisters];
@@ -73,84 +170,18 @@ __device__ __forceinline__ void multiply_separable_tiles(const SeparableWgmmaPar
       mbarrier_arrive(operand_empty + previous * 8);
     }
 
-    T* output =
-        static_cast<T*>(p.problem.output) +
-        (static_cast<int64_t>(cursor.n) * p.problem.out_channels + first_channel + lane % 4 * 2) *
-            plane +
-        static_cast<int64_t>(cursor.y) * p.problem.w.output_size + cursor.x + pixels.offset(p, 0);
-    const int channels = p.problem.out_channels - first_channel;
-    SeparableTarget target;
-    target.second = pixels.offset(p, 1) - pixels.offset(p, 0);
-    target.bias = shared_address(biases) + lane % 4 * 8;
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      target.limits[i] = pixels.valid(p, cursor, i) ? channels - lane % 4 * 2 : -kColumns;
-    }
-    target.hide();
+    const auto store = [&](auto by_slabs) {
+      return store_separable_tile<decltype(by_slabs)::value, T>(p, maps, cursor, pixels,
+                                                                accumulators, slabs, biases);
+    };
     float probe = 0;
-    if (plain) {
-      float lowest = p.problem.activation == Activation::kRelu ? 0.0f : -INFINITY;
-      asm volatile("" : "+f"(lowest));
-#pragma unroll
-      for (int step = 0; step < kRegisters / 2; ++step) {
-        const int column = step / 2 * 8 + step % 2;
-        const float bias = load_shared_element<float>(target.bias + column * 4);
-        float z[8];
-#pragma unroll
-        for (int i = 0; i < 8; ++i) {
-          z[i] = accumulators[i / 2][step / 2 * 4 + i % 2 * 2 + step % 2];
-          if constexpr (kParts == 2) {
-            probe = fmaf(z[i], 0.0f, probe);
-          }
-          z[i] += bias;
-          z[i] = z[i] < lowest ? lowest : z[i];
-        }
-        PixelWords<T>(z).store(output, target, column, p.store_vector == 8);
-        output += (step % 2 == 0 ? 1 : 7) * plane;
-        asm volatile("" : "+l"(output));
-      }
+    if constexpr (sizeof(T) == 2) {
+      slabbed ? store(std::true_type{}) : store(std::false_type{});
     } else {
-      // Only the choice of a step's accumulators is unrolled.
-#pragma unroll 1
-      for (int step = 0; step < kRegisters / 2; ++step) {
-        float z[8];
-#pragma unroll
-        for (int s = 0; s < kRegisters / 2; ++s) {
-          if (s == step) {
-#pragma unroll
-            for (int i = 0; i < 8; ++i) {
-              z[i] = accumulators[i / 2][s / 2 * 4 + i % 2 * 2 + s % 2];
-            }
-          }
-        }
-        const int column = step / 2 * 8 + step % 2;
-        if (column >= channels) {
-          break;
-        }
-        const float bias = load_shared_element<float>(target.bias + column * 4);
-#pragma unroll
-        for (int i = 0; i < 8; ++i) {
-          if constexpr (kParts == 2) {
-            probe = fmaf(z[i], 0.0f, probe);
-          }
-          z[i] += bias;
-        }
-        with_activation(p.problem.activation, [&](auto kind) {
-#pragma unroll
-          for (int i = 0; i < 8; ++i) {
-            z[i] = ActivationFor<T, decltype(kind)>::forward(z[i]);
-          }
-        });
-        const PixelWords<T> words(z);
-        if (p.store_vector == 1) {
-          words.store_through(slab, output, target, column, plane, lane);
-        } else {
-          words.store(output, target, column, p.store_vector == 8);
-        }
-        output += (step % 2 == 0 ? 1 : 7) * plane;
-      }
+      probe = store(std::false_type{});
     }
     if (kParts == 2 && __any_sync(0xffffffffu, probe != 0.0f)) {
+      bulk_wait_all();
       __syncwarp();
       if (probe != 0.0f) {
 #pragma unroll 1
@@ -183,6 +214,7 @@ __device__ __forceinline__ void multiply_separable_tiles(const SeparableWgmmaPar
       }
     }
   }
+  bulk_wait_read<0>();
 }
 
 #endif

@@ -1,6 +1,6 @@
 // What the product warpgroups of the separable kernel store: a thread's results of a channel are
-// eight pixels, in vectors of neighbours, which go to memory at once or, where rows are not aligned
-// to them, by way of its warp's slab.
+// eight pixels, in vectors of neighbours, which go to memory at once or, in 16 bit, by way of its
+// warp's slabs, which the copy engine stores.
 #pragma once
 
 #include "common/row_window.cuh"
@@ -64,8 +64,7 @@ __device__ __forceinline__ void store_streaming(void* destination, uint32_t a, u
                : "memory");
 }
 
-/// Where a thread's pixels of a tile go: its first and fifth one where it stores vectors, else two
-/// of the 64 of its warp.
+/// Where a thread's pixels of a tile go: its first and fifth one.
 struct SeparablePixels {
   int y[2], x[2];  // in the tile
 
@@ -73,9 +72,7 @@ struct SeparablePixels {
   __device__ __forceinline__ SeparablePixels(const SeparableWgmmaParams& p, int warp, int lane, T) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      const int pixel =
-          warp * 64 + (p.store_vector > 1 ? SeparableOperandLayout<T>::thread_pixel(lane / 4, 4 * i)
-                                          : lane + 32 * i);
+      const int pixel = warp * 64 + SeparableOperandLayout<T>::thread_pixel(lane / 4, 4 * i);
       y[i] = pixel / p.tile_width;
       x[i] = pixel - y[i] * p.tile_width;
     }
@@ -143,30 +140,11 @@ struct PixelWords {
       }
     }
   }
-  /// By way of the warp's slab, T[4][kSlabPitch]: its four channels, two apart in the output.
-  __device__ __forceinline__ void store_through(T* slab, T* output, const SeparableTarget& target,
-                                                int column, int64_t plane, int lane) const {
-    using Layout = SeparableOperandLayout<T>;
-    constexpr int kPitch = SeparableWgmmaShape::kSlabPitch;
-    T* row = slab + lane % 4 * kPitch;
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < kCount / 4; ++i) {
-      *reinterpret_cast<uint4*>(row + Layout::thread_pixel(lane / 4, 4 * i)) =
-          make_uint4(words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3]);
-    }
-    __syncwarp();
-    T* first = output - lane % 4 * 2 * plane;
-    const int rest = column - lane % 4 * 2;  // of the warp's first channel, as the limits count
-#pragma unroll
-    for (int c = 0; c < 4; ++c) {
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        if (rest + 2 * c < target.limits[i]) {
-          first[2 * c * plane + i * target.second] = slab[c * kPitch + lane + 32 * i];
-        }
-      }
-    }
+  /// To shared memory, of 16-bit pixels.
+  __device__ __forceinline__ void store_shared(uint32_t address) const {
+    asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(words[0]),
+                 "r"(words[1]), "r"(words[2]), "r"(words[3])
+                 : "memory");
   }
 };
 

@@ -28,8 +28,9 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes,
   }
   // Long sums for many channels, float32 / bfloat16: 64x3072x301 -> 1536, k1: 1.68 / 1.06, ATen
   // 0.82 / 0.50; 16x512x801 -> 512, k17: 0.59 / 0.31, ATen 0.39 / 0.22; 16x1024x128 -> 1024, k5:
-  // 0.14 / 0.11, ATen 0.14 / 0.10; 64x512x801 -> 512, k5: 0.74 / 0.40, ATen 0.62 / 0.38.
-  if (sum >= 2048 * (problem.transposed ? problem.stride : 1) && problem.out_channels >= 512 &&
+  // 0.14 / 0.11, ATen 0.14 / 0.10; 64x512x801 -> 512, k5: 0.74 / 0.40, ATen 0.62 / 0.38. Not:
+  // 16x768x3000 -> 768, k3 s2: 0.46 / 0.29, ATen 0.48 / 0.32.
+  if (sum >= 2560 * (problem.transposed ? problem.stride : 1) && problem.out_channels >= 512 &&
       static_cast<double>(positions) * static_cast<double>(sum * problem.out_channels) >=
           1LL << 33) {
     return true;

@@ -49,6 +49,13 @@ def _reason(case: Case) -> str:
     """Why a case may run a kernel of torch's; empty where it must not."""
     if case.options.get("padding") == "same":
         return "torch pads the input where padding='same' leaves an odd rest"
+    weight = case.tensors[1] if len(case.tensors) > 1 else None
+    if (
+        case.op.name == "conv1d"
+        and weight.shape[1] <= 4
+        and weight.shape[0] * weight.shape[2] > 448
+    ):
+        return "the input gradients of stems go to ATen, which is faster (conv1d_aten_policy.h)"
     return ""
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kernelopt.benchmarking import plots
+from kernelopt.benchmarking import plots, session
 from kernelopt.benchmarking.calls import torch_call
 from kernelopt.benchmarking.cases import FAMILIES, Case, find_directory, load
 from kernelopt.benchmarking.floors import Rates, input_shapes, valid_taps, work
@@ -301,6 +301,29 @@ def test_overhead_on_a_cpu() -> None:
             times = measure_overhead("gelu", message["requires_grad"], timer, quick=True)
             assert set(times) == {"kernelopt", "eager"}
             assert min(times.values()) > 0
+
+
+def test_of_the_passes_over_host_times_the_least_disturbed_counts(
+    tmp_path: Path,
+) -> None:
+    passes = iter([(30.0, 20.0), (40.0, 10.0), (20.0, 15.0)])
+
+    class FakeRunner:
+        def run_steps(self, message, steps, answered) -> None:
+            ours, eager = next(passes)
+            answered(steps[0], {"kernelopt": ours, "eager": eager}, None)
+
+    jobs = [
+        job
+        for job in plan_overhead(Selection("overhead", only=("gelu",)))
+        if not job.message["requires_grad"]
+    ]
+    results = Results(tmp_path / "card.json", {})
+    for job in jobs:
+        session._run_job(job, list(job.steps), results, FakeRunner(), print)
+    record = results.records[jobs[0].key]
+    assert (record["kernelopt_ms"], record["peers_ms"]) == (40.0, {"eager": 10.0})
+    assert next(passes, None) is None
 
 
 def test_slow_shapes_of_a_result_file() -> None:

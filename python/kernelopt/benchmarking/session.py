@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +133,8 @@ def _round(milliseconds: float) -> float:
 def _apply(record: Record, step: str, value: Any) -> None:
     """Writes a step's value into its record."""
     if step == peers.OVERHEAD:
+        if value[peers.EAGER] >= record["peers_ms"].get(peers.EAGER, math.inf):
+            return  # an earlier pass found the host less disturbed
         record["kernelopt_ms"] = _round(value[peers.KERNELOPT])
         record["peers_ms"][peers.EAGER] = _round(value[peers.EAGER])
     elif step == peers.KERNELOPT:

@@ -303,9 +303,7 @@ def test_overhead_on_a_cpu() -> None:
             assert min(times.values()) > 0
 
 
-def test_of_the_passes_over_host_times_the_least_disturbed_counts(
-    tmp_path: Path,
-) -> None:
+def test_of_the_passes_over_host_times_the_least_disturbed_counts(tmp_path: Path) -> None:
     passes = iter([(30.0, 20.0), (40.0, 10.0), (20.0, 15.0)])
 
     class FakeRunner:

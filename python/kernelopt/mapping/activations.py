@@ -109,9 +109,9 @@ _FUNCTIONS: dict[Any, str] = {
 }
 _ARITHMETIC = frozenset(("add", "sub", "mul", "div", "pow", "neg", "square"))
 _SCALED = frozenset(("add", "sub"))  # these take an alpha
-_NUMBERS = frozenset(
+_CONSTRUCTORS = frozenset((torch.tensor, torch.as_tensor, torch.scalar_tensor))
+_NUMBERS = _CONSTRUCTORS | frozenset(
     (
-        *(torch.tensor, torch.as_tensor, torch.scalar_tensor),
         *(torch.sqrt, torch.rsqrt, torch.reciprocal),
         *("sqrt", "rsqrt", "reciprocal"),
     )
@@ -255,7 +255,7 @@ class _Reader:
         if result is None or result.dim() or depth > _MAX_STEPS or not _computes_a_number(value):
             return None
         options: dict[str, Any] = {"dtype": result.dtype} if "dtype" in value.kwargs else {}
-        if value.target in (torch.tensor, torch.as_tensor, torch.scalar_tensor):
+        if value.target in _CONSTRUCTORS:
             options["device"] = "cpu"
         operands = [self._number(operand, depth + 1) for operand in _operands(value)]
         if not operands or any(operand is None for operand in operands):

@@ -60,6 +60,31 @@ every_module = pytest.mark.parametrize(
 )
 
 
+@every_module
+def test_outputs_may_be_changed_in_place(name, torch_class, args, kwargs, shape, device):
+    theirs = torch_class(*args, **kwargs).to(device, torch.float64)
+    ours = getattr(kernelopt.nn, name)(*args, **kwargs).to(device, torch.float64)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(shape, dtype=torch.float64, device=device, requires_grad=True)
+
+    def gradients(module):
+        output = module(x)
+        output.mul_(2).add_(1)
+        return torch.autograd.grad(output.square().sum(), [x, *module.parameters()])
+
+    torch.testing.assert_close(gradients(ours), gradients(theirs))
+
+
+# By the length of the filters, the second one goes to ATen on a Hopper.
+@pytest.mark.parametrize("taps", [3, 251])
+def test_float32_outputs_may_be_changed_in_place(taps, device):
+    model = nn.Sequential(nn.Conv1d(1, 80, taps), nn.LeakyReLU(inplace=True), nn.Conv1d(80, 2, 1))
+    model = kernelopt.optimize(model.to(device))
+    assert {type(model[0]), type(model[2])} == {kernelopt.nn.Conv1d}
+    model(torch.randn(2, 1, 400, device=device)).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
 def run(module: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
     """The output and every gradient."""
     x = x.detach().requires_grad_()

@@ -27,7 +27,9 @@ from . import _extension
 _OPS = torch.library.Library("kernelopt", "FRAGMENT")
 _ATEN_PATH = torch.library.Library("kernelopt_aten", "DEF")
 _AFTER_AUTOGRAD = torch._C._after_autograd_keyset
-_BelowAutograd = torch._C._AutoDispatchBelowAutograd
+# Below ADInplaceOrView too: what ATen returns as a view of its own making is no view to the caller,
+# who may change it in place.
+_BelowAutograd = torch._C._AutoDispatchBelowADInplaceOrView
 
 Tensors = tuple["torch.Tensor | None", ...]
 Values = tuple[Any, ...]

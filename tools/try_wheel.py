@@ -3,8 +3,8 @@
 usage: try_wheel.py WHEEL
 
 The oldest Python found gets the oldest supported torch, the newest the newest release of torch, and
-those between the torch that kernelopt is developed with. Every environment is made afresh and
-removed afterwards. Needs at least three Python versions.
+those between the torch that kernelopt is developed with, the first of them its CPU build. Every
+environment is made afresh and removed afterwards. Needs at least three Python versions.
 """
 
 from __future__ import annotations
@@ -18,10 +18,18 @@ import tempfile
 import time
 from pathlib import Path
 
-OLDEST_TORCH = "torch==2.10.*"
-DEVELOPMENT_TORCH = os.environ.get("KERNELOPT_TORCH", "torch==2.13.0")
-NEWEST_TORCH = "torch"
+OLDEST_TORCH = ("torch==2.10.*",)
+DEVELOPMENT_TORCH = ("torch==2.13.0",)
+# The index is asked where the usual one has CUDA builds alone.
+CPU_TORCH = (
+    "torch==2.13.0+cpu",
+    "--retries=0",
+    "--extra-index-url=https://download.pytorch.org/whl/cpu",
+)
+NEWEST_TORCH = ("torch",)
 OLDEST_PYTHON = (3, 10)
+
+_SHOW_TORCH = "import torch; print('torch', torch.__version__, 'with CUDA', torch.version.cuda)"
 
 
 def _version(python: Path) -> tuple[int, int] | None:
@@ -49,12 +57,14 @@ def interpreters() -> dict[tuple[int, int], Path]:
     return dict(sorted(found.items()))
 
 
-def cases(pythons: list[Path]) -> list[tuple[Path, str]]:
-    between = [(python, DEVELOPMENT_TORCH) for python in pythons[1:-1]]
-    return [(pythons[0], OLDEST_TORCH), *between, (pythons[-1], NEWEST_TORCH)]
+def cases(pythons: list[Path]) -> list[tuple[Path, tuple[str, ...]]]:
+    """Each Python with what pip is told to install as its torch."""
+    first, second, *others, last = pythons
+    between = [(python, DEVELOPMENT_TORCH) for python in others]
+    return [(first, OLDEST_TORCH), (second, CPU_TORCH), *between, (last, NEWEST_TORCH)]
 
 
-def try_wheel(wheel: Path, python: Path, torch: str) -> str:
+def try_wheel(wheel: Path, python: Path, torch: tuple[str, ...]) -> str:
     """Installs and self-tests; returns what went wrong, empty where nothing did."""
     with tempfile.TemporaryDirectory(prefix="kernelopt-wheel-") as folder:
         environment = {
@@ -64,8 +74,8 @@ def try_wheel(wheel: Path, python: Path, torch: str) -> str:
         steps = [
             [str(python), "-m", "venv", f"{folder}/venv"],
             # --no-cache-dir: the CUDA builds of torch would fill the cache with gigabytes.
-            [inside, "-m", "pip", "install", "-qq", "--no-cache-dir", torch, "numpy", str(wheel)],
-            [inside, "-c", "import torch; print('torch', torch.__version__)"],
+            [inside, "-m", "pip", "install", "-qq", "--no-cache-dir", *torch, "numpy", str(wheel)],
+            [inside, "-c", _SHOW_TORCH],
             [inside, "-m", "kernelopt", "selftest"],
         ]
         for step in steps:
@@ -101,7 +111,7 @@ def main(arguments: list[str]) -> int:
     failures = 0
     for python, torch in cases(list(found.values())):
         start = time.monotonic()
-        print(f"{python.name}, {torch}", flush=True)
+        print(f"{python.name}, {torch[0]}", flush=True)
         problem = try_wheel(wheel, python, torch)
         failures += bool(problem)
         seconds = time.monotonic() - start

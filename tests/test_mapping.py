@@ -165,6 +165,36 @@ def test_hook_in_graph_sees_what_it_saw(device):
     assert_same(seen[:2], seen[2:])
 
 
+@pytest.mark.parametrize("position", [0, 1])
+def test_forward_replaced_after_the_first_call(position, device):
+    """As libraries do that attach their hooks so; in a Sequential that a graph holds, too."""
+    block = nn.Sequential(nn.Conv1d(3, 4, 3), nn.ReLU())
+    model = Apply(lambda self, x: F.gelu(self.block(x)), block=block)
+    x = torch.randn(2, 3, 9, device=device).double()
+    report = check(model, x)
+    assert ops(report.fused) == ["conv1d"]
+    original = kernelopt.restore(copy.deepcopy(model))
+    for m in (model, original):
+        forward = m.block[position].forward
+        m.block[position].forward = lambda z, forward=forward: 3 * forward(z)
+    assert_same(run(model, [x]), run(original, [x]))
+
+
+def test_hook_of_every_module_sees_what_it_saw(device):
+    model = Apply(lambda self, x: F.gelu(self.conv(x)), conv=nn.Conv1d(3, 4, 3))
+    x = torch.randn(2, 3, 9, device=device).double()
+    check(model, x)
+    seen = []
+    hook = nn.modules.module.register_module_forward_hook(
+        lambda module, args, output: seen.append(output) if module is model.conv else None
+    )
+    try:
+        model(x)
+    finally:
+        hook.remove()
+    assert_same(seen, [kernelopt.restore(copy.deepcopy(model)).conv(x)])
+
+
 def test_shared_convolution(device):
     conv = nn.Conv1d(4, 4, 3, padding=1)
     model = Apply(

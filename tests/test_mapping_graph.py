@@ -310,7 +310,7 @@ def test_transforms_take_the_model_as_it_is(device):
         lambda model: torch.func.jvp(model, (x,), (x,)),
         lambda model: torch.compile(model, backend="eager", fullgraph=True)(x),
         lambda model: torch.export.export(model, (x,)).module()(x),
-        lambda model: torch.jit.trace(model, (x,), check_trace=False)(x),
+        lambda model: torch.jit.trace(model, (x,))(x),
     ):
         close(transform(optimized), transform(original))
 

@@ -234,16 +234,13 @@ def _caller(spec: OpSpec) -> Call:
         if torch.compiler.is_compiling():
             return op(*tensors, *values)
         try:
-            if _in_transform():
+            # A tracer is told of ops one way, so that two traces of a model are alike.
+            if _in_transform() or torch._C._get_tracing_state() is not None:
                 return op(*tensors, *values)
             if not (torch.is_grad_enabled() and torch._C._any_requires_grad(*tensors)):
                 with _BelowAutograd():
                     return direct(*tensors, *values)
-            if (
-                not is_node
-                or torch._C._is_any_autocast_enabled()
-                or torch._C._get_tracing_state() is not None
-            ):
+            if not is_node or torch._C._is_any_autocast_enabled():
                 return op(*tensors, *values)
             return _Node.apply(spec, values, *tensors)
         except RuntimeError as error:

@@ -111,10 +111,12 @@ class GraphLayer:
         report.graph = "waits for the first call"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        # A compiler or a transform from outside takes the model as it is.
+        # A compiler or a transform from outside takes the model as it is; hooks of every module see
+        # each of its modules.
         if (
             torch.compiler.is_compiling()
             or _registration._in_transform()
+            or nn.modules.module._has_any_global_hook()
             or torch.jit.is_tracing()
             or torch.fx._symbolic_trace.is_fx_symbolic_tracing()
         ):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 from torch import nn
@@ -59,6 +60,9 @@ def _observed(module: nn.Module) -> bool:
         or module._backward_hooks
         or module._backward_pre_hooks
         or "forward" in module.__dict__
+        # No different, but asked of the attribute itself, which Dynamo guards: its __dict__ it
+        # looks at once, and would not notice a forward that is set later.
+        or not isinstance(module.forward, MethodType)
         or module._compiled_call_impl is not None
     )
 

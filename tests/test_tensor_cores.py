@@ -348,12 +348,44 @@ def test_separable_on_tensor_cores(dtype: torch.dtype) -> None:
     _assert_launched(cases, "separable_wgmma_kernel" if _is_hopper() else "correlation_mma_kernel")
 
 
-def test_separable_keeps_inf_and_nan() -> None:
+def test_separable_of_wide_images() -> None:
+    """Rows that fill no block evenly, heights that no group of rows divides, few channels."""
+    cases = []
+    for shape, outputs, padding, activations in (
+        ((2, 64, 37, 516), 128, 1, (None, None)),
+        ((3, 35, 130, 300), 65, (0, 1), ("relu", None)),
+        ((2, 40, 97, 388), 63, (3, 1), (None, "relu")),
+        ((1, 8, 200, 1028), 120, 1, ("relu", "relu")),
+        ((140, 19, 9, 100), 128, 1, (None, None)),
+    ):
+        channels = shape[1]
+        tensors = (
+            torch.randn(shape, device="cuda"),
+            torch.randn(channels, 1, 3, 3, device="cuda"),
+            torch.randn(outputs, channels, 1, 1, device="cuda"),
+            torch.randn(channels, device="cuda"),
+            torch.randn(outputs, device="cuda"),
+        )
+        options = {
+            "padding": padding,
+            "depthwise_activation": activations[0],
+            "activation": activations[1],
+        }
+        case = Case(OPS["separable_conv2d"], tensors, options)
+        cases.append(replace(case, precision=kernelopt.Precision.DEFAULT))
+    for case in cases:
+        check(case)
+        if _is_hopper():
+            _assert_launched([case], "separable_wgmma_rows_kernel")
+
+
+@pytest.mark.parametrize("width", [64, 388])  # tiles of pixels, rows
+def test_separable_keeps_inf_and_nan(width: int) -> None:
     """Inf meets parts of a split float32 that are 0, and zeros outside the image infinite taps."""
-    x = torch.randn(2, 64, 90, 128, device="cuda")
+    x = torch.randn(2, 64, 90, width, device="cuda")
     depthwise_weight = torch.randn(64, 1, 3, 3, device="cuda")
     weight = torch.randn(128, 64, 1, 1, device="cuda").bfloat16().float()
-    x[0, 3, 0, 0], x[0, 2, 40, 70], x[1, 7, 89, 127] = torch.inf, torch.nan, -torch.inf
+    x[0, 3, 0, 0], x[0, 2, 40, 60], x[1, 7, 89, -1] = torch.inf, torch.nan, -torch.inf
     for infinite in (False, True):
         if infinite:
             depthwise_weight[5, 0, 0, 1] = torch.inf

@@ -67,6 +67,19 @@ __device__ __forceinline__ void bulk_store(void* destination, uint32_t source, u
                : "memory");
 }
 
+/// The same, of what the L2 cache need not keep.
+__device__ __forceinline__ void bulk_store_streaming(void* destination, uint32_t source,
+                                                     uint32_t bytes) {
+  asm volatile(
+      "{\n"
+      ".reg .b64 policy;\n"
+      "createpolicy.fractional.L2::evict_first.b64 policy, 1.0;\n"
+      "cp.async.bulk.global.shared::cta.bulk_group.L2::cache_hint [%0], [%1], %2, policy;\n"
+      "}\n" ::"l"(destination),
+      "r"(source), "r"(bytes)
+      : "memory");
+}
+
 /// Starts a copy of a tensor map's box into shared memory that completes on a barrier, the box's
 /// bytes in all; elements outside the tensor become zeros. The destination is a multiple of 128.
 /// @param map    a CUtensorMap among the kernel's parameters

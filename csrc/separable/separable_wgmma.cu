@@ -3,6 +3,7 @@
 #include "depthwise/conv2d_cuda.h"
 #include "depthwise/depthwise_launch.h"
 #include "separable/separable_wgmma_launch.cuh"
+#include "separable/separable_wgmma_rows.h"
 
 namespace kernelopt {
 namespace {
@@ -53,7 +54,9 @@ bool separable_wgmma_cuda(const char* op, const SeparableArguments& arguments,
     case ScalarType::Half: return launch_separable_wgmma_as<__half>(op, problem, device, stream);
     case ScalarType::BFloat16:
       return launch_separable_wgmma_as<__nv_bfloat16>(op, problem, device, stream);
-    case ScalarType::Float: return launch_separable_wgmma_as<float>(op, problem, device, stream);
+    case ScalarType::Float:
+      return launch_separable_rows(op, problem, device, stream) ||
+             launch_separable_wgmma_as<float>(op, problem, device, stream);
     default: return false;
   }
 }

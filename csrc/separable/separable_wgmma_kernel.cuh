@@ -10,70 +10,9 @@
 
 #include "separable/separable_wgmma_operand.cuh"
 #include "separable/separable_wgmma_product.cuh"
+#include "separable/separable_wgmma_weights.cuh"
 
 namespace kernelopt {
-
-#if KERNELOPT_HAS_WGMMA
-
-/// The block's pointwise weights as [chunk][part][k / 8][slot][k % 8], zeros where there is none.
-template <typename T>
-__device__ __forceinline__ void pack_pointwise_weights(const SeparableWgmmaParams& p,
-                                                       uint4* packed) {
-  constexpr int kParts = MmaTraits<T>::kParts;
-  const T* weight = static_cast<const T*>(p.problem.pointwise_weight);
-  for (int item = threadIdx.x; item < p.slots * p.chunks * 2; item += blockDim.x) {
-    const int octet = item / p.slots, slot = item - octet * p.slots;
-    const int o = blockIdx.y * p.slots + slot;
-    uint32_t high[4], low[4];
-#pragma unroll
-    for (int word = 0; word < 4; ++word) {
-      T values[2];
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const int c = octet * 8 + word * 2 + i;
-        values[i] = o < p.problem.out_channels && c < p.problem.channels
-                        ? weight[static_cast<int64_t>(o) * p.problem.channels + c]
-                        : from_accumulate<T>(0.0f);
-      }
-      if constexpr (kParts == 2) {
-        const SplitPair pair = split_bf16(values[0], values[1]);
-        high[word] = pair.high;
-        low[word] = pair.low;
-      } else {
-        high[word] = *reinterpret_cast<const uint32_t*>(values);
-      }
-    }
-    uint4* destination = packed + (octet / 2 * kParts * 2 + octet % 2) * p.slots + slot;
-    destination[0] = make_uint4(high[0], high[1], high[2], high[3]);
-    if constexpr (kParts == 2) {
-      destination[2 * p.slots] = make_uint4(low[0], low[1], low[2], low[3]);
-    }
-  }
-}
-
-/// Depthwise taps and biases as fp32, zeros for channels that only fill the last chunk.
-/// @return whether all this thread read are finite
-template <typename T>
-__device__ __forceinline__ bool load_depthwise_taps(const SeparableWgmmaParams& p, float* taps) {
-  const int count = p.problem.h.kernel_size * p.problem.w.kernel_size;
-  float probe = 0;
-  for (int item = threadIdx.x; item < p.chunks * SeparableWgmmaShape::kChunkChannels * p.tap_pitch;
-       item += blockDim.x) {
-    const int c = item / p.tap_pitch, tap = item - c * p.tap_pitch;
-    float value = 0;
-    if (c < p.problem.channels && tap < count) {
-      value = to_accumulate(
-          static_cast<const T*>(p.problem.depthwise_weight)[static_cast<int64_t>(c) * count + tap]);
-      probe = fmaf(value, 0.0f, probe);
-    } else if (c < p.problem.channels && tap == count && p.problem.depthwise_bias != nullptr) {
-      value = to_accumulate(static_cast<const T*>(p.problem.depthwise_bias)[c]);
-    }
-    taps[item] = value;
-  }
-  return probe == 0.0f;
-}
-
-#endif
 
 /// @tparam kBoxes  p.tensor_loads
 template <typename T, bool kBoxes>

@@ -1,0 +1,126 @@
+// How a 3x3 separable convolution of wide fp32 images is cut for the kernel that slides down rows.
+// Includes no torch header.
+#pragma once
+
+#include "common/math.h"
+#include "separable/separable_wgmma_params.h"
+
+#include <algorithm>
+
+namespace kernelopt {
+
+struct SeparableRowsShape {
+  static constexpr int kProductThreads = 256;  // two warpgroups multiply and store
+  static constexpr int kOperandThreads = 256;  // eight warps compute depthwise values
+  static constexpr int kThreads = kProductThreads + kOperandThreads;
+  static constexpr int kProductWarps = kProductThreads / 32;
+  static constexpr int kProductRegisters = 104, kOperandRegisters = 152;
+
+  static constexpr int kLaneColumns = 4;  // 16 bytes
+  static constexpr int kColumns = 32 * kLaneColumns;
+  static constexpr int kMaxChannels = 64, kMaxSlots = 128;
+  static constexpr int kChunkChannels = 16;  // the k of one product
+  static constexpr int kOperands = 2;        // buffers of a row's depthwise values
+  static constexpr int kTapPitch = 12;       // of a channel's nine taps and its bias
+  static constexpr int kWarpSlots = 16;      // output channels of a product warp
+  // Between the rows of results of a product warp: its lanes' pairs meet no bank twice.
+  static constexpr int kResultPadding = 32;
+};
+
+struct SeparableRowsParams {
+  SeparableWgmmaProblem problem;
+  int tile_width, tiles_x;  // columns of a block, at most kColumns
+  int groups;               // of consecutive rows of all images
+  int chunks;               // of kChunkChannels input channels
+  int slots;                // output channels: 64 or 128
+  int tap_pitch;
+
+  /// Of 64 columns: a row of 128 bytes a channel.
+  KERNELOPT_HOST_DEVICE int panel_bytes() const {
+    return chunks * SeparableRowsShape::kChunkChannels * 128;
+  }
+  /// Of a row: two parts of two panels.
+  KERNELOPT_HOST_DEVICE int operand_bytes() const { return 4 * panel_bytes(); }
+  /// Both parts.
+  KERNELOPT_HOST_DEVICE int weight_bytes() const {
+    return chunks * SeparableRowsShape::kChunkChannels * slots * 4;
+  }
+  /// Of a product warp.
+  KERNELOPT_HOST_DEVICE int result_bytes() const {
+    const int columns = SeparableRowsShape::kColumns / (slots == 128 ? 1 : 2);
+    return SeparableRowsShape::kWarpSlots * (columns * 4 + SeparableRowsShape::kResultPadding);
+  }
+};
+
+struct SeparableRowsPlan {
+  bool fits = false;
+  int shared_bytes = 0;
+  unsigned grid = 0;
+  SeparableRowsParams params{};
+};
+
+/// Where this kernel is faster than that of tiles, by measurement (docs/tuning/separable.md).
+struct SeparableRowsPolicy {
+  static bool takes(const SeparableRowsParams& p) {
+    const int channels = p.problem.channels + p.problem.out_channels;
+    return p.tile_width >= kMinTileWidth &&
+           channels * p.tile_width * static_cast<int>(sizeof(float)) >= kMinRowBytes;
+  }
+
+  // Lanes without columns. H100, ms, beside tiles: 976x64x64x64 -> 128: 1.39, 1.36; but
+  // 156x64x160x160, in tiles of 80 columns: 1.34, 1.61.
+  static constexpr int kMinTileWidth = 80;
+  // Of a row's input and output in a block: a row takes some 2.4 us, however short. 36 kB:
+  // 318x16x112x112 -> 64: 0.56, 0.51; 39 kB: 318x24x112x112 -> 64: 0.63, 0.69.
+  static constexpr int kMinRowBytes = 38 * 1024;
+};
+
+/// Plans a problem whose sizes fit 32 bits; `fits` is false where the kernel cannot take it.
+inline SeparableRowsPlan plan_separable_rows(const SeparableWgmmaProblem& problem,
+                                             int max_shared_bytes, int multiprocessors) {
+  using Shape = SeparableRowsShape;
+  SeparableRowsPlan plan;
+  SeparableRowsParams& p = plan.params;
+  p.problem = problem;
+  const auto simple = [](Activation activation) {
+    return activation == Activation::kNone || activation == Activation::kRelu;
+  };
+  const auto three = [](const SeparableAxis& axis) {
+    return axis.kernel_size == 3 && axis.stride == 1 && axis.dilation == 1;
+  };
+  const SeparableAxis &h = problem.h, &w = problem.w;
+  const uintptr_t place =
+      reinterpret_cast<uintptr_t>(problem.input) | reinterpret_cast<uintptr_t>(problem.output);
+  if (!three(h) || !three(w) || w.padding != 1 || w.output_size % Shape::kLaneColumns != 0 ||
+      place % 16 != 0 || problem.channels > Shape::kMaxChannels ||
+      problem.out_channels > Shape::kMaxSlots || !simple(problem.depthwise_activation) ||
+      !simple(problem.activation)) {
+    return plan;
+  }
+  // Of much the same width, for all blocks pass over equally many rows; of whole 32 bytes.
+  p.tiles_x = static_cast<int>(divide_up(w.output_size, Shape::kColumns));
+  p.tile_width = static_cast<int>(round_up(divide_up(w.output_size, p.tiles_x), 8));
+  // A segment of rows begins with two that end no result: groups that hold parts of one image have
+  // one segment.
+  const int most = static_cast<int>(std::min<int64_t>(std::max(multiprocessors / p.tiles_x, 1),
+                                                      int64_t{problem.batch} * h.output_size));
+  const auto steps = [&](int groups) {
+    const int64_t rows = divide_up(int64_t{problem.batch} * h.output_size, groups);
+    return rows + 2 * (groups % problem.batch == 0 ? 1 : divide_up(rows - 1, h.output_size) + 1);
+  };
+  const int whole = most / problem.batch * problem.batch;
+  p.groups = whole > 0 && steps(whole) <= steps(most) ? whole : most;
+  p.chunks = static_cast<int>(divide_up(problem.channels, Shape::kChunkChannels));
+  p.slots = problem.out_channels > Shape::kMaxSlots / 2 ? Shape::kMaxSlots : Shape::kMaxSlots / 2;
+  p.tap_pitch = Shape::kTapPitch;
+  plan.shared_bytes =
+      Shape::kOperands * p.operand_bytes() + p.weight_bytes() +
+      Shape::kProductWarps * p.result_bytes() +
+      static_cast<int>(sizeof(float)) * (p.chunks * Shape::kChunkChannels * Shape::kTapPitch) +
+      2 * Shape::kOperands * 8;
+  plan.grid = static_cast<unsigned>(p.tiles_x) * p.groups;
+  plan.fits = plan.shared_bytes <= max_shared_bytes;
+  return plan;
+}
+
+}  // namespace kernelopt

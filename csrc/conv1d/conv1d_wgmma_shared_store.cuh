@@ -21,9 +21,6 @@ struct SlabStore {
   const Conv1dWgmmaSharedParams& p;
   int first;
 
-  static __device__ __forceinline__ uint32_t place_of(const T* output) {
-    return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(output) / kSize);
-  }
   /// @param place  of the row's first output, modulo 2^32
   __device__ __forceinline__ OutputRow row(uint32_t place) const {
     constexpr uint32_t kSector = 32 / kSize;
@@ -156,62 +153,45 @@ struct SlabStore {
   }
 };
 
-/// A thread's vectors of a pass in a tile whose vectors are stored whole or not at all. Tiles and
-/// passes begin on sectors relative to each other, so that a row's place in its sector holds for
-/// all passes.
+/// A thread's vectors of a pass in a tile whose vectors are stored whole or not at all.
 template <typename T, typename Store>
 struct WholeVectors {
-  static constexpr int kRowVectors = Store::kOutputs / Store::kVector;
-  static constexpr int kRowStep = Conv1dWgmmaSharedShape::kStoreThreads / kRowVectors;
-  static constexpr int kCount = Conv1dWgmmaSharedShape::kPassChannels / kRowStep;
-  static constexpr int kBatch = kCount < 8 ? kCount : 8;
+  using Places = VectorPlaces<Store::kVector, Store::kOutputs / Store::kVector>;
+  static constexpr int kBatch = Places::kCount < 8 ? Places::kCount : 8;
+  static constexpr int kChoices = Places::kRowStep % 2 + 1;
   const Store& store;
-  int row, start;  // of the first
-  // Four bits each: outputs from a 16-byte boundary to the row's first; 8 where nothing is stored.
-  static constexpr int kPlaceWords = (kCount + 7) / 8;
-  uint32_t places[kPlaceWords] = {};
-  static constexpr int kChoices = kRowStep % 2 + 1;
+  Places places;
   typename Store::Choice choices[kChoices];  // of the rows by turns
 
   __device__ __forceinline__ WholeVectors(const Store& tile, int thread, const T* output)
-      : store(tile), row(thread / kRowVectors), start(thread % kRowVectors * Store::kVector) {
-    const uint32_t stride = static_cast<uint32_t>(store.p.problem.output_strides.channel);
-    uint32_t place = Store::place_of(output) + row * stride;
+      : store(tile),
+        places(thread, place_of(output),
+               static_cast<uint32_t>(tile.p.problem.output_strides.channel),
+               [&](uint32_t place) { return tile.row(place); }) {
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      const OutputRow part = store.row(place);
-      place += kRowStep * stride;
-      const bool inside = start >= part.begin && start + Store::kVector <= part.end;
-      places[i / 8] |= (part.before + (inside ? 0 : 8)) << i % 8 * 4;
-      if (i < kChoices) {
-        choices[i] = store.choice(part.before);
-      }
+    for (int i = 0; i < kChoices; ++i) {
+      choices[i] = store.choice(places[i]);
     }
   }
   __device__ __forceinline__ void store_pass(const T* values, int rows, T* output,
                                              const uint32_t* fillers) const {
-    uint32_t words[kPlaceWords];
+    const Places pass = places.of_pass();
+    const int64_t stride = store.p.problem.output_strides.channel;
+    T* target = output + pass.row * stride + pass.start;
 #pragma unroll
-    for (int i = 0; i < kPlaceWords; ++i) {
-      words[i] = places[i];
-      asm volatile("" : "+r"(words[i]));  // nothing of it stays in registers from pass to pass
-    }
-    const auto place = [&](int i) { return words[i / 8] >> i % 8 * 4 & 15; };
-    const int64_t step = kRowStep * store.p.problem.output_strides.channel;
-    T* target = output + row * store.p.problem.output_strides.channel + start;
-#pragma unroll
-    for (int first = 0; first < kCount; first += kBatch) {
+    for (int first = 0; first < Places::kCount; first += kBatch) {
       typename Store::Sums sums[kBatch];
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
-        sums[i] = Store::load(values + (row + (first + i) * kRowStep) * Store::kPitch, start);
+        sums[i] = Store::load(values + (pass.row + (first + i) * Places::kRowStep) * Store::kPitch,
+                              pass.start);
       }
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
-        const int r = row + (first + i) * kRowStep, before = place(first + i);
+        const int r = pass.row + (first + i) * Places::kRowStep, before = pass[first + i];
         store_vector_if(before < 8 && r < rows, target - before,
                         Store::vector(sums[i], choices[(first + i) % kChoices], fillers[r]));
-        target += step;
+        target += Places::kRowStep * stride;
       }
     }
   }

@@ -17,10 +17,15 @@ struct OutputRow {
   int before;      // elements from the boundary to the part's first, `first`
   int begin, end;  // what is stored of the row, from the boundary on
 };
+/// An output's address in elements, modulo 2^32.
 template <typename T>
-__device__ __forceinline__ OutputRow output_row(const Conv1dWgmmaParams& p, const T* output,
+__device__ __forceinline__ uint32_t place_of(const T* output) {
+  return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(output) / sizeof(T));
+}
+/// @param place  of the row's first output
+template <typename T>
+__device__ __forceinline__ OutputRow output_row(const Conv1dWgmmaParams& p, uint32_t place,
                                                 int first) {
-  const uint32_t place = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(output) / sizeof(T));
   constexpr uint32_t kVector = 16 / sizeof(T), kSector = 32 / sizeof(T);
   OutputRow row;
   row.before = place % kVector;
@@ -33,6 +38,48 @@ __device__ __forceinline__ OutputRow output_row(const Conv1dWgmmaParams& p, cons
   row.end = row.before + stop - first;
   return row;
 }
+
+/// A thread's vectors of a pass in a tile whose vectors are stored whole or not at all. Tiles and
+/// passes begin on sectors relative to each other, so that a row's place in its sector holds for
+/// all passes.
+/// @tparam kRowVectors  of a row of the slab
+template <int kVector, int kRowVectors>
+struct VectorPlaces {
+  static constexpr int kRowStep = Conv1dWgmmaShape::kStoreThreads / kRowVectors;
+  static constexpr int kCount = Conv1dWgmmaShape::kPassColumns / kRowStep;
+  int row, start;  // of the first
+  // Four bits each: outputs from a 16-byte boundary to the row's first; 8 where nothing is stored.
+  static constexpr int kWords = (kCount + 7) / 8;
+  uint32_t words[kWords] = {};
+
+  /// @param place   of the first row's first output
+  /// @param row_of  row_of(place) is the OutputRow of a row
+  template <typename RowOf>
+  __device__ __forceinline__ VectorPlaces(int thread, uint32_t place, uint32_t stride,
+                                          RowOf&& row_of)
+      : row(thread / kRowVectors), start(thread % kRowVectors * kVector) {
+    place += row * stride;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const OutputRow part = row_of(place);
+      place += kRowStep * stride;
+      const bool inside = start >= part.begin && start + kVector <= part.end;
+      words[i / 8] |= (part.before + (inside ? 0 : 8)) << i % 8 * 4;
+    }
+  }
+  /// A copy of which nothing stays in registers from pass to pass.
+  __device__ __forceinline__ VectorPlaces of_pass() const {
+    VectorPlaces copy = *this;
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) {
+      asm volatile("" : "+r"(copy.words[i]));
+    }
+    return copy;
+  }
+  __device__ __forceinline__ int operator[](int i) const {
+    return static_cast<int>(words[i / 8] >> i % 8 * 4 & 15);
+  }
+};
 
 /// The passes of a block that have channels to store.
 template <int kSlots>
@@ -52,8 +99,11 @@ constexpr bool kComputesAgain = MmaTraits<T>::kParts == 2 || kRun == RunOutputs:
 template <RunOutputs kRun>
 constexpr int kSpreadOf = kRun == RunOutputs::kSpreadSum ? 2 : 1;
 
-/// A vector of outputs out of fp32 sums: bias, activation, rounding. `probe` becomes NaN where a
-/// sum is not finite.
+/// Whether all sums that a probe has seen were finite.
+__device__ __forceinline__ bool all_finite(float probe) { return probe * 0.0f == 0.0f; }
+
+/// A vector of outputs out of fp32 sums: bias, activation, rounding. `probe` stays finite only
+/// where the sums are; two of them are one instruction, which may exceed fp32 where they are huge.
 /// @param odd     of two residues in a pair: the sums lie one further, as a pair is written at an
 /// even place;
 ///                spread: the outputs with products are the odd ones
@@ -89,7 +139,9 @@ __device__ __forceinline__ uint4 finish_vector(const float* values, bool odd, fl
 #pragma unroll
   for (int i = 0; i < kSums; ++i) {
     if constexpr (kComputesAgain<T, kRun>) {
-      probe = fmaf(sums[i], 0.0f, probe);
+      if (i % 2 == 0) {
+        probe = fmaf(sums[i], sums[i + 1], probe);
+      }
     }
     const T output = from_accumulate<T>(activate_sum<T, ActivationType>(sums[i], bias));
     if constexpr (kSpread == 2) {
@@ -143,79 +195,120 @@ __device__ __forceinline__ bool is_odd(const Conv1dWgmmaParams& p, int before) {
   return kRun == RunOutputs::kResidues && p.correlation.residues % 2 == 0 && before % 2 != 0;
 }
 
+/// A vector of a pass on its way out.
+template <typename T>
+struct PendingVector {
+  uint4 vector;
+  T* target;
+  bool inside;
+};
+template <typename T, int kBatch>
+__device__ __forceinline__ void store_pending(const PendingVector<T> (&pending)[kBatch]) {
+#pragma unroll
+  for (int i = 0; i < kBatch; ++i) {
+    store_vector_if(pending[i].inside, pending[i].target, pending[i].vector);
+  }
+}
+
+/// The vectors of a tile's pass without residues.
+template <typename T, RunOutputs kRun>
+using PassVectors =
+    VectorPlaces<16 / static_cast<int>(sizeof(T)),
+                 Conv1dWgmmaShape::kWarpgroupM * kSpreadOf<kRun>* static_cast<int>(sizeof(T)) / 16>;
+
 /// Stores a pass of which every row lies inside the output, its first position not the row's first
 /// and its last not the row's last.
 /// @param values, biases, fillers, output  of the pass's first row
 /// @return whether all values were finite
 template <typename T, typename ActivationType, RunOutputs kRun>
 __device__ __forceinline__ bool store_inner_pass(const Conv1dWgmmaParams& p, int thread,
+                                                 const PassVectors<T, kRun>& tile_places,
                                                  const float* values, const float* biases,
                                                  const uint32_t* fillers, T* output) {
-  using Shape = Conv1dWgmmaShape;
-  constexpr int kVector = 16 / static_cast<int>(sizeof(T)), kSector = 2 * kVector;
-  constexpr int kPieceVectors = Shape::kWarpgroupM / kVector;
-  constexpr bool kResidues = kRun == RunOutputs::kResidues;
-  constexpr int kSpread = kSpreadOf<kRun>;
-  const int pitch = kResidues ? p.slab_pitch : slab_row_pitch<T>(1);
-  const int run_outputs = kResidues ? p.correlation.residues : kSpread;
-  const bool ragged = kRun == RunOutputs::kSum && p.ragged;
-  const bool aligned = p.warpgroup_step == Shape::kWarpgroupM && !ragged;
-  constexpr int kStep = Shape::kStoreThreads / kPieceVectors;
-  constexpr int kBatch = sizeof(T) == 4 && !kResidues ? 4 : 2;  // vectors under way
+  using Places = PassVectors<T, kRun>;
+  constexpr int kVector = 16 / static_cast<int>(sizeof(T)), kSpread = kSpreadOf<kRun>;
+  constexpr int kPitch = slab_row_pitch<T>(1);
+  constexpr int kBatch = sizeof(T) == 4 ? 4 : 2;  // vectors under way
+  const Places places = tile_places.of_pass();
+  const int64_t stride = p.problem.output_strides.channel;
+  T* target = output + places.row * stride + places.start;
   float probe = 0;
-#pragma unroll 1
-  for (int first = thread / kPieceVectors; first < Shape::kPassColumns * kSpread;
-       first += kBatch * kStep) {
-    uint4 vectors[kBatch];
-    T* targets[kBatch];
-    bool inside[kBatch];
+#pragma unroll
+  for (int first = 0; first < Places::kCount; first += kBatch) {
+    PendingVector<T> pending[kBatch];
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
-      const Piece<kRun> piece(p, first + i * kStep, thread % kPieceVectors * kVector);
-      // Residues may leave columns empty.
-      const int row = kResidues ? min(piece.row, p.pass_channels - 1) : piece.row;
-      T* target = output + row * p.problem.output_strides.channel;
-      int before = 0;
-      int skipped = 0;  // elements before the first sector that begins in the slab's row
-      if (!aligned) {
-        const uint32_t place =
-            static_cast<uint32_t>(reinterpret_cast<uintptr_t>(target) / sizeof(T));
-        before = place % kVector;
-        target -= before;
-        skipped = place % (ragged ? kVector : kSector) == 0 ? 0
-                  : ragged ? kVector
-                           : kSector - static_cast<int>(place / kVector % 2) * kVector;
-      }
-      vectors[i] = finish_vector<T, ActivationType, kRun>(
-          values + row * pitch + piece.start / kSpread, is_odd<kRun>(p, before), biases[row],
-          fillers[row], probe);
-      targets[i] = target + piece.start;
-      inside[i] = row == piece.row && piece.start >= skipped &&
-                  piece.start < skipped + p.warpgroup_step * run_outputs;
+      const int row = places.row + (first + i) * Places::kRowStep, before = places[first + i];
+      pending[i] = {finish_vector<T, ActivationType, kRun>(
+                        values + row * kPitch + places.start / kSpread, is_odd<kRun>(p, before),
+                        biases[row], fillers[row], probe),
+                    target - before, before < 8};
+      target += Places::kRowStep * stride;
     }
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      store_vector_if(inside[i], targets[i], vectors[i]);
-    }
+    store_pending(pending);
   }
-  if (ragged) {
+  if (kRun == RunOutputs::kSum && p.ragged) {
     // What a row has of its first vector and of the one after its last: one vector's elements.
-    for (int i = thread; i < Shape::kPassColumns * kVector; i += Shape::kStoreThreads) {
+    for (int i = thread; i < Conv1dWgmmaShape::kPassColumns * kVector;
+         i += Conv1dWgmmaShape::kStoreThreads) {
       const int row = i / kVector;
-      T* target = output + row * p.problem.output_strides.channel;
-      const int before = reinterpret_cast<uintptr_t>(target) / sizeof(T) % kVector;
+      T* first = output + row * stride;
+      const int before = static_cast<int>(place_of(first) % kVector);
       if (before > 0) {
-        const int element = i % kVector + (i % kVector < before ? Shape::kWarpgroupM : 0);
-        const float sum = values[row * pitch + element];
+        const int element =
+            i % kVector + (i % kVector < before ? Conv1dWgmmaShape::kWarpgroupM : 0);
+        const float sum = values[row * kPitch + element];
         if (MmaTraits<T>::kParts == 2) {
           probe = fmaf(sum, 0.0f, probe);
         }
-        target[element - before] =
+        first[element - before] =
             from_accumulate<T>(activate_sum<T, ActivationType>(sum, biases[row]));
       }
     }
   }
-  return probe == 0.0f;
+  return all_finite(probe);
+}
+
+/// The same with residues.
+template <typename T, typename ActivationType>
+__device__ __forceinline__ bool store_inner_residues(const Conv1dWgmmaParams& p, int thread,
+                                                     const float* values, const float* biases,
+                                                     const uint32_t* fillers, T* output) {
+  using Shape = Conv1dWgmmaShape;
+  constexpr RunOutputs kRun = RunOutputs::kResidues;
+  constexpr int kVector = 16 / static_cast<int>(sizeof(T)), kSector = 2 * kVector;
+  constexpr int kPieceVectors = Shape::kWarpgroupM / kVector;
+  const bool aligned = p.warpgroup_step == Shape::kWarpgroupM;
+  constexpr int kStep = Shape::kStoreThreads / kPieceVectors;
+  constexpr int kBatch = 2;  // vectors under way
+  float probe = 0;
+#pragma unroll 1
+  for (int first = thread / kPieceVectors; first < Shape::kPassColumns; first += kBatch * kStep) {
+    PendingVector<T> pending[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const Piece<kRun> piece(p, first + i * kStep, thread % kPieceVectors * kVector);
+      const int row = min(piece.row, p.pass_channels - 1);  // residues may leave columns empty
+      T* target = output + row * p.problem.output_strides.channel;
+      int before = 0;
+      int skipped = 0;  // elements before the first sector that begins in the slab's row
+      if (!aligned) {
+        const uint32_t place = place_of(target);
+        before = place % kVector;
+        target -= before;
+        skipped =
+            place % kSector == 0 ? 0 : kSector - static_cast<int>(place / kVector % 2) * kVector;
+      }
+      pending[i] = {finish_vector<T, ActivationType, kRun>(
+                        values + row * p.slab_pitch + piece.start, is_odd<kRun>(p, before),
+                        biases[row], fillers[row], probe),
+                    target + piece.start,
+                    row == piece.row && piece.start >= skipped &&
+                        piece.start < skipped + p.warpgroup_step * p.correlation.residues};
+    }
+    store_pending(pending);
+  }
+  return all_finite(probe);
 }
 
 /// Stores a vector of any row; `odd` and `filler` are finish_vector()'s.
@@ -232,7 +325,7 @@ __device__ __forceinline__ void store_any_vector(float* values, T* output, int b
   };
   uint4 vector = finish();
   if constexpr (kComputesAgain<T, kRun>) {
-    if (probe != 0.0f) {
+    if (!all_finite(probe)) {
 #pragma unroll 1
       for (int i = 0; i < kVector / kSpread; ++i) {
         const int element = kSpread == 2 ? i * 2 + odd : i;
@@ -286,13 +379,24 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaParams& p, i
         static_cast<T*>(p.problem.output) + cursor.n * p.problem.output_strides.batch +
         (static_cast<int64_t>(group) * p.problem.out_channels + block_channel) * channel_stride +
         first;
+    // Of residues' tiles it is not used.
+    const PassVectors<T, kResidues ? RunOutputs::kSum : kRun> places(
+        thread, place_of(output), static_cast<uint32_t>(channel_stride),
+        [&](uint32_t place) { return output_row<T>(p, place, first); });
     slabs.take_tile(
         p, min(channels, block_channels), pass_channels, [&](int channel, float* values) {
           with_activation(p.problem.activation, [&](auto kind) {
             using ActivationType = ActivationOfSum<T, decltype(kind)>;
-            if (inner && channel + pass_channels <= channels &&
-                store_inner_pass<T, ActivationType, kRun>(p, thread, values, biases + channel,
-                                                          fillers + channel, output)) {
+            const auto store_inner = [&] {
+              if constexpr (kResidues) {
+                return store_inner_residues<T, ActivationType>(p, thread, values, biases + channel,
+                                                               fillers + channel, output);
+              } else {
+                return store_inner_pass<T, ActivationType, kRun>(
+                    p, thread, places, values, biases + channel, fillers + channel, output);
+              }
+            };
+            if (inner && channel + pass_channels <= channels && store_inner()) {
               return;
             }
 #pragma unroll 1
@@ -306,7 +410,7 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaParams& p, i
                 continue;
               }
               T* row = output + piece.row * channel_stride;
-              const OutputRow part = output_row<T>(p, row, first);
+              const OutputRow part = output_row<T>(p, place_of(row), first);
               const int offset = piece.start - part.before;
               store_any_vector<T, ActivationType, kRun>(
                   values + piece.row * p.slab_pitch + piece.start / kSpread, row + offset,

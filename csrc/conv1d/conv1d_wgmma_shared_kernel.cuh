@@ -152,8 +152,8 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
   const int lane = threadIdx.x % 32, warpgroup = warp / 4;
   const auto slab_ring = [&](int owner) {
     const int first = owner * p.slabs;
-    return SlabRing<T>{slabs + first * p.slab_bytes, slab_full + first * 8, slab_empty + first * 8,
-                       flags + first};
+    return ResultRing<T, kSlots, kResidues>{slabs + first * p.slab_bytes, slab_full + first * 8,
+                                            slab_empty + first * 8, flags + first};
   };
   if (warpgroup == Shape::kWarpgroups) {
     give_registers<Shape::kLoadRegisters>();
@@ -175,9 +175,14 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
   if (warpgroup == Shape::kWarpgroups + 1) {
     give_registers<Shape::kStoreRegisters>();
     const int served = warp % 4 / 2, thread = threadIdx.x % Shape::kStoreThreads;
-    if (kSlots <= 128 && kResidues == 1 && p.correlation.spread == 2) {
-      store_conv1d_tiles<T, kSlots, 1, 2>(p, served, thread, biases, fillers, slab_ring(served));
-    } else {
+    bool spread = false;
+    if constexpr (kSlots <= 128 && kResidues == 1) {
+      spread = p.correlation.spread == 2;
+      if (spread) {
+        store_conv1d_tiles<T, kSlots, 1, 2>(p, served, thread, biases, fillers, slab_ring(served));
+      }
+    }
+    if (!spread) {
       store_conv1d_tiles<T, kSlots, kResidues, 1>(p, served, thread, biases, fillers,
                                                   slab_ring(served));
     }
@@ -190,7 +195,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
   }
   using Columns = ResultColumns<kSlots, kResidues>;
   typename Columns::Accumulators accumulators;
-  SlabRing<T> ring_of_slabs = slab_ring(warpgroup);
+  ResultRing<T, kSlots, kResidues> ring_of_slabs = slab_ring(warpgroup);
   const int first_row = warpgroup * p.warpgroup_step;
   const int passes =
       min(Columns::kPasses, (out_channels - block_channel - 1) / Shape::kPassChannels + 1);
@@ -204,8 +209,23 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
                           p.problem.output_strides.channel +
                       (cursor.run + first_row) * p.correlation.run_outputs();
     with_activation(p.problem.activation, [&](auto kind) {
-      write_slabs<T, ActivationOfSum<T, decltype(kind)>, kSlots, kResidues>(
-          p, accumulators, biases, passes, output, ring_of_slabs);
+      const auto write = [&](auto layout) {
+        write_slabs<T, ActivationOfSum<T, decltype(kind)>, kSlots, kResidues,
+                    decltype(layout)::value>(p, accumulators, biases, passes, output,
+                                             ring_of_slabs);
+      };
+      using Single = std::integral_constant<SlabLayout, SlabLayout::kSingle>;
+      if constexpr (kResidues == 1) {
+        if (p.aligned_output) {
+          write(std::integral_constant<SlabLayout, SlabLayout::kBlocks>());
+        } else if (p.even_output) {
+          write(std::integral_constant<SlabLayout, SlabLayout::kPairs>());
+        } else {
+          write(Single());
+        }
+      } else {
+        write(Single());
+      }
     });
   }
 #endif

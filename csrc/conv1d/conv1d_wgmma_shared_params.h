@@ -12,6 +12,7 @@ namespace kernelopt {
 struct Conv1dWgmmaSharedParams : Conv1dWgmmaParams {
   bool aligned_rows;                  // all input rows have the same place in 16 bytes
   bool aligned_output;                // all output rows begin on 16 bytes
+  bool even_output;                   // all output rows begin on 4 bytes, and runs are one output
   int residue_pitch;                  // positions from a residue's to the next residue's
   int operand_stages, operand_pitch;  // positions from eight channels to the next
   int operand_bytes;                  // of a stage without weights
@@ -58,5 +59,10 @@ constexpr int warpgroup_products(int slots) { return slots > 64 ? 2 : 4; }
 /// anywhere in 16 bytes, and the pitch with which the writes of a warp, 8 runs of 4 pairs of slots,
 /// fall into different banks.
 constexpr int shared_slab_pitch(int positions, int residues) { return (positions + 8) * residues; }
+
+/// Slabs of a warpgroup where every tile fills and empties each of them an even number of times, so
+/// that a pass finds its slab and its barriers' phase without counting; else 0, and the plan says
+/// how many.
+constexpr int fixed_slabs(int slots, int residues) { return slots >= 128 && residues == 1 ? 4 : 0; }
 
 }  // namespace kernelopt

@@ -81,6 +81,7 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
   };
   const int overlap = aligned_to(kSector) || !memory_bound ? 0 : kSector / run_outputs;
   p.aligned_output = aligned_to(kSector / 2);
+  p.even_output = aligned_to(2) && run_outputs == 1;
   const auto cut = [&](int block_slots) {
     plan.block_slots = block_slots;
     p.n_blocks = static_cast<int>(round_up(slots, block_slots) / block_slots);
@@ -183,6 +184,8 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
   // with a tap a step, 0.13 with the other kernel.
   const int64_t least_taps = wide || memory_bound ? 1 : correlation.taps;
   const bool large = plan.block_slots <= 64;
+  const int fixed = fixed_slabs(plan.block_slots, correlation.residues),
+            few = fixed > 0 ? fixed : 2;
   for (const bool keep : {true, false}) {
     for (int64_t taps = correlation.taps; taps >= least_taps;
          taps = taps == 1 ? 0 : (taps + 1) / 2) {
@@ -190,8 +193,8 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
                   ((large || correlation.input_step > 1) && correlation.residues == 1 &&
                    fit(keep, taps, 4, 32, 2)) ||
                   (large ? fit(keep, taps, 2, 32, 2) || fit(keep, taps, 2, 16, 4)
-                         : fit(keep, taps, 4, 16, 3) || fit(keep, taps, 2, 32, 2)) ||
-                  fit(keep, taps, 2, 16, 2);
+                         : fit(keep, taps, 4, 16, 3) || fit(keep, taps, few, 32, 2)) ||
+                  fit(keep, taps, few, 16, 2);
     }
   }
   plan.grid_x =

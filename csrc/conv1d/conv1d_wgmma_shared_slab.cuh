@@ -48,6 +48,13 @@ struct ResultColumns {
   }
 };
 
+/// The slabs of a warpgroup as the kernel's instances have them.
+template <typename T, int kSlots, int kResidues>
+using ResultRing =
+    SlabRing<T, fixed_slabs(kSlots, kResidues),
+             Conv1dWgmmaSharedShape::kPassChannels *
+                 shared_slab_pitch(warpgroup_tiles_m(kSlots) * 64, kResidues) * sizeof(T)>;
+
 /// Calls function(sum) for a thread's sums of its channel i in a pass.
 template <int kSlots, int kResidues, typename Function>
 __device__ __forceinline__ void for_each_sum(
@@ -58,6 +65,14 @@ __device__ __forceinline__ void for_each_sum(
   for (int j = 0; j < kResidues * Columns::kTilesM * 2; ++j) {
     function(Columns::value(accumulators, pass, i, j / 2 % kResidues, j / 2 / kResidues, j % 2));
   }
+}
+
+/// An 8 x 8 block of 16-bit elements out of a fragment's registers, transposed: a thread has two
+/// successive rows of a column.
+__device__ __forceinline__ uint32_t transpose_block(uint32_t word) {
+  uint32_t transposed;
+  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(transposed) : "r"(word));
+  return transposed;
 }
 
 /// Makes all sums that are not finite NaN where there is one.
@@ -92,96 +107,143 @@ template <typename T, typename ActivationType, int kSlots, int kResidues>
 __device__ __forceinline__ void finish_pass(
     typename ResultColumns<kSlots, kResidues>::Accumulators& accumulators, int pass,
     const float* biases) {
+  using Columns = ResultColumns<kSlots, kResidues>;
+  const float* first = biases + pass * Conv1dWgmmaSharedShape::kPassChannels;
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const float bias = biases[pass * Conv1dWgmmaSharedShape::kPassChannels +
-                              ResultColumns<kSlots, kResidues>::channel(i)];
-    for_each_sum<kSlots, kResidues>(accumulators, pass, i, [&](float& sum) {
-      sum = activate_sum<T, ActivationType>(sum, bias);
-    });
+  for (int pair = 0; pair < 2; ++pair) {
+    float two[2];
+    if constexpr (kResidues == 1) {  // neighbours, read at once
+      const float2 both = *reinterpret_cast<const float2*>(first + Columns::channel(pair * 2));
+      two[0] = both.x;
+      two[1] = both.y;
+    } else {
+      two[0] = first[Columns::channel(pair * 2)];
+      two[1] = first[Columns::channel(pair * 2 + 1)];
+    }
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      for_each_sum<kSlots, kResidues>(accumulators, pass, pair * 2 + i, [&](float& sum) {
+        sum = activate_sum<T, ActivationType>(sum, two[i]);
+      });
+    }
   }
 }
 
-/// Finishes a tile's sums and hands them over, pass by pass, so that those who store begin with the
-/// first. One piece of code for each activation: the instructions of all do not fit their cache and
-/// are fetched in the order they run. With more residues than one a sum may not be finite only
-/// because of the zero weights where a residue has no such tap: then it is NaN in the slab, the
-/// slab's flag holds the number of the last pass with such sums, and those who store compute them
-/// again.
-/// @param output  the address of the warpgroup's first output in the block's first channel
-template <typename T, typename ActivationType, int kSlots, int kResidues>
-__device__ __forceinline__ void write_slabs(
-    const Conv1dWgmmaSharedParams& p,
-    typename ResultColumns<kSlots, kResidues>::Accumulators& accumulators, const float* biases,
-    int passes, const T* output, SlabRing<T>& slabs) {
+/// How a pass's results are written to a slab. Blocks: rows begin on 16 bytes, and 8 x 8 results
+/// are transposed on the way. Pairs: rows begin on 4 bytes, and two successive results of a row are
+/// written as a word. Single: one result at a time, or two residues.
+enum class SlabLayout { kBlocks, kPairs, kSingle };
+
+/// Where a thread's results of a pass go, in a slab that begins at 0. It is the same for all passes
+/// of a tile: 16 rows of the output, whatever their stride, are whole sectors.
+template <typename T, int kSlots, int kResidues, SlabLayout kLayout>
+struct SlabPlaces {
   using Columns = ResultColumns<kSlots, kResidues>;
-  const uint32_t flags = kResidues > 1 ? flag_sums<kSlots, kResidues>(accumulators) : 0;
-  constexpr int kSize = static_cast<int>(sizeof(T)), kVector = 16 / kSize;
-  constexpr int kPitch = shared_slab_pitch(Columns::kPositions, kResidues);
-  constexpr int kPassChannels = Conv1dWgmmaSharedShape::kPassChannels;
-  const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
-  const uint32_t channel_stride = static_cast<uint32_t>(p.problem.output_strides.channel);
-  const int row = warp * 16 + lane / 4;
-  const bool in_blocks = kResidues == 1 && p.aligned_output;
-  uint32_t place = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(output) / kSize);
+  static constexpr int kSize = static_cast<int>(sizeof(T)), kVector = 16 / kSize;
+  static constexpr int kPitch = shared_slab_pitch(Columns::kPositions, kResidues);
+  static constexpr int kRows = kLayout == SlabLayout::kBlocks  ? 1
+                               : kLayout == SlabLayout::kPairs ? 2
+                                                               : 4;
+  int places[kRows];  // elements; of two residues pairs
+
+  /// @param output  the address of the warpgroup's first output in the block's first channel
+  __device__ __forceinline__ SlabPlaces(const Conv1dWgmmaSharedParams& p, const T* output) {
+    const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+    if constexpr (kLayout == SlabLayout::kBlocks) {
+      places[0] = (lane / 16 * 8 + lane % 8) * kPitch + warp * 16 + lane / 8 % 2 * 8;
+    } else {
+      const uint32_t first = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(output) / kSize);
+      const uint32_t stride = static_cast<uint32_t>(p.problem.output_strides.channel);
 #pragma unroll
-  for (int pass = 0; pass < Columns::kPasses; ++pass) {
-    if (pass >= passes) {
-      break;
+      for (int i = 0; i < kRows; ++i) {
+        const bool pairs = kLayout == SlabLayout::kPairs;
+        const int channel = pairs ? i * 8 + lane / 4 : Columns::channel(i);
+        const uint32_t before = (first + channel * stride) % kVector;
+        const int row = warp * 16 + (pairs ? lane % 4 * 2 : lane / 4);
+        places[i] = kResidues == 2 ? channel * (kPitch / 2) + (before + 1) / 2 + row
+                                   : channel * kPitch + p.correlation.sum_place(before) + row;
+      }
     }
-    finish_pass<T, ActivationType, kSlots, kResidues>(accumulators, pass, biases);
-    slabs.wait_empty();
-    T* values = slabs.values(p);
-    if (in_blocks) {
-      const int column = lane / 16 * 8 + lane % 8;
-      const uint32_t target =
-          shared_address(values + column * kPitch + warp * 16 + lane / 8 % 2 * 8);
 #pragma unroll
-      for (int m = 0; m < Columns::kTilesM; ++m) {
+    for (int i = 0; i < kRows; ++i) {
+      asm volatile("" : "+r"(places[i]));  // computed once, not for every pass
+    }
+  }
+  __device__ __forceinline__ void write(typename Columns::Accumulators& accumulators, int pass,
+                                        T* values) const {
+    const auto pair = [&](int i, int m, int half) {
+      return pack_pair<T>(Columns::value(accumulators, pass, i, 0, m, half),
+                          Columns::value(accumulators, pass, i + 1, 0, m, half));
+    };
+#pragma unroll
+    for (int m = 0; m < Columns::kTilesM; ++m) {
+      if constexpr (kLayout == SlabLayout::kBlocks) {
         uint32_t words[4];
 #pragma unroll
         for (int block = 0; block < 4; ++block) {
-          words[block] =
-              pack_pair<T>(Columns::value(accumulators, pass, block / 2 * 2, 0, m, block % 2),
-                           Columns::value(accumulators, pass, block / 2 * 2 + 1, 0, m, block % 2));
+          words[block] = pair(block / 2 * 2, m, block % 2);
         }
-        store_transposed(target + m * 64 * kSize, words);
-      }
-    } else {
+        store_transposed(shared_address(values + places[0]) + m * 64 * kSize, words);
+      } else {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int channel = Columns::channel(i);
-        T* line = values + channel * kPitch;
-        const uint32_t before = (place + channel * channel_stride) % kVector;
-        if constexpr (kResidues == 2) {
-          uint32_t* pairs = reinterpret_cast<uint32_t*>(line) + (before + 1) / 2 + row;
+        for (int i = 0; i < kRows; ++i) {
 #pragma unroll
-          for (int m = 0; m < Columns::kTilesM; ++m) {
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-              pairs[m * 64 + half * 8] =
+          for (int half = 0; half < 2; ++half) {
+            const int row = m * 64 + half * 8;
+            if constexpr (kLayout == SlabLayout::kPairs) {
+              *reinterpret_cast<uint32_t*>(values + places[i] + row) =
+                  transpose_block(pair(i * 2, m, half));
+            } else if constexpr (kResidues == 2) {
+              reinterpret_cast<uint32_t*>(values)[places[i] + row] =
                   pack_pair<T>(Columns::value(accumulators, pass, i, 0, m, half),
                                Columns::value(accumulators, pass, i, 1, m, half));
-            }
-          }
-        } else {
-          T* value = line + p.correlation.sum_place(before) + row;
-#pragma unroll
-          for (int m = 0; m < Columns::kTilesM; ++m) {
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-              value[m * 64 + half * 8] =
+            } else {
+              values[places[i] + row] =
                   from_accumulate<T>(Columns::value(accumulators, pass, i, 0, m, half));
             }
           }
         }
       }
     }
+  }
+};
+
+/// Finishes a tile's sums and hands them over, pass by pass, so that those who store begin with the
+/// first. One piece of code for each activation and layout: the instructions of all do not fit
+/// their cache and are fetched in the order they run. With more residues than one a sum may not be
+/// finite only because of the zero weights where a residue has no such tap: then it is NaN in the
+/// slab, the slab's flag holds the number of the last pass with such sums, and those who store
+/// compute them again.
+/// @param output  the address of the warpgroup's first output in the block's first channel
+/// @tparam kLayout  how the slabs are written
+template <typename T, typename ActivationType, int kSlots, int kResidues, SlabLayout kLayout>
+__device__ __forceinline__ void write_slabs(
+    const Conv1dWgmmaSharedParams& p,
+    typename ResultColumns<kSlots, kResidues>::Accumulators& accumulators, const float* biases,
+    int passes, const T* output, ResultRing<T, kSlots, kResidues>& slabs) {
+  using Columns = ResultColumns<kSlots, kResidues>;
+  constexpr bool kFixed = fixed_slabs(kSlots, kResidues) > 0;
+  const uint32_t flags = kResidues > 1 ? flag_sums<kSlots, kResidues>(accumulators) : 0;
+  const SlabPlaces<T, kSlots, kResidues, kLayout> places(p, output);
+  if constexpr (kFixed) {
+    slabs.ring = {};
+  }
+#pragma unroll
+  for (int pass = 0; pass < Columns::kPasses; ++pass) {
+    if (!kFixed && pass >= passes) {
+      break;
+    }
+    if (!kFixed || pass < passes) {
+      finish_pass<T, ActivationType, kSlots, kResidues>(accumulators, pass, biases);
+      slabs.wait_empty();
+      places.write(accumulators, pass, slabs.values(p));
+    } else {
+      slabs.wait_empty();
+    }
     if (kResidues > 1 && (flags >> pass & 1) != 0) {
       slabs.flag() = slabs.pass;
     }
     slabs.hand_over(p);
-    place += kPassChannels * channel_stride;
   }
 }
 

@@ -202,7 +202,8 @@ struct WholeVectors {
 template <typename T, int kSlots, int kResidues, int kSpread>
 __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaSharedParams& p, int warpgroup,
                                                    int thread, const float* biases,
-                                                   const uint32_t* fillers, SlabRing<T> slabs) {
+                                                   const uint32_t* fillers,
+                                                   ResultRing<T, kSlots, kResidues> slabs) {
   using Store = SlabStore<T, kSlots, kResidues, kSpread>;
   constexpr int kPassChannels = Conv1dWgmmaSharedShape::kPassChannels;
   constexpr int kBlockChannels = kSlots / kResidues;
@@ -234,6 +235,14 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaSharedParams
       }
       output += kPassChannels * channel_stride;
     });
+    if constexpr (fixed_slabs(kSlots, kResidues) > 0) {
+      // All slabs take part, those without channels too.
+      for (int channel = round_up(channels, kPassChannels); channel < kBlockChannels;
+           channel += kPassChannels) {
+        slabs.wait_full();
+        slabs.give_back(p);
+      }
+    }
   }
 }
 

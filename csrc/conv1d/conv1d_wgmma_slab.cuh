@@ -14,7 +14,8 @@ namespace kernelopt {
 
 /// A warpgroup's slabs, which its multiplying warps fill and its storing warps empty, and their
 /// barriers.
-template <typename Value>
+/// @tparam kSlabs, kBytes  their number and size where known at compile time, else 0
+template <typename Value, int kSlabs = 0, int kBytes = 0>
 struct SlabRing {
   unsigned char* slabs;
   uint32_t full, empty;
@@ -23,14 +24,19 @@ struct SlabRing {
   uint32_t pass = 1;  // counted from 1 over all tiles
 
   __device__ __forceinline__ Value* values(const Conv1dWgmmaParams& p) const {
-    return reinterpret_cast<Value*>(slabs + ring.index * p.slab_bytes);
+    return reinterpret_cast<Value*>(slabs + ring.index * (kBytes > 0 ? kBytes : p.slab_bytes));
   }
   __device__ __forceinline__ uint32_t& flag() const { return flags[ring.index]; }
+  __device__ __forceinline__ void wait_full() const {
+    mbarrier_wait(full + ring.index * 8, ring.parity);
+  }
   __device__ __forceinline__ void wait_empty() const {
     mbarrier_wait(empty + ring.index * 8, ring.parity ^ 1);
   }
   /// The slab goes to the storing warps, when all warps of the warpgroup have called this.
   __device__ __forceinline__ void hand_over(const Conv1dWgmmaParams& p) { leave(p, full); }
+  /// The slab goes back, when the storing warps have called this.
+  __device__ __forceinline__ void give_back(const Conv1dWgmmaParams& p) { leave(p, empty); }
   /// Calls take(channel, values) for each pass of a tile when its slab is full, and gives the slab
   /// back.
   /// @param channels  of the tile, pass_channels of which pass at a time
@@ -38,9 +44,9 @@ struct SlabRing {
   __device__ __forceinline__ void take_tile(const Conv1dWgmmaParams& p, int channels,
                                             int pass_channels, Take&& take) {
     for (int channel = 0; channel < channels; channel += pass_channels) {
-      mbarrier_wait(full + ring.index * 8, ring.parity);
+      wait_full();
       take(channel, values(p));
-      leave(p, empty);
+      give_back(p);
     }
   }
 
@@ -50,7 +56,7 @@ struct SlabRing {
     if (threadIdx.x % 32 == 0) {
       mbarrier_arrive(barriers + ring.index * 8);
     }
-    ring.advance(p.slabs);
+    ring.advance(kSlabs > 0 ? kSlabs : p.slabs);
     ++pass;
   }
 };

@@ -12,6 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 import kernelopt
 from conformance.check import check, float32_precision, run
 from conformance.ops import OPS, Case
+from support import ACTIVATIONS
 
 pytestmark = pytest.mark.gpu
 
@@ -202,6 +203,19 @@ def test_correlations(dtype: torch.dtype) -> None:
         case = replace(case, precision=kernelopt.Precision.DEFAULT)
         check(case)
         check(case.with_options(activation="gelu"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("length", [9002, 9004, 9005])  # rows on 16, on 4 and on 2 bytes
+def test_activations_after_correlations(dtype: torch.dtype, length: int) -> None:
+    """Every activation, with channels that fill a block and channels that leave passes empty."""
+    x = torch.randn(8, 64, length, device="cuda", dtype=dtype)
+    for channels in (72, 128):
+        weight = torch.randn(channels, 64, 3, device="cuda", dtype=dtype)
+        bias = torch.randn(channels, device="cuda", dtype=dtype)
+        case = Case(OPS["conv1d"], (x, weight, bias), precision=kernelopt.Precision.DEFAULT)
+        for activation in ACTIVATIONS:
+            check(case.with_options(activation=activation))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -17,11 +17,13 @@ namespace kernelopt {
 /// 256 slots, side by side.
 /// @param first_row  the warpgroup's first position in the operand
 /// @param resident   shared address of the weights, where they stay
+/// @param next_turn  the other warpgroup's barrier, where they take turns
 template <typename T, int kSlots, bool kStrided, int kProducts, int kRegisters>
 __device__ __forceinline__ void multiply_tile(const Conv1dWgmmaSharedParams& p,
                                               float (&accumulators)[kProducts][kRegisters],
                                               int first_row, uint32_t resident, uint32_t stages,
-                                              uint32_t full, uint32_t empty, RingCursor& ring) {
+                                              uint32_t full, uint32_t empty, uint32_t next_turn,
+                                              RingCursor& ring) {
   constexpr int kTapBytes = kSlots * 32;
   constexpr bool kWide = kSlots > 128;
   const int lane = threadIdx.x % 32;
@@ -78,6 +80,9 @@ __device__ __forceinline__ void multiply_tile(const Conv1dWgmmaSharedParams& p,
       ring.advance(p.operand_stages);
     }
   }
+  if (p.takes_turns && lane == 0) {
+    mbarrier_arrive(next_turn);
+  }
   wgmma_wait<0>();
 #pragma unroll
   for (int t = 0; t < kProducts; ++t) {
@@ -116,8 +121,12 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
   const uint32_t full = window_empty + p.stages * 8, empty = full + p.operand_stages * 8;
   const uint32_t slab_full = empty + p.operand_stages * 8;
   const uint32_t slab_empty = slab_full + Shape::kWarpgroups * p.slabs * 8;
+  const uint32_t turns = slab_empty + Shape::kWarpgroups * p.slabs * 8;
   if (threadIdx.x == 0) {
     mbarrier_init(resident_barrier, 1);
+    for (int owner = 0; owner < Shape::kWarpgroups; ++owner) {
+      mbarrier_init(turns + owner * 8, 4);
+    }
     for (int stage = 0; stage < p.stages; ++stage) {
       mbarrier_init(window_full + stage * 8, 32);
       mbarrier_init(window_empty + stage * 8, Shape::kOperandWarps);
@@ -200,9 +209,15 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
   const int passes =
       min(Columns::kPasses, (out_channels - block_channel - 1) / Shape::kPassChannels + 1);
   RingCursor ring;
+  uint32_t turn_parity = warpgroup == 0 ? 1 : 0;  // the first one does not wait
   for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
+    if (p.takes_turns) {
+      mbarrier_wait(turns + warpgroup * 8, turn_parity);
+      turn_parity ^= 1;
+    }
     multiply_tile<T, kSlots, kStrided>(p, accumulators, first_row, shared_address(shared),
-                                       shared_address(stages), full, empty, ring);
+                                       shared_address(stages), full, empty,
+                                       turns + (1 - warpgroup) * 8, ring);
     const T* output = static_cast<const T*>(p.problem.output) +
                       cursor.n * p.problem.output_strides.batch +
                       (static_cast<int64_t>(group) * out_channels + block_channel) *

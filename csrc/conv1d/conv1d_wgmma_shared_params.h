@@ -13,6 +13,7 @@ struct Conv1dWgmmaSharedParams : Conv1dWgmmaParams {
   bool aligned_rows;                  // all input rows have the same place in 16 bytes
   bool aligned_output;                // all output rows begin on 16 bytes
   bool even_output;                   // all output rows begin on 4 bytes, and runs are one output
+  bool takes_turns;                   // one warpgroup multiplies while the other finishes
   int residue_pitch;                  // positions from a residue's to the next residue's
   int operand_stages, operand_pitch;  // positions from eight channels to the next
   int operand_bytes;                  // of a stage without weights
@@ -26,7 +27,7 @@ struct Conv1dWgmmaSharedShape : Conv1dWgmmaShape {
   static constexpr int kMaxStages = 8;      // of raw windows
   static constexpr int kMaxOperandStages = 4, kMaxSlabs = 4;
   static constexpr int kBarriers =
-      1 + 2 * (kMaxStages + kMaxOperandStages + kWarpgroups * kMaxSlabs);
+      1 + kWarpgroups + 2 * (kMaxStages + kMaxOperandStages + kWarpgroups * kMaxSlabs);
   static constexpr int kBarrierBytes = (kBarriers * 8 + 15) / 16 * 16;
   static constexpr int kFlagBytes = kWarpgroups * kMaxSlabs * 4;
 };

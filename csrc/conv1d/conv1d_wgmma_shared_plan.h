@@ -197,6 +197,13 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
                   fit(keep, taps, few, 16, 2);
     }
   }
+  // The stages of a tile stay until the second warpgroup has had its turn. With an activation the
+  // two are faster side by side, for they share its instructions as they are fetched.
+  const int64_t steps = (problem.in_channels + p.stage_channels - 1) /
+                        std::max(p.stage_channels, 1) *
+                        ((correlation.taps + p.taps_per_step - 1) / std::max(p.taps_per_step, 1));
+  p.takes_turns =
+      memory_bound && problem.activation == Activation::kNone && steps < p.operand_stages;
   plan.grid_x =
       static_cast<unsigned>(std::clamp<int64_t>(multiprocessors / grid_y, 1, tiles));  // one wave
   plan.grid_y = static_cast<unsigned>(grid_y);

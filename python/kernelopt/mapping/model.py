@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from .graph import GraphLayer
-from .modules import Sequential, plan_modules
-from .reporting import Report
+from .modules import ModulePlan, Sequential, plan_modules
+from .reporting import Entry, Report
 
 Model = TypeVar("Model", bound=nn.Module)
 Selection = str | Sequence[str] | Callable[[str, nn.Module], bool]
@@ -35,6 +35,7 @@ class _Mapping:
         self.has_graph = True
         selected = None if self.names is None else self.names.__contains__
         layer = GraphLayer(self.model, self.report, selected, self.strict)
+        layer.backend.of_graph_module = isinstance(self.model, torch.fx.GraphModule)
         # Not by setattr: while a copy is being made, the model has no attributes yet.
         self.model.__dict__["_compiled_call_impl"] = layer
 
@@ -83,7 +84,7 @@ def optimize(
     mapping.names = None if only is None else _selected_names(model, only)
     mapping.strict = strict
     plan = plan_modules(model, _selector(mapping.names))
-    mapping.report.modules = plan.entries
+    mapping.report.modules = _findings(model, plan)
     for module, becomes in plan.changes.items():
         mapping.changed.append((module, type(module), becomes))
         module.__class__ = becomes
@@ -134,8 +135,15 @@ def report(model: nn.Module) -> Report:
     mapping = model.__dict__.get(_ATTRIBUTE)
     if mapping is not None:
         return mapping.report
-    entries = plan_modules(model, _selector(None)).entries
+    entries = _findings(model, plan_modules(model, _selector(None)))
     return Report(_class_name(model), entries, graph="off: not optimized")
+
+
+def _findings(model: nn.Module, plan: ModulePlan) -> list[Entry]:
+    """The plan's entries, but for modules that compute nothing: a program of torch.export keeps its
+    parameters in some."""
+    holders = {name for name, module in model.named_modules() if type(module) is nn.Module}
+    return [entry for entry in plan.entries if entry.name not in holders]
 
 
 def _class_name(model: object) -> str:

@@ -70,6 +70,13 @@ def module_path(node: fx.Node) -> str:
     return path
 
 
+def is_exported(node: fx.Node) -> bool:
+    """Whether a node comes from a program of torch.export: it names the classes of its modules,
+    which Dynamo has at hand."""
+    stack = node.meta.get("nn_module_stack") or {"": ("", None)}
+    return isinstance(next(reversed(stack.values()))[1], str)
+
+
 def is_pure_numpy(node: fx.Node) -> bool:
     """Whether a node is arithmetic of numpy's, which Dynamo captures as calls of wrappers."""
     if node.op != "call_function":

@@ -175,3 +175,24 @@ def test_what_only_keeps_parameters_is_not_reported():
     model = exported(Net(), torch.randn(2, 3, 9))
     assert not kernelopt.report(model).entries
     assert not kernelopt.report(kernelopt.optimize(model)).entries
+
+
+# Parametrizations
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_removing_a_parametrization_after_restore_leaves_torchs_class(copied):
+    model = kernelopt.optimize(nn.Sequential(nn.Conv1d(3, 4, 3), nn.Tanh()))
+    nn.utils.parametrizations.weight_norm(model[0])
+    x = torch.randn(2, 3, 9)
+    expected = model(x)
+    twin = copy.deepcopy(model) if copied else None
+    kernelopt.restore(model)
+    torch.testing.assert_close(model(x), expected)
+    assert not isinstance(model[0], kernelopt.nn.Conv1d)
+    nn.utils.parametrize.remove_parametrizations(model[0], "weight")
+    assert type(model[0]) is nn.Conv1d
+    torch.testing.assert_close(model(x), expected)
+    if twin is not None:
+        assert isinstance(twin[0], kernelopt.nn.Conv1d)
+        torch.testing.assert_close(twin(x), expected)

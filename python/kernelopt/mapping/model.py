@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from .graph import GraphLayer
 from .modules import ModulePlan, Sequential, plan_modules
@@ -114,11 +115,19 @@ def restore(model: Model) -> Model:
     mapping = model.__dict__.pop(_ATTRIBUTE, None)
     if mapping is not None:
         for module, original, became in mapping.changed:
-            if type(module) is became:  # a parametrization or FSDP may have changed it since
+            if type(module) is became:  # FSDP may have changed it since
                 module.__class__ = original
+            elif is_parametrized(module) and type(module).__bases__ == (became,):
+                module.__class__ = _parametrized_class(type(module), original)
         if isinstance(model._compiled_call_impl, GraphLayer):
             model._compiled_call_impl = None
     return model
+
+
+def _parametrized_class(kind: type[nn.Module], base: type[nn.Module]) -> type[nn.Module]:
+    """The class that a parametrization made, of another base: the one a module has again once its
+    parametrizations are removed. A new class, because copies of the module share the first."""
+    return type(kind.__name__, (base,), dict(vars(kind)))
 
 
 def report(model: nn.Module) -> Report:

@@ -52,6 +52,15 @@ GOOD = {
     ),
     "keyword inputs": problem_text("x, y=None: return x + y", "{'x': torch.ones(3), 'y': 2}"),
     "one tensor": problem_text("x: return F.gelu(x)", "torch.randn(3, 4)"),
+    "inputs and constructor arguments that are yielded": CONV.replace(
+        "return [torch.rand(2, 3, 17)]", "yield torch.rand(2, 3, 17)"
+    ).replace("return []", "yield 5"),
+    "iterators": problem_text(
+        "x, y: return F.gelu(x) + y",
+        "map(torch.randn, (3, 3))",
+        "self.sizes = kwargs",
+        "iter([[], {'size': 3}])",
+    ),
     "args and kwargs of the constructor": problem_text(
         "x: return self.conv(x)",
         "[torch.randn(1, 2, 9)]",
@@ -158,6 +167,9 @@ BAD = {
         "pass",
     ),
     "get_init_inputs() raised ValueError": CONV.replace("return []", "raise ValueError('no')"),
+    "get_inputs() raised LookupError": CONV.replace(
+        "return [torch.rand(2, 3, 17)]", "yield torch.rand(2, 3, 17)\n    raise LookupError('no')"
+    ),
     "get_inputs() raised OSError": CONV.replace(
         "return [torch", "raise OSError('gone')\n    [torch"
     ),

@@ -299,6 +299,14 @@ def test_files_not_of_the_form(run, message, text):
     assert "Traceback" not in printed
 
 
+def test_the_dtype_is_named_where_one_was_asked_for(run):
+    text = CONV.replace("(2, 3, 17)", "(2, 5, 17)")
+    assert "(cpu, float64)" in run(text, "--dtype", "float64")[1]["message"]
+    message = run(text)[1]["message"]
+    assert "forward raised RuntimeError" in message
+    assert "(cpu" not in message
+
+
 def test_verbose_shows_the_traceback(run):
     assert "Traceback" in run("1 / 0\n", "--verbose")[2]
     assert "gradient of conv.weight" in run(CONV, "--verbose")[2]
@@ -387,6 +395,23 @@ def test_bad_usage(words, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(words)
     assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--seeds", "x", "expected a whole number of at least 1, got 'x'"),
+        ("--seeds", "0", "expected a whole number of at least 1, got '0'"),
+        ("--seeds", "1.5", "expected a whole number of at least 1, got '1.5'"),
+        ("--check-seconds", "-1", "expected a number of at least 0, got '-1'"),
+        ("--check-seconds", "nan", "expected a number of at least 0, got 'nan'"),
+        ("--check-seconds", "soon", "expected a number of at least 0, got 'soon'"),
+    ],
+)
+def test_bad_values(option, value, expected, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["run", "x.py", option, value])
+    assert f"{option}: {expected}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("device", ["tpu", "meta", "cuda:99"])

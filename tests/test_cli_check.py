@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import builtins
 import copy
+import functools
 import io
+import itertools
 import json
 import math
 import subprocess
 import sys
+import time
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -20,7 +24,8 @@ from kernelopt.cli.check import Checker
 from kernelopt.cli.evaluate import evaluate
 from kernelopt.cli.problem import Problem
 from kernelopt.cli.render import Output, duration
-from kernelopt.cli.timing import measure
+from kernelopt.cli.report import _show_times, show_summary
+from kernelopt.cli.timing import _timing, measure
 
 CPU = torch.device("cpu")
 NAN, INF = math.nan, math.inf
@@ -253,6 +258,46 @@ def test_measure(device):
     result = measure({"a": lambda: calls.append(tensor + 1)}, torch.device(device), 0.002)["a"]
     assert 0 < result.low <= result.median <= result.high
     assert len(calls) > result.measurements >= 3
+
+
+def test_functions_take_many_short_turns():
+    calls = []
+    functions = {name: functools.partial(calls.append, name) for name in "ab"}
+    result = measure(functions, CPU, 0.1)
+    turns = sum(before != after for before, after in itertools.pairwise(calls))
+    assert turns >= 20
+    assert result["a"].measurements >= 10
+
+
+def test_a_slow_function_is_called_few_times():
+    calls = []
+    measure({"a": lambda: (calls.append(1), time.sleep(0.02))}, CPU, 0.01)
+    assert len(calls) <= 6
+
+
+def test_unsteady_times_are_marked():
+    steady, unsteady = _timing([1.0, 1.1] * 4 + [9.0]), _timing([1.0] * 6 + [2.0] * 6)
+    assert (steady.unsteady, unsteady.unsteady) == (False, True)
+
+    def result(timing):
+        rows = {"original": steady, "kernelopt": timing, "torch.compile": None}
+        times = [
+            {"pass": "forward", "model": name, **(asdict(t) if t else {"error": "no"})}
+            for name, t in rows.items()
+        ]
+        return {"file": "a.py", "status": "ok", "message": "", "times": times}
+
+    def printed(*results):
+        stream = io.StringIO()
+        for one in results:
+            _show_times(Output(stream), one["times"])
+        show_summary(Output(stream), list(results))
+        return stream.getvalue()
+
+    assert "(!)" not in printed(result(steady), result(steady))
+    text = printed(result(steady), result(unsteady))
+    assert text.count("(!)") == 3  # the row, the line below the table, the summary
+    assert "(!) the quartiles are" in text
 
 
 @pytest.mark.parametrize("with_rich", [True, False])

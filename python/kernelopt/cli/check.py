@@ -143,10 +143,9 @@ class Checker:
         try:
             return draws_random_numbers(self.original, args, kwargs, self.dtype)
         except Exception as error:
-            where = f"{self.device}, {str(self.dtype or 'its own dtype').removeprefix('torch.')}"
-            raise ProblemError(
-                f"the original's forward raised {one_line(error)} ({where})"
-            ) from error
+            dtype = str(self.dtype).removeprefix("torch.")
+            where = f" ({self.device}, {dtype})" if self.dtype else ""
+            raise ProblemError(f"the original's forward raised {one_line(error)}{where}") from error
 
     def cases(self, seeds: int) -> Iterator[Case]:
         """The file's own inputs, then the variants of its first inputs, then further seeds."""

@@ -107,6 +107,12 @@ def _is_keywords(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(key, str) for key in value)
 
 
+def _returned(function: Callable[[], Any]) -> Any:
+    """What a function of the file's returned or, as a generator, yielded: a list of it."""
+    value = function()
+    return list(value) if isinstance(value, Iterator) else value
+
+
 def _as_arguments(
     value: Any, function: Callable[..., Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -136,7 +142,7 @@ def _call_inputs(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     seed_all(seed)
     with own_code("get_inputs() raised"):
-        value = get_inputs()
+        value = _returned(get_inputs)
     args, kwargs = _as_arguments(value, model.forward)
     return map_tensors(torch.Tensor.detach, args), map_tensors(torch.Tensor.detach, kwargs)
 
@@ -233,7 +239,7 @@ def load(path: Path, seed: int = 0) -> Iterator[Problem]:
         def construct() -> nn.Module:
             seed_all(seed)
             with own_code("get_init_inputs() raised"):
-                value = module.get_init_inputs()
+                value = _returned(module.get_init_inputs)
             args, kwargs = _as_arguments(value, module.Model)
             with own_code("constructing Model raised"):
                 model = module.Model(*args, **kwargs)

@@ -148,7 +148,7 @@ def _show_times(output: Output, times: list[dict[str, Any]]) -> None:
                 row["pass"],
                 row["model"],
                 duration(row["median"]),
-                f"{duration(row['low'])} - {duration(row['high'])}",
+                f"{duration(row['low'])} - {duration(row['high'])}{_mark(row)}",
                 str(row["measurements"]),
                 f"{original / row['median']:.2f}x" if original else "",
             ]
@@ -156,15 +156,25 @@ def _show_times(output: Output, times: list[dict[str, Any]]) -> None:
     if rows:
         columns = ["pass", "model", "median", "quartiles", "measured", "speed"]
         output.table(columns, rows, text_columns=2)
+    if any(map(_mark, times)):
+        output.line(
+            "  (!) the quartiles are more than half of the median apart, so the speed says little: "
+            "the machine was busy with something else, or changed its clock"
+        )
+
+
+def _mark(row: dict[str, Any]) -> str:
+    return " (!)" if row.get("unsteady") else ""
 
 
 def speed(result: dict[str, Any], name: str) -> str:
-    """How many times faster the mapped model is than the original; empty where it was not timed."""
-    medians = {
-        row["model"]: row.get("median") for row in result.get("times", ()) if row["pass"] == name
-    }
-    original, ours = medians.get("original"), medians.get("kernelopt")
-    return f"{original / ours:.2f}x" if original and ours else ""
+    """How many times faster the mapped model is than the original, marked where one of the two was
+    unsteady; empty where it was not timed."""
+    rows = {row["model"]: row for row in result.get("times", ()) if row["pass"] == name}
+    original, ours = rows.get("original", {}), rows.get("kernelopt", {})
+    if not (original.get("median") and ours.get("median")):
+        return ""
+    return f"{original['median'] / ours['median']:.2f}x{_mark(original) or _mark(ours)}"
 
 
 def show_summary(output: Output, results: list[dict[str, Any]]) -> None:

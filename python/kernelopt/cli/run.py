@@ -52,11 +52,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--json", metavar="PATH", help="write the results there as JSON (- for standard output)"
     )
     parser.add_argument(
-        "--seeds", type=_positive, default=3, metavar="N", help="seeds to check (default: 3)"
+        "--seeds", type=_count, default=3, metavar="N", help="seeds to check (default: 3)"
     )
     parser.add_argument(
         "--check-seconds",
-        type=float,
+        type=_seconds,
         default=300,
         metavar="S",
         help="begin no further check of a file after this time (default: 300)",
@@ -65,11 +65,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
-    return value
+def _count(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        if int(text) >= 1:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+
+
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if float(text) >= 0:  # which no NaN is
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text!r}")
 
 
 def pick_device(name: str | None) -> torch.device:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+import time
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,19 +16,25 @@ from torch import nn
 from .evaluate import NoGradient, random_like
 from .values import is_inexact, map_tensors, tensors_in
 
-_ROUNDS = 3
+_FEWEST_ROUNDS = 3
+_CPU_ROUNDS = 40
+# Long beside a clock's reading, short beside the time for which a scheduler takes a core away.
+_CPU_SAMPLE_SECONDS = 1e-4
 _WARMUP_CALLS = 3
 _FEWEST_CALLS, _MOST_CALLS = 3, 100
+UNSTEADY = 0.5  # of the median: quartiles farther apart than that are of an unsteady machine
 
 
 @dataclass
 class Timing:
-    """Seconds a call: the median, the quartiles, and how many measurements they come from."""
+    """Seconds a call: the median, the quartiles, how many measurements they come from, and whether
+    the quartiles are far apart."""
 
     median: float
     low: float
     high: float
     measurements: int
+    unsteady: bool
 
 
 def measure(
@@ -34,27 +43,47 @@ def measure(
     """Times functions on a device, each for about some seconds, in turns.
 
     On a GPU each call is timed by CUDA events, after a write that evicts the L2 cache. On a CPU
-    ``torch.utils.benchmark`` times them on all of torch's threads. Turns, because a machine's clock
-    and its other work change over time: each function gets its share of both.
+    ``timeit`` times single calls, several where they are very short, on all of torch's threads.
+    Turns, because a machine's clock and its other work change over time: each function gets its
+    share of both.
     """
-    once = _measure_cuda if device.type == "cuda" else _measure_cpu
     times: dict[str, list[float]] = {name: [] for name in functions}
     for function in functions.values():
         function()
-    for _ in range(_ROUNDS):
+    if device.type != "cuda":
+        _measure_cpu(functions, seconds, times)
+        return {name: _timing(values) for name, values in times.items()}
+    for _ in range(_FEWEST_ROUNDS):
         for name, function in functions.items():
-            times[name] += once(function, device, seconds / _ROUNDS)
+            times[name] += _measure_cuda(function, device, seconds / _FEWEST_ROUNDS)
     return {name: _timing(values) for name, values in times.items()}
 
 
-def _measure_cpu(function: Callable[[], Any], device: torch.device, seconds: float) -> list[float]:
-    from torch.utils.benchmark import Timer
+def _measure_cpu(
+    functions: dict[str, Callable[[], Any]], seconds: float, times: dict[str, list[float]]
+) -> None:
+    """Short turns: what else the machine does comes and goes within tenths of a second."""
+    timers = {name: timeit.Timer(function) for name, function in functions.items()}
+    calls = {name: _calls_of_a_sample(timer) for name, timer in timers.items()}
+    end = time.perf_counter() + seconds * len(functions)
+    for turn in range(_CPU_ROUNDS):
+        if turn >= _FEWEST_ROUNDS and time.perf_counter() > end:
+            break
+        for name, timer in timers.items():
+            turn_end = time.perf_counter() + seconds / _CPU_ROUNDS
+            while True:
+                times[name].append(timer.timeit(calls[name]) / calls[name])
+                if time.perf_counter() > turn_end:
+                    break
 
-    timer = Timer("function()", globals={"function": function}, num_threads=torch.get_num_threads())
-    first = timer.timeit(1)
-    if first.median > seconds:
-        return first.times
-    return timer.blocked_autorange(min_run_time=seconds).times
+
+def _calls_of_a_sample(timer: timeit.Timer) -> int:
+    shortest = timer.timeit(1)
+    for _ in range(_WARMUP_CALLS):
+        if shortest >= _CPU_SAMPLE_SECONDS:
+            break
+        shortest = min(shortest, timer.timeit(1))
+    return math.ceil(_CPU_SAMPLE_SECONDS / max(shortest, 1e-9))
 
 
 def _measure_cuda(function: Callable[[], Any], device: torch.device, seconds: float) -> list[float]:
@@ -82,7 +111,8 @@ def _timing(times: list[float]) -> Timing:
     low, high = min(times), max(times)
     if len(times) >= 4:
         low, _, high = statistics.quantiles(times, n=4)
-    return Timing(statistics.median(times), low, high, len(times))
+    median = statistics.median(times)
+    return Timing(median, low, high, len(times), unsteady=high - low > UNSTEADY * median)
 
 
 def forward_step(

@@ -33,6 +33,7 @@ class GraphBackend:
 
     def __init__(self, selected: Callable[[str], bool] | None):
         self.selected = selected
+        self.of_graph_module = False  # set where the model is one
         self.findings: list[Entry] = []
         self.graphs = 0
         self.ran = False
@@ -49,7 +50,9 @@ class GraphBackend:
         config.skip_nnmodule_hook_guards = False
 
         self.graphs += 1
-        found = rewrite(graph_module, compiled=False, name_of=_name_of, selected=self._selected)
+        found = rewrite(
+            graph_module, compiled=False, name_of=self._name_of, selected=self._selected
+        )
         self.findings += [finding for finding in found if finding not in self.findings]
         run = graph_module.forward
 
@@ -70,19 +73,22 @@ class GraphBackend:
             return True
         return not name.startswith(UNKNOWN) and self.selected("" if name == MODEL_NAME else name)
 
+    def _name_of(self, node: torch.fx.Node) -> str:
+        """The module that a node belongs to, by its name in the model; from "*" on where it is in a
+        part that was traced on its own, after a graph break or by torch.export."""
+        from .nodes import is_exported, module_path
 
-def _name_of(node: torch.fx.Node) -> str:
-    """The module that a node belongs to, by its name in the model; from "*" on where it is in a
-    part that was traced on its own, after a graph break."""
-    from .nodes import module_path
-
-    path = module_path(node)
-    if not path and __file__ in (node.meta.get("stack_trace") or ""):
-        return MODEL_NAME
-    if path.startswith(_ROOT):
-        return path.removeprefix(_ROOT).removeprefix(".") or MODEL_NAME
-    _, dot, rest = path.partition(".")
-    return UNKNOWN + dot + rest
+        path = module_path(node)
+        if is_exported(node):
+            if self.of_graph_module:
+                return path or MODEL_NAME
+        else:
+            if not path and __file__ in (node.meta.get("stack_trace") or ""):
+                return MODEL_NAME
+            if path.startswith(_ROOT):
+                return path.removeprefix(_ROOT).removeprefix(".") or MODEL_NAME
+            _, _, path = path.partition(".")
+        return f"{UNKNOWN}.{path}" if path else UNKNOWN
 
 
 class GraphLayer:

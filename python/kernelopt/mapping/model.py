@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from .graph import GraphLayer
-from .modules import Sequential, plan_modules
-from .reporting import Report
+from .modules import ModulePlan, Sequential, plan_modules
+from .reporting import Entry, Report
 
 Model = TypeVar("Model", bound=nn.Module)
 Selection = str | Sequence[str] | Callable[[str, nn.Module], bool]
@@ -35,6 +36,7 @@ class _Mapping:
         self.has_graph = True
         selected = None if self.names is None else self.names.__contains__
         layer = GraphLayer(self.model, self.report, selected, self.strict)
+        layer.backend.of_graph_module = isinstance(self.model, torch.fx.GraphModule)
         # Not by setattr: while a copy is being made, the model has no attributes yet.
         self.model.__dict__["_compiled_call_impl"] = layer
 
@@ -83,7 +85,7 @@ def optimize(
     mapping.names = None if only is None else _selected_names(model, only)
     mapping.strict = strict
     plan = plan_modules(model, _selector(mapping.names))
-    mapping.report.modules = plan.entries
+    mapping.report.modules = _findings(model, plan)
     for module, becomes in plan.changes.items():
         mapping.changed.append((module, type(module), becomes))
         module.__class__ = becomes
@@ -113,11 +115,19 @@ def restore(model: Model) -> Model:
     mapping = model.__dict__.pop(_ATTRIBUTE, None)
     if mapping is not None:
         for module, original, became in mapping.changed:
-            if type(module) is became:  # a parametrization or FSDP may have changed it since
+            if type(module) is became:  # FSDP may have changed it since
                 module.__class__ = original
+            elif is_parametrized(module) and type(module).__bases__ == (became,):
+                module.__class__ = _parametrized_class(type(module), original)
         if isinstance(model._compiled_call_impl, GraphLayer):
             model._compiled_call_impl = None
     return model
+
+
+def _parametrized_class(kind: type[nn.Module], base: type[nn.Module]) -> type[nn.Module]:
+    """The class that a parametrization made, of another base: the one a module has again once its
+    parametrizations are removed. A new class, because copies of the module share the first."""
+    return type(kind.__name__, (base,), dict(vars(kind)))
 
 
 def report(model: nn.Module) -> Report:
@@ -134,8 +144,15 @@ def report(model: nn.Module) -> Report:
     mapping = model.__dict__.get(_ATTRIBUTE)
     if mapping is not None:
         return mapping.report
-    entries = plan_modules(model, _selector(None)).entries
+    entries = _findings(model, plan_modules(model, _selector(None)))
     return Report(_class_name(model), entries, graph="off: not optimized")
+
+
+def _findings(model: nn.Module, plan: ModulePlan) -> list[Entry]:
+    """The plan's entries, but for modules that compute nothing: a program of torch.export keeps its
+    parameters in some."""
+    holders = {name for name, module in model.named_modules() if type(module) is nn.Module}
+    return [entry for entry in plan.entries if entry.name not in holders]
 
 
 def _class_name(model: object) -> str:

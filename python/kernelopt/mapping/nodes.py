@@ -29,6 +29,7 @@ _PURE_NUMPY = frozenset(
 )
 _TORCH = Path(torch.__file__).parent
 _KERNELOPT = Path(__file__).parents[1]
+_GETATTR = re.compile(r"getattr\((?P<owner>[^()]*), (?P<quote>['\"])(?P<name>.*?)(?P=quote)\)")
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in ')
 
 
@@ -48,6 +49,8 @@ def location_of(node: fx.Node) -> str:
     """ "file:line" of the user's line that a node comes from; "" where it is not known."""
     frames = _FRAME.findall(node.meta.get("stack_trace") or "")
     for file, line in reversed(frames):
+        if file.startswith("<"):
+            continue  # the code of an fx.GraphModule, generated
         if not Path(file).is_relative_to(_TORCH) and not Path(file).is_relative_to(_KERNELOPT):
             return f"{Path(file).name}:{line}"
     return ""
@@ -55,9 +58,23 @@ def location_of(node: fx.Node) -> str:
 
 def module_path(node: fx.Node) -> str:
     """The path, from the traced function's variables on, of the module whose forward made a node:
-    "L['self'].block.0"; "" for what the traced function itself does."""
+    "L['self'].block.0"; "" for what the traced function itself does. Of a program of torch.export
+    the path is that in the exported model."""
     stack = node.meta.get("nn_module_stack")
-    return next(reversed(stack.values()))[0] if stack else ""
+    path: str = next(reversed(stack.values()))[0] if stack else ""
+    # What is no identifier, in a module that is no container, Dynamo reads by
+    # getattr(L['self'].block, '0').
+    found = 1
+    while found:
+        path, found = _GETATTR.subn(r"\g<owner>.\g<name>", path)
+    return path
+
+
+def is_exported(node: fx.Node) -> bool:
+    """Whether a node comes from a program of torch.export: it names the classes of its modules,
+    which Dynamo has at hand."""
+    stack = node.meta.get("nn_module_stack") or {"": ("", None)}
+    return isinstance(next(reversed(stack.values()))[1], str)
 
 
 def is_pure_numpy(node: fx.Node) -> bool:

@@ -1,6 +1,7 @@
 """The graph rewrite that ``optimize`` and the torch.compile backend share.
 
-It works on the torch-level graph that Dynamo captures: convolutions become kernelopt functions, an
+It works on the torch-level graph that Dynamo captures (or on a program of torch.export, whose
+operators it names as torch's functions first): convolutions become kernelopt functions, an
 activation joins the convolution before it, a depthwise and the 1x1 convolution after it become one,
 and what is left of additions and GELUs is replaced where nothing else would fuse it. kernelopt's
 public functions take the place of torch's, so a call means the same for whatever comes at run time.
@@ -22,6 +23,7 @@ import kernelopt
 from .._enums import Activation as ActivationCode
 from ..ops._convolution import current_precision
 from .activations import Activation, find_activations, is_kernelopts
+from .aten import to_torch_functions
 from .nodes import erase, erase_unused, independent, location_of, value_of
 from .registry import (
     ADD_FUNCTIONS,
@@ -52,6 +54,7 @@ class _Rewriter:
     def run(self) -> list[Entry]:
         # Dynamo leaves attributes that Python read, x.is_cpu say, as uses of x.
         erase_unused(self.graph.find_nodes(op="call_function", target=getattr))
+        to_torch_functions(self.graph)
         self._replace_convolutions()
         for activation in find_activations(self.graph):
             # What it is applied to may itself have been an activation.

@@ -97,6 +97,8 @@ def test_tensor_cores(name: str, dtype: torch.dtype, sizes: Sizes) -> None:
         check(case)
     if not _is_hopper():
         _assert_launched(cases, "correlation_mma_kernel")
+    elif sizes is SHORT_ROWS and name == "conv_transpose1d":
+        _assert_launched(cases, "conv1d_wgmma_joined_kernel")
     elif sizes is MANY_POSITIONS:
         _assert_launched(cases, "conv1d_wgmma_kernel")
     else:
@@ -171,6 +173,53 @@ def test_transposed_with_strides(dtype: torch.dtype) -> None:
         case = replace(case, precision=kernelopt.Precision.DEFAULT)
         check(case)
         check(case.with_options(output_padding=1, activation="gelu"))
+
+
+# batch, groups, channels, output channels, length, taps, stride, padding, output padding
+JOINED = (
+    (64, 1, 64, 64, 32, 4, 2, 1, 0),
+    (16, 1, 128, 64, 32, 16, 8, 4, 0),  # slots of all channels in many blocks
+    (40, 2, 50, 33, 30, 7, 3, 2, 1),  # residues that leave columns of a pass empty
+    (30, 1, 90, 70, 94, 2, 2, 0, 1),  # outputs that no tap reaches
+    (70, 1, 72, 100, 6, 9, 4, 2, 3),
+    (300, 1, 96, 130, 2, 12, 5, 1, 0),
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_joined_rows(dtype: torch.dtype) -> None:
+    """Entries that end anywhere in a tile; inputs and outputs at any place in 16 bytes."""
+    for batch, groups, inputs, outputs, length, taps, stride, padding, more in JOINED:
+        for offset, activation in ((0, None), (2, "gelu")):
+            flat = torch.randn(
+                batch * groups * inputs * length + offset, device="cuda", dtype=dtype
+            )
+            x = flat[offset:].view(batch, groups * inputs, length)
+            weight = torch.randn(groups * inputs, outputs, taps, device="cuda", dtype=dtype)
+            bias = torch.randn(groups * outputs, device="cuda", dtype=dtype)
+            options = {"stride": stride, "padding": padding, "groups": groups}
+            options["output_padding"] = more
+            case = Case(OPS["conv_transpose1d"], (x, weight, bias), options)
+            case = replace(case, precision=kernelopt.Precision.DEFAULT)
+            case = case.with_options(activation=activation)
+            check(case)
+            if _is_hopper():
+                _assert_launched([case], "conv1d_wgmma_joined_kernel")
+
+
+def test_joined_rows_keep_inf_and_nan() -> None:
+    """Neither the tiles' other entries nor the parts of a split float32 see what is not finite."""
+    x = torch.randn(64, 64, 32, device="cuda")
+    weight = torch.randn(64, 64, 4, device="cuda")
+    x[0, 3, 31], x[1, 2, 0], x[5, 7, 12] = torch.inf, torch.nan, -torch.inf
+    weight[9, 8, 1] = torch.inf
+    options = {"stride": 2, "padding": 1}
+    reference = torch.nn.functional.conv_transpose1d(x.double(), weight.double(), **options)
+    output = kernelopt.conv_transpose1d(x, weight, **options)
+    assert torch.equal(output.isnan(), reference.isnan())
+    assert torch.equal(output.isinf(), reference.isinf())
+    finite = reference.isfinite()
+    torch.testing.assert_close(output[finite].double(), reference[finite], rtol=1e-3, atol=1e-3)
 
 
 # stride, dilation, taps, padding, channels, output channels, length

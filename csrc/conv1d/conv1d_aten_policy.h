@@ -36,12 +36,15 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes,
     return true;
   }
   if (problem.stride >= 5 && many_channels) {
-    // float32 / bfloat16: transposed 16x512x32 -> 256, k16 s8: 0.074 / 0.051, ATen 0.041 / 0.034;
-    // 16x512x200 -> 256, k12 s6: 0.14 / 0.081, ATen 0.097 / 0.063; 4x768x696 -> 384, k16 s8: 0.30 /
-    // 0.16, ATen 0.19 / 0.14. Not: 1x256x6424 -> 128, k16 s8.
+    // float32 / bfloat16: transposed 16x512x200 -> 256, k12 s6: 0.118 / 0.067, ATen 0.097 / 0.063;
+    // 4x512x803 -> 256, k16 s8: 0.139, ATen 0.131. Not where residues fill the columns of a pass
+    // and rows can be copied by pairs: 16x512x32 -> 256, k16 s8: 0.044 / 0.030, ATen 0.046 / 0.033;
+    // 4x768x696 -> 384, k16 s8: 0.174 / 0.117, ATen 0.254 / 0.143; nor 1x256x6424 -> 128, k16 s8.
     if (problem.transposed) {
-      return element_bytes == 4 ? problem.batch >= 4 && positions <= 1 << 15
-                                : problem.batch >= 8 && problem.in_length <= 256;
+      const int64_t columns = problem.stride > 16 ? 0 : 16 / problem.stride * problem.stride;
+      const bool fast = problem.in_length % 2 == 0 && columns >= (positions <= 1024 ? 12 : 14);
+      return !fast && (element_bytes == 4 ? problem.batch >= 4 && positions <= 1 << 15
+                                          : problem.batch >= 8 && problem.in_length <= 256);
     }
     // float32: 16x128x3000 -> 256, k10 s5: 0.095, ATen 0.069; the input gradients of the above,
     // whose windows do not fit the tensor cores' kernel, take three times ATen's time.

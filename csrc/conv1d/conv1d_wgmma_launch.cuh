@@ -4,6 +4,8 @@
 
 #include "common/device.h"
 #include "common/tensor.h"
+#include "conv1d/conv1d_wgmma_joined_kernel.cuh"
+#include "conv1d/conv1d_wgmma_joined_plan.h"
 #include "conv1d/conv1d_wgmma_kernel.cuh"
 #include "conv1d/conv1d_wgmma_pack_kernel.cuh"
 #include "conv1d/conv1d_wgmma_plan.h"
@@ -94,6 +96,44 @@ bool launch_conv1d_wgmma_shared(const char* op, const Conv1dProblem& problem, co
   return true;
 }
 
+template <typename T, int kSlots>
+void launch_conv1d_wgmma_slots(const char* op, const Conv1dWgmmaJoinedPlan& plan,
+                               cudaStream_t stream) {
+  const auto kernel = conv1d_wgmma_joined_kernel<T, kSlots>;
+  KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                plan.shared_bytes));
+  KERNELOPT_CUDA_CHECK(
+      op, launch_dependent(kernel, dim3(plan.grid_x, plan.grid_y), Conv1dWgmmaJoinedShape::kThreads,
+                           plan.shared_bytes, stream, plan.params));
+}
+
+/// Computes a transposed problem with its batch entries joined; false where that is not faster, and
+/// of others.
+/// @param other  the plan of conv1d_wgmma_kernel
+template <typename T>
+bool launch_conv1d_wgmma_joined(const char* op, const Conv1dProblem& problem,
+                                const Conv1dWgmmaPlan& other, const Tensor& like) {
+  const int device = like.get_device_index();
+  const cudaStream_t stream = current_stream(like);
+  Conv1dWgmmaJoinedPlan plan = choose_conv1d_wgmma_joined<T>(
+      problem, max_shared_bytes_per_block(device), multiprocessor_count(device),
+      other.fits ? other.cost : std::numeric_limits<double>::infinity());
+  if (!plan.fits) {
+    return false;
+  }
+  const std::vector<int64_t> words{plan.packed_bytes / 4};
+  const Tensor packed = empty_contiguous(op, words, ScalarType::Float, like);
+  uint4* packed_weight = static_cast<uint4*>(packed.mutable_data_ptr());
+  plan.params.packed_weight = packed_weight;
+  pack_conv1d_wgmma_weight<T>(op, plan, packed_weight, stream);
+  switch (plan.block_slots) {
+    case 32: launch_conv1d_wgmma_slots<T, 32>(op, plan, stream); break;
+    case 64: launch_conv1d_wgmma_slots<T, 64>(op, plan, stream); break;
+    default: launch_conv1d_wgmma_slots<T, 128>(op, plan, stream); break;
+  }
+  return true;
+}
+
 /// Computes a problem; false where the kernel does not fit it.
 template <typename T>
 bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const Tensor& like) {
@@ -106,6 +146,9 @@ bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const 
   const cudaStream_t stream = current_stream(like);
   Conv1dWgmmaPlan plan = plan_conv1d_wgmma<T>(problem, max_shared_bytes_per_block(device),
                                               multiprocessor_count(device));
+  if (launch_conv1d_wgmma_joined<T>(op, problem, plan, like)) {
+    return true;
+  }
   if (!plan.fits) {
     return false;
   }

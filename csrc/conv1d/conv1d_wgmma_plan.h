@@ -16,6 +16,7 @@ namespace kernelopt {
 struct Conv1dWgmmaPlan {
   bool fits = false;
   int block_slots = 0;  // 32, 64 or 128
+  double cost = 0;      // of the cut
   int shared_bytes = 0;
   int64_t packed_bytes = 0;
   int64_t sums_bytes = 0;                       // of the splits' sums, 0 where not split
@@ -80,6 +81,7 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& problem, int max_shared_b
   p.segments = pieces ? Shape::kSegments : 1;
   p.entry_segments = static_cast<int>(entry_segments);
   plan.block_slots = cut.block_slots;
+  plan.cost = cut.cost;
   const int64_t splits = cut.splits;
   const bool second_pass = pieces || splits > 1;
   if (second_pass && correlation.spread > 1) {

@@ -91,6 +91,14 @@ struct ChannelPlanesPolicy {
   }
 };
 
+struct ChannelImagesPolicy {
+  static constexpr int64_t kMaxPixels = 256;  // of an image, that fills a tile
+
+  static constexpr bool pays(int64_t batch, int64_t pixels, int64_t element_bytes) {
+    return pixels > 1 && pixels <= kMaxPixels && pixels * element_bytes % 16 != 0;
+  }
+};
+
 struct SeparablePolicy {
   // Tiles of output channels a fused product may have: each of them computes the depthwise values
   // of its pixels again. With more, or with many taps, two kernels do less work.

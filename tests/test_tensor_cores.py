@@ -132,6 +132,7 @@ def test_pointwise_of_small_images(dtype: torch.dtype) -> None:
     if _is_hopper():
         for case in runs:
             _assert_launched([case], "channel_images_wgmma_kernel")
+        _assert_launched(runs, "channel_gradient_wgmma_kernel", backward=True)
 
 
 @pytest.mark.parametrize(("length", "channels"), [(2000, 64), (400, 512)])  # whole and split sums
@@ -295,13 +296,22 @@ def test_pointwise_of_planes(dtype: torch.dtype) -> None:
             check(replace(case, precision=kernelopt.Precision.DEFAULT))
 
 
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_pointwise_weight_gradient_keeps_inf_and_nan(memory_format: torch.memory_format) -> None:
-    x = torch.randn(9, 72, 20, 30, device="cuda").bfloat16().float()
-    grad = torch.randn(9, 80, 20, 30, device="cuda").bfloat16().float()
-    x[0, 3, 5, 7], grad[1, 2, 0, 0], grad[2, 7, 19, 1] = torch.inf, torch.nan, -torch.inf
-    x[3, 5, 11, 13] = torch.finfo(torch.float32).max
-    grad[3, :, 11, 13] /= 64
+@pytest.mark.parametrize(
+    ("size", "memory_format"),
+    [
+        ((20, 30), torch.contiguous_format),
+        ((20, 30), torch.channels_last),
+        ((7, 7), torch.contiguous_format),
+    ],
+)
+def test_pointwise_weight_gradient_keeps_inf_and_nan(
+    size: tuple[int, int], memory_format: torch.memory_format
+) -> None:
+    x = torch.randn(9, 72, *size, device="cuda").bfloat16().float()
+    grad = torch.randn(9, 80, *size, device="cuda").bfloat16().float()
+    x[0, 3, 5, 6], grad[1, 2, 0, 0], grad[2, 7, -1, 1] = torch.inf, torch.nan, -torch.inf
+    x[3, 5, 3, 4] = torch.finfo(torch.float32).max
+    grad[3, :, 3, 4] /= 64
     x, grad = (tensor.to(memory_format=memory_format) for tensor in (x, grad))
     weight = torch.zeros(80, 72, 1, 1, device="cuda", requires_grad=True)
     (found,) = torch.autograd.grad(kernelopt.pointwise_conv2d(x, weight), weight, grad)

@@ -50,7 +50,7 @@ bool launch_as(const char* op, const ChannelGemmWgmmaParams& problem, int64_t ba
 bool channel_images_serve(int64_t batch, int64_t pixels, int64_t n, int64_t k, Precision precision,
                           const Tensor& like) {
   const int64_t size = element_size(like.scalar_type());
-  return ChannelImagesPolicy::pays(batch, pixels, size) && n * pixels * size % 16 == 0 &&
+  return ChannelImagesPolicy::pays(batch, pixels, k, size) && n * pixels * size % 16 == 0 &&
          k * pixels * size % 16 == 0 &&
          channel_gemm_wgmma_serves(batch * pixels, n, k, precision, like);
 }

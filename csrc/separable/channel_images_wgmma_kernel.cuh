@@ -168,12 +168,13 @@ __global__ void __launch_bounds__(ChannelImagesWgmmaShape::kThreads, 1)
   for (int tile = 0; tile < kTilesM; ++tile) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int row = min((warp / 4 * kTilesM + tile) * 64 + warp % 4 * 16 + lane / 4 + half * 8,
-                          p.tile_images * m - 1);
+      const int row = (warp / 4 * kTilesM + tile) * 64 + warp % 4 * 16 + lane / 4 + half * 8;
       rows.image[tile][half] = row / m;
       rows.pixel[tile][half] = row % m;
-      offsets[tile][half] = kWeightBytes + rows.image[tile][half] * m * Shape::kChunkBytes +
-                            lane % 4 * product.spread * pitch + rows.pixel[tile][half] * kSize;
+      // Rows beyond the last image read some pixel that is there.
+      const int image = row / m < p.tile_images ? row / m : 0;
+      offsets[tile][half] = kWeightBytes + image * m * Shape::kChunkBytes +
+                            lane % 4 * product.spread * pitch + row % m * kSize;
     }
   }
   const auto distance = [&](int r) { return spread_channel(0, r, product.spread) * pitch; };

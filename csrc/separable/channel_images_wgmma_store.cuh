@@ -21,7 +21,7 @@ struct ImagesItem {
 /// A thread's rows of a tile, a pixel each: kTilesM x (row, row + 8).
 template <int kTilesM>
 struct ImagesRows {
-  int image[kTilesM][2];  // of the tile; rows beyond the last image repeat its last pixel
+  int image[kTilesM][2];  // of the tile; may be beyond the last
   int pixel[kTilesM][2];
 };
 
@@ -66,6 +66,9 @@ __device__ __forceinline__ void store_images_item(const ChannelImagesWgmmaParams
     return shared + buffers % Shape::kStoreBuffers * kBufferBytes;
   };
   const auto write = [&](unsigned char* buffer, int image, int pixel, const float (&values)[8]) {
+    if (image >= item.images) {
+      return;
+    }
     T* place = reinterpret_cast<T*>(buffer) + (image * Shape::kStoredChannels + first) * m + pixel;
 #pragma unroll
     for (int i = 0; i < 8; ++i) {

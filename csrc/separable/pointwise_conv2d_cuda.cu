@@ -147,11 +147,13 @@ Gradients PointwiseCuda::gradients(const char* op, const Tensor& grad_z, const T
   const torch::stable::accelerator::DeviceGuard guard(input.get_device_index());
   const bool channels_last = is_channels_last(input);
   const int64_t plane = input.size(2) * input.size(3);
-  const bool rows =
-      plane > 1 && as_pixel_rows(input, weight.size(1), weight.size(0), precision, channels_last);
   const bool as_images =
       !channels_last &&
       channel_images_serve(input.size(0), plane, weight.size(1), weight.size(0), precision, input);
+  const bool rows = plane > 1 &&
+                    !(as_images && ChannelImagesPolicy::gradient_pays(
+                                       plane, element_size(input.scalar_type()))) &&
+                    as_pixel_rows(input, weight.size(1), weight.size(0), precision, channels_last);
   // Where rows are multiplied both gradients take the same copy of it.
   const Tensor grad = in_format(op, grad_z, rows || channels_last);
   Tensor grad_input = no_gradient(op, input);

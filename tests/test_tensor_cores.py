@@ -107,14 +107,36 @@ def test_tensor_cores(name: str, dtype: torch.dtype, sizes: Sizes) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_pointwise_of_small_images(dtype: torch.dtype) -> None:
-    """Several images in a tile, copied with all their channels or row by row."""
-    for channels, size, offset in ((96, 7, 0), (80, 5, 0), (64, 8, 1), (50, 7, 0)):
-        flat = torch.randn(70 * channels * size * size + offset, device="cuda", dtype=dtype)
-        x = flat[offset:].view(70, channels, size, size)
-        weight = torch.randn(150, channels, 1, 1, device="cuda", dtype=dtype)
-        bias = torch.randn(150, device="cuda", dtype=dtype)
+    """Several images in a tile, or one: as runs of all their channels, or changed to rows of pixels
+    where these are on no 16 bytes. Tiles, blocks and chunks that are not filled."""
+    runs = []
+    for batch, channels, outputs, size, offset in (
+        (70, 96, 152, (7, 7), 0),
+        (70, 200, 104, (7, 7), 0),
+        (12, 72, 288, (25, 5), 0),
+        (43, 40, 64, (3, 5), 0),
+        (3, 40, 72, (7, 7), 0),
+        (9, 136, 136, (14, 14), 0),
+        (70, 80, 150, (5, 5), 0),
+        (70, 64, 152, (8, 8), 1),
+        (70, 50, 150, (7, 7), 0),
+    ):
+        pixels = size[0] * size[1]
+        flat = torch.randn(batch * channels * pixels + offset, device="cuda", dtype=dtype)
+        x = flat[offset:].view(batch, channels, *size)
+        weight = torch.randn(outputs, channels, 1, 1, device="cuda", dtype=dtype)
+        bias = torch.randn(outputs, device="cuda", dtype=dtype)
         case = Case(OPS["pointwise_conv2d"], (x, weight, bias))
-        check(replace(case, precision=kernelopt.Precision.DEFAULT))
+        case = replace(case, precision=kernelopt.Precision.DEFAULT)
+        cases = [case.with_options(activation=activation) for activation in (None, "silu")]
+        if x.data_ptr() % 16 == channels % 8 == outputs % 8 == 0:
+            runs += cases
+        for case in cases:
+            check(case)
+    if _is_hopper():
+        for case in runs:
+            _assert_launched([case], "channel_images_wgmma_kernel")
+        _assert_launched(runs, "channel_gradient_wgmma_kernel", backward=True)
 
 
 @pytest.mark.parametrize(("length", "channels"), [(2000, 64), (400, 512)])  # whole and split sums
@@ -338,13 +360,22 @@ def test_pointwise_of_planes(dtype: torch.dtype) -> None:
             check(replace(case, precision=kernelopt.Precision.DEFAULT))
 
 
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_pointwise_weight_gradient_keeps_inf_and_nan(memory_format: torch.memory_format) -> None:
-    x = torch.randn(9, 72, 20, 30, device="cuda").bfloat16().float()
-    grad = torch.randn(9, 80, 20, 30, device="cuda").bfloat16().float()
-    x[0, 3, 5, 7], grad[1, 2, 0, 0], grad[2, 7, 19, 1] = torch.inf, torch.nan, -torch.inf
-    x[3, 5, 11, 13] = torch.finfo(torch.float32).max
-    grad[3, :, 11, 13] /= 64
+@pytest.mark.parametrize(
+    ("size", "memory_format"),
+    [
+        ((20, 30), torch.contiguous_format),
+        ((20, 30), torch.channels_last),
+        ((7, 7), torch.contiguous_format),
+    ],
+)
+def test_pointwise_weight_gradient_keeps_inf_and_nan(
+    size: tuple[int, int], memory_format: torch.memory_format
+) -> None:
+    x = torch.randn(9, 72, *size, device="cuda").bfloat16().float()
+    grad = torch.randn(9, 80, *size, device="cuda").bfloat16().float()
+    x[0, 3, 5, 6], grad[1, 2, 0, 0], grad[2, 7, -1, 1] = torch.inf, torch.nan, -torch.inf
+    x[3, 5, 3, 4] = torch.finfo(torch.float32).max
+    grad[3, :, 3, 4] /= 64
     x, grad = (tensor.to(memory_format=memory_format) for tensor in (x, grad))
     weight = torch.zeros(80, 72, 1, 1, device="cuda", requires_grad=True)
     (found,) = torch.autograd.grad(kernelopt.pointwise_conv2d(x, weight), weight, grad)
@@ -353,16 +384,22 @@ def test_pointwise_weight_gradient_keeps_inf_and_nan(memory_format: torch.memory
     assert torch.equal(found[:, :, 0, 0].isinf(), expected.isinf())
 
 
-def test_tensor_cores_keep_inf_and_nan_of_channels_last_images() -> None:
+@pytest.mark.parametrize(
+    ("batch", "size", "memory_format"),
+    [(4, (20, 30), torch.channels_last), (11, (7, 7), torch.contiguous_format)],
+)
+def test_tensor_cores_keep_inf_and_nan_of_images(
+    batch: int, size: tuple[int, int], memory_format: torch.memory_format
+) -> None:
     """As above; the last pixel's product of two rounded high parts would overflow."""
-    x = torch.randn(4, 64, 20, 30, device="cuda").to(memory_format=torch.channels_last)
+    x = torch.randn(batch, 64, *size, device="cuda").to(memory_format=memory_format)
     weight = torch.randn(64, 64, 1, 1, device="cuda").bfloat16().float()
-    x[0, 3, 5, 7], x[1, 2, 0, 0], x[2, 7, 19, 1] = torch.inf, torch.nan, -torch.inf
-    x[3, 5, 11, 13] = torch.finfo(torch.float32).max
+    x[0, 3, 5, 6], x[1, 2, 0, 0], x[2, 7, -1, 1] = torch.inf, torch.nan, -torch.inf
+    x[3, 5, 3, 4] = torch.finfo(torch.float32).max
     weight[:, 5] /= 64
     weight[5, 6] = torch.inf
     edge = 2.0**64 * (1 - 2.0**-12)
-    x[3, :, 19, 29], weight[9, :], weight[9, 8], x[3, 8, 19, 29] = 0, 0, edge, edge
+    x[-1, :, -1, -1], weight[9, :], weight[9, 8], x[-1, 8, -1, -1] = 0, 0, edge, edge
     for activation in (None, "relu"):
         output = kernelopt.pointwise_conv2d(x, weight, activation=activation)
         expected = torch.nn.functional.conv2d(x.double(), weight.double()).float()

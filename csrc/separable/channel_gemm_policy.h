@@ -91,6 +91,38 @@ struct ChannelPlanesPolicy {
   }
 };
 
+struct ChannelImagesPolicy {
+  static constexpr int64_t kMaxPixels = 256;         // of an image, that fills a tile
+  static constexpr int64_t kMaxGradientPixels = 63;  // for which the weight gradient has room
+  // In fp32 on an H100, ms, beside the one-dimensional convolution, which splits the sum:
+  // 1x384x14x14 -> 64 0.015 and 0.012, 1x512x14x14 -> 512 0.018 and 0.015, 4x960x7x7 -> 160 0.019
+  // and 0.016; but 7x512x7x7 -> 512 0.014 and 0.019, 16x1024x14x14 -> 256 0.030 and 0.031. In bf16
+  // it is the faster one of all these: 0.011 and 0.012 of the first. Changed to rows 8x2048x7x7 ->
+  // 512 takes 0.043, so 0.034.
+  static constexpr int64_t kLongSum = 256;
+  static constexpr double kMinPixels = 0.6;  // of all images, for a channel of a long sum
+
+  /// @param pixels  of an image
+  /// @param sum     channels of the sum
+  static constexpr bool pays(int64_t batch, int64_t pixels, int64_t sum, int64_t element_bytes) {
+    if (pixels <= 1 || pixels > kMaxPixels) {
+      return false;
+    }
+    if (element_bytes == 2) {
+      return pixels % 8 != 0;
+    }
+    return sum <= kLongSum || ChannelGemmWgmmaPolicy::converts(batch, pixels, element_bytes) ||
+           static_cast<double>(batch * pixels) >= kMinPixels * static_cast<double>(sum);
+  }
+
+  // In fp32 on an H100, ms, the weight gradient of images as they are beside that of rows with the
+  // two copies: 128x464x7x7 -> 1024 0.069 and 0.088; 64x192x7x7 -> 1152 0.030 and 0.047; 64x256x3x3
+  // -> 256, which fills a quarter of its chunks, 0.017 and 0.026.
+  static constexpr bool gradient_pays(int64_t pixels, int64_t element_bytes) {
+    return element_bytes == 4 && (pixels <= kMaxGradientPixels || pixels * element_bytes % 16 == 0);
+  }
+};
+
 struct SeparablePolicy {
   // Tiles of output channels a fused product may have: each of them computes the depthwise values
   // of its pixels again. With more, or with many taps, two kernels do less work.

@@ -20,6 +20,16 @@ bool multiply_pixel_rows(const char* op, const Tensor& images, const Tensor& wei
                          bool transposed, const std::optional<Tensor>& bias, Activation activation,
                          Precision precision, const Tensor& result);
 
+/// Whether multiply_images() is worth having, for images of `pixels` pixels each.
+bool channel_images_serve(int64_t batch, int64_t pixels, int64_t n, int64_t k, Precision precision,
+                          const Tensor& like);
+
+/// The same as multiply_pixel_rows() of small contiguous images, for which channel_images_serve(),
+/// and a contiguous result.
+bool multiply_images(const char* op, const Tensor& images, const Tensor& weight, bool transposed,
+                     const std::optional<Tensor>& bias, Activation activation,
+                     const Tensor& result);
+
 /// The same of contiguous images and a contiguous result, whose planes begin on 16 bytes.
 bool multiply_planes(const char* op, const Tensor& images, const Tensor& weight, bool transposed,
                      const std::optional<Tensor>& bias, Activation activation, Precision precision,

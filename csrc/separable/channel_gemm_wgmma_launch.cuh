@@ -64,7 +64,7 @@ void launch_channel_gemm_wgmma_rows(const char* op, const ChannelGemmWgmmaPlan& 
 }
 
 /// Packs the weights of `params` and tells it of them; they live as long as the tensor.
-template <typename T, bool kFragments>
+template <typename T, PackOrder kOrder>
 Tensor pack_channel_gemm_weight(const char* op, ChannelGemmWgmmaParams& params,
                                 int64_t packed_bytes, int block_n, const Tensor& like,
                                 cudaStream_t stream) {
@@ -75,7 +75,7 @@ Tensor pack_channel_gemm_weight(const char* op, ChannelGemmWgmmaParams& params,
   constexpr int kPackThreads = 256;
   const int64_t vectors = packed_bytes / (16 * MmaTraits<T>::kParts);
   const unsigned blocks = static_cast<unsigned>((vectors + kPackThreads - 1) / kPackThreads);
-  pack_channel_gemm_weight_kernel<T, kFragments>
+  pack_channel_gemm_weight_kernel<T, kOrder>
       <<<blocks, kPackThreads, 0, stream>>>(params, packed_weight, block_n, vectors);
   KERNELOPT_CHECK_LAUNCH(op);
   return packed;
@@ -94,8 +94,8 @@ bool launch_channel_gemm_wgmma_as(const char* op, const ChannelGemmWgmmaParams& 
   }
   Tensor packed = like;  // kept until the launches
   if (plan.packed_bytes > 0) {
-    packed = pack_channel_gemm_weight<T, true>(op, plan.params, plan.packed_bytes, plan.block_n,
-                                               like, stream);
+    packed = pack_channel_gemm_weight<T, PackOrder::kFragments>(op, plan.params, plan.packed_bytes,
+                                                                plan.block_n, like, stream);
   }
   if (plan.tiles_m == 1) {
     launch_channel_gemm_wgmma_rows<T, 1>(op, plan, stream);

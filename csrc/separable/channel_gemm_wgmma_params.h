@@ -43,6 +43,7 @@ struct ChannelGemmWgmmaParams {
   bool together;  // the warpgroups multiply the halves of a tile; else tiles in turn
   int piece;      // bytes that a copy of `left` moves: 16, 4 or 2
   bool vectors;   // rows of the result begin on 16 bytes
+  int spread;     // PackOrder::kImages: of spread_channel()
   Activation activation;
 };
 

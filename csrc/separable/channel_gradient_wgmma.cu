@@ -8,9 +8,9 @@
 namespace kernelopt {
 namespace {
 
-template <typename T, int kN, bool kPlanes>
+template <typename T, int kN, GradientLayout kLayout>
 void launch(const char* op, const ChannelGradientWgmmaPlan& plan, cudaStream_t stream) {
-  const auto kernel = channel_gradient_wgmma_kernel<T, kN, kPlanes>;
+  const auto kernel = channel_gradient_wgmma_kernel<T, kN, kLayout>;
   KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                 plan.shared_bytes));
   kernel<<<dim3(static_cast<unsigned>(plan.shares), static_cast<unsigned>(plan.tiles)),
@@ -18,7 +18,16 @@ void launch(const char* op, const ChannelGradientWgmmaPlan& plan, cudaStream_t s
   KERNELOPT_CHECK_LAUNCH(op);
 }
 
-template <typename T, bool kPlanes>
+template <typename T, GradientLayout kLayout>
+void launch_columns(const char* op, const ChannelGradientWgmmaPlan& plan, cudaStream_t stream) {
+  if (plan.block_n == 64) {
+    launch<T, 64, kLayout>(op, plan, stream);
+  } else {
+    launch<T, 128, kLayout>(op, plan, stream);
+  }
+}
+
+template <typename T>
 bool launch_as(const char* op, const Conv1dWeightGradientProblem& problem,
                const Tensor& grad_weight) {
   const int device = grad_weight.get_device_index();
@@ -27,28 +36,24 @@ bool launch_as(const char* op, const Conv1dWeightGradientProblem& problem,
   params.grad = {problem.steady, static_cast<int>(problem.steady_channels), 0};
   params.input = {problem.shifted, static_cast<int>(problem.shifted_channels), 0};
   params.pixels = problem.steady_length;
+  const bool rows = problem.steady_strides.channel == 1;
   ChannelGradientWgmmaPlan plan =
-      plan_channel_gradient_wgmma(params, kPlanes ? problem.batch : 0, sizeof(T),
+      plan_channel_gradient_wgmma(params, rows ? 0 : problem.batch, sizeof(T),
                                   max_shared_bytes_per_block(device), multiprocessor_count(device));
   if (!plan.fits) {
     return false;
   }
   const Tensor partial = empty_shares<T>(op, plan.shares, problem.numel(), grad_weight);
   plan.params.partial = mutable_data<float>(partial);
-  if (plan.block_n == 64) {
-    launch<T, 64, kPlanes>(op, plan, stream);
-  } else {
-    launch<T, 128, kPlanes>(op, plan, stream);
+  if (rows) {
+    launch_columns<T, GradientLayout::kRows>(op, plan, stream);
+  } else if (plan.layout == GradientLayout::kPlanes) {
+    launch_columns<T, GradientLayout::kPlanes>(op, plan, stream);
+  } else if constexpr (std::is_same_v<T, float>) {
+    launch_columns<T, GradientLayout::kImages>(op, plan, stream);
   }
   sum_conv1d_weight_gradient_shares(op, problem, partial, grad_weight);
   return true;
-}
-
-template <typename T>
-bool launch_in_layout(const char* op, const Conv1dWeightGradientProblem& problem,
-                      const Tensor& grad_weight) {
-  return problem.steady_strides.channel == 1 ? launch_as<T, false>(op, problem, grad_weight)
-                                             : launch_as<T, true>(op, problem, grad_weight);
 }
 
 }  // namespace
@@ -66,9 +71,9 @@ bool channel_gradient_serves(const Conv1dWeightGradientProblem& problem, const T
 bool channel_gradient(const char* op, const Conv1dWeightGradientProblem& problem,
                       const Tensor& grad_weight) {
   switch (grad_weight.scalar_type()) {
-    case ScalarType::Half: return launch_in_layout<__half>(op, problem, grad_weight);
-    case ScalarType::BFloat16: return launch_in_layout<__nv_bfloat16>(op, problem, grad_weight);
-    default: return launch_in_layout<float>(op, problem, grad_weight);
+    case ScalarType::Half: return launch_as<__half>(op, problem, grad_weight);
+    case ScalarType::BFloat16: return launch_as<__nv_bfloat16>(op, problem, grad_weight);
+    default: return launch_as<float>(op, problem, grad_weight);
   }
 }
 

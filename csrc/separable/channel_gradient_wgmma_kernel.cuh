@@ -10,12 +10,14 @@
 
 namespace kernelopt {
 
-template <typename T, int kN, bool kPlanes>
+template <typename T, int kN, GradientLayout kLayout>
 __global__ void __launch_bounds__(ChannelGradientWgmmaShape::threads(sizeof(T)), 1)
     channel_gradient_wgmma_kernel(const __grid_constant__ ChannelGradientWgmmaParams p) {
 #if KERNELOPT_HAS_WGMMA
   using Shape = ChannelGradientWgmmaShape;
   constexpr bool kSplit = MmaTraits<T>::kParts == 2;
+  constexpr bool kPlanes = kLayout != GradientLayout::kRows;
+  constexpr bool kImages = kSplit && kLayout == GradientLayout::kImages;
   constexpr int kPixels = Shape::pixels(sizeof(T));
   constexpr int kStageBytes = Shape::stage_bytes(kN);
   constexpr int kLeftBytes = Shape::kTileM * Shape::kChunkBytes;
@@ -24,12 +26,19 @@ __global__ void __launch_bounds__(ChannelGradientWgmmaShape::threads(sizeof(T)),
   grid_dependency_launch();
   extern __shared__ __align__(1024) unsigned char shared[];  // stages, of copies too, barriers
   const uint32_t stages = shared_address(shared), raw = stages + p.stages * kStageBytes;
-  const uint32_t full = raw + (kSplit ? SplitChunkShape::kRawStages * kStageBytes : 0);
-  const uint32_t empty = full + p.stages * 8;
+  const int raw_bytes =
+      kImages  ? Shape::kRawImages * Shape::raw_image_bytes(Shape::kTileM + kN, p.pixels)
+      : kSplit ? SplitChunkShape::kRawStages * kStageBytes
+               : 0;
+  const uint32_t full = raw + raw_bytes, empty = full + p.stages * 8;
+  [[maybe_unused]] const uint32_t raw_full = empty + p.stages * 8;  // of either operand's images
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < p.stages; ++stage) {
       mbarrier_init(full + stage * 8, kLoadWarps);
       mbarrier_init(empty + stage * 8, Shape::kWarpgroups * 4);
+    }
+    for (int i = 0; kImages && i < 2 * Shape::kRawImages; ++i) {
+      mbarrier_init(raw_full + i * 8, 1);
     }
     mbarrier_fence_init();
   }
@@ -48,8 +57,18 @@ __global__ void __launch_bounds__(ChannelGradientWgmmaShape::threads(sizeof(T)),
       }
       const auto split = [&](auto count, const ChannelGradientOperand& from, int channel,
                              int offset) {
-        split_gradient_chunks<decltype(count)::value, kPlanes>(
-            p, from, channel, begin, end, stages + offset, raw + offset, kStageBytes, full, empty);
+        constexpr int kCount = decltype(count)::value;
+        if constexpr (kImages) {
+          const int before =
+              offset / kLeftBytes * Shape::kRawImages;  // images of the other operand
+          split_gradient_images<kCount>(
+              p, from, channel, begin, end, stages + offset,
+              raw + Shape::raw_image_bytes(before * Shape::kTileM, p.pixels), raw_full + before * 8,
+              kStageBytes, full, empty);
+        } else {
+          split_gradient_chunks<kCount, kPlanes>(p, from, channel, begin, end, stages + offset,
+                                                 raw + offset, kStageBytes, full, empty);
+        }
       };
       if (warpgroup == Shape::kWarpgroups) {
         split(std::integral_constant<int, Shape::kTileM>{}, p.grad, first_row, 0);

@@ -99,6 +99,90 @@ __device__ __forceinline__ void split_gradient_chunks(const ChannelGradientWgmma
       });
 }
 
+/// The same of small images whose planes are on no 16 bytes: the copy engine brings the channels of
+/// an image as one run. Eight threads have a row's 32 pixels, four rows of a warp lie in different
+/// banks where the number of pixels is odd.
+/// @param raw_full  barriers of the runs
+/// @param begin     of a whole image
+template <int kCount>
+__device__ __forceinline__ void split_gradient_images(const ChannelGradientWgmmaParams& p,
+                                                      const ChannelGradientOperand& from,
+                                                      int first_channel, int begin, int end,
+                                                      uint32_t place, uint32_t raw,
+                                                      uint32_t raw_full, int stage_bytes,
+                                                      uint32_t full, uint32_t empty) {
+  using Shape = ChannelGradientWgmmaShape;
+  constexpr int kStep = 16;  // rows of the warpgroup at a time
+  const int thread = threadIdx.x % 128, pixels = static_cast<int>(p.pixels);
+  const int raw_bytes = Shape::raw_image_bytes(kCount, pixels);
+  const int first = begin / p.image_chunks, images = (end - begin) / p.image_chunks;
+  const auto load = [&](int image) {
+    if (thread == 0 && image < images) {
+      const int slot = image % Shape::kRawImages;
+      const int channels = min(from.channels - first_channel, kCount);
+      const float* data = static_cast<const float*>(from.data) +
+                          (int64_t{first + image} * from.channels + first_channel) * pixels;
+      mbarrier_arrive_expect(raw_full + slot * 8, channels * pixels * 4);
+      bulk_load(raw + slot * raw_bytes, data, channels * pixels * 4, raw_full + slot * 8);
+    }
+  };
+  for (int i = 0; i < Shape::kRawImages; ++i) {
+    load(i);
+  }
+  const int row = thread / 8, column = thread % 8 * 4;
+  const uint32_t high =
+      place + row * Shape::kChunkBytes + (column / 8 ^ row % 8) * 16 + column % 8 / 4 * 8;
+  // Of neighbouring rows one writes its high parts while the other writes its low ones.
+  const uint32_t order = row % 2 * 64;
+  int stage = 0;
+  uint32_t parity = 1;
+  for (int image = 0; image < images; ++image) {
+    const int slot = image % Shape::kRawImages;
+    mbarrier_wait(raw_full + slot * 8, image / Shape::kRawImages % 2);
+    for (int chunk = 0; chunk < p.image_chunks; ++chunk) {
+      mbarrier_wait(empty + stage * 8, parity);
+      const int pixel = chunk * Shape::pixels(4) + column;
+      const uint32_t source = raw + slot * raw_bytes + (row * pixels + pixel) * 4;
+      const uint32_t target = high + stage * stage_bytes;
+#pragma unroll
+      for (int i = 0; i < kCount; i += kStep) {
+        float values[4];
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          values[j] = 0;
+          if (pixel + j < pixels) {
+            asm volatile("ld.shared.f32 %0, [%1];"
+                         : "=f"(values[j])
+                         : "r"(source + (i * pixels + j) * 4)
+                         : "memory");
+          }
+        }
+        const SplitPair one = split_bf16_unlimited(values[0], values[1]);
+        const SplitPair two = split_bf16_unlimited(values[2], values[3]);
+        const uint32_t to = target + i * Shape::kChunkBytes;
+        const bool low_first = order != 0;
+        asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(to ^ order),
+                     "r"(low_first ? one.low : one.high), "r"(low_first ? two.low : two.high)
+                     : "memory");
+        asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(to ^ order ^ 64),
+                     "r"(low_first ? one.high : one.low), "r"(low_first ? two.high : two.low)
+                     : "memory");
+      }
+      fence_async_proxy();
+      __syncwarp();
+      if (threadIdx.x % 32 == 0) {
+        mbarrier_arrive(full + stage * 8);
+      }
+      if (++stage == p.stages) {
+        stage = 0;
+        parity ^= 1;
+      }
+    }
+    named_barrier(threadIdx.x / 128, 128);
+    load(image + Shape::kRawImages);
+  }
+}
+
 #endif
 
 }  // namespace kernelopt

@@ -11,6 +11,12 @@
 
 namespace kernelopt {
 
+enum class GradientLayout {
+  kRows,    // channels_last
+  kPlanes,  // contiguous images
+  kImages,  // the same in fp32, small and on no 16 bytes: an image's channels come as one run
+};
+
 struct ChannelGradientWgmmaShape {
   static constexpr int kWarpgroups = 2;  // that multiply
   static constexpr int kTileM = 128;
@@ -24,8 +30,13 @@ struct ChannelGradientWgmmaShape {
   // A chunk has 128 bytes of each channel: in fp32 the high parts of 32 pixels and their low parts.
   static constexpr int kChunkBytes = ChannelGemmWgmmaShape::kChunkBytes;
   static constexpr int pixels(int size) { return kChunkBytes / size; }
-  static constexpr int kColumns = 64;  // of a panel: 128 bytes of a pixel in 16 bit
-  static constexpr int kPending = 3;   // as ChannelGemmWgmmaShape::pending_stages()
+  static constexpr int kColumns = 64;         // of a panel: 128 bytes of a pixel in 16 bit
+  static constexpr int kPending = 3;          // as ChannelGemmWgmmaShape::pending_stages()
+  static constexpr int kRawImages = 2;        // of GradientLayout::kImages on their way
+  static constexpr int kMaxImagePixels = 63;  // more leave no room for stages
+  static constexpr int raw_image_bytes(int channels, int64_t pixels) {
+    return channels * static_cast<int>(pixels) * 4;
+  }
   static constexpr int stage_bytes(int block_n) { return (kTileM + block_n) * kChunkBytes; }
   // Tensor cores round sums towards zero: so many products in a row, then a sum is added to another
   // one, rounded to nearest.
@@ -57,6 +68,7 @@ struct ChannelGradientWgmmaParams {
 struct ChannelGradientWgmmaPlan {
   bool fits;
   ChannelGradientWgmmaParams params;
+  GradientLayout layout;
   int block_n;
   int shared_bytes;
   int64_t shares;
@@ -89,15 +101,7 @@ inline ChannelGradientWgmmaPlan plan_channel_gradient_wgmma(
                                              std::max<int64_t>(1, chunks / min_chunks));
   p.image_chunks = static_cast<int>(image_chunks);
   p.chunks = static_cast<int>(chunks);
-  p.share_chunks = static_cast<int>(divide_up(chunks, shares));
-  p.column_tiles = static_cast<int>(columns);
-  plan.shares = divide_up(chunks, p.share_chunks);
-  const int stage_bytes = Shape::stage_bytes(plan.block_n) + 16;  // with its barriers
-  const int raw_bytes =
-      size == 4 ? SplitChunkShape::kRawStages * Shape::stage_bytes(plan.block_n) : 0;
-  p.stages = std::min(kMaxStages, (max_shared_bytes - raw_bytes) / stage_bytes);
-  plan.shared_bytes = p.stages * stage_bytes + raw_bytes;
-  bool even = true;
+  bool even = true, runs = true;
   for (ChannelGradientOperand* operand : {&p.grad, &p.input}) {
     const int64_t row_bytes = (images > 0 ? p.pixels : operand->channels) * size;
     const auto aligned = [&](int bytes) {
@@ -106,7 +110,27 @@ inline ChannelGradientWgmmaPlan plan_channel_gradient_wgmma(
     operand->piece = aligned(16) ? 16 : aligned(4) ? 4 : 2;
     // Planes of an odd number of pixels are better aligned before.
     even &= images == 0 || operand->piece > 2;
+    runs &= reinterpret_cast<uintptr_t>(operand->data) % 16 == 0 &&
+            operand->channels * p.pixels * size % 16 == 0;
   }
+  const bool as_images = images > 0 && size == 4 && runs && p.pixels * size % 16 != 0 &&
+                         p.pixels <= Shape::kMaxImagePixels;
+  plan.layout = as_images    ? GradientLayout::kImages
+                : images > 0 ? GradientLayout::kPlanes
+                             : GradientLayout::kRows;
+  // Shares of whole images, where these come as a whole.
+  const int64_t unit = as_images ? image_chunks : 1;
+  p.share_chunks = static_cast<int>(divide_up(divide_up(chunks, shares), unit) * unit);
+  p.column_tiles = static_cast<int>(columns);
+  plan.shares = divide_up(chunks, p.share_chunks);
+  const int stage_bytes = Shape::stage_bytes(plan.block_n) + 16;  // with its barriers
+  const int raw_bytes =
+      as_images   ? Shape::kRawImages *
+                        (Shape::raw_image_bytes(Shape::kTileM + plan.block_n, p.pixels) + 2 * 8)
+      : size == 4 ? SplitChunkShape::kRawStages * Shape::stage_bytes(plan.block_n)
+                  : 0;
+  p.stages = std::min(kMaxStages, (max_shared_bytes - raw_bytes) / stage_bytes);
+  plan.shared_bytes = p.stages * stage_bytes + raw_bytes;
   plan.fits = even && plan.tiles <= 65535 && p.stages >= (size == 4 ? 2 : Shape::kPending + 2);
   return plan;
 }

@@ -16,7 +16,7 @@ bool launch_as(const char* op, const ChannelGemmWgmmaParams& problem, int64_t ba
   if (!plan.fits) {
     return false;
   }
-  const Tensor packed = pack_channel_gemm_weight<T, false>(
+  const Tensor packed = pack_channel_gemm_weight<T, PackOrder::kPlain>(
       op, plan.params.product, plan.packed_bytes, plan.tiles_m * 64, like, stream);
   const auto kernel =
       plan.tiles_m == 1 ? channel_planes_wgmma_kernel<T, 1> : channel_planes_wgmma_kernel<T, 2>;

@@ -48,6 +48,12 @@ bool multiply_on_tensor_cores(const char* op, const Tensor& images, const Tensor
   if (channels_last || plane == 1) {
     return multiply_pixel_rows(op, images, weight, transposed, bias, activation, precision, result);
   }
+  if (channel_images_serve(images.size(0), plane, result.size(1), images.size(1), precision,
+                           images) &&
+      multiply_images(op, contiguous_cuda(op, images), weight, transposed, bias, activation,
+                      result)) {
+    return true;
+  }
   if (as_pixel_rows(images, result.size(1), images.size(1), precision, channels_last)) {
     const Tensor rows = empty_channels_last(op, result.sizes(), result.scalar_type(), result);
     if (multiply_pixel_rows(op, channels_last_cuda(op, images), weight, transposed, bias,
@@ -141,16 +147,21 @@ Gradients PointwiseCuda::gradients(const char* op, const Tensor& grad_z, const T
   const torch::stable::accelerator::DeviceGuard guard(input.get_device_index());
   const bool channels_last = is_channels_last(input);
   const int64_t plane = input.size(2) * input.size(3);
-  const bool rows =
-      plane > 1 && as_pixel_rows(input, weight.size(1), weight.size(0), precision, channels_last);
+  const bool as_images =
+      !channels_last &&
+      channel_images_serve(input.size(0), plane, weight.size(1), weight.size(0), precision, input);
+  const bool rows = plane > 1 &&
+                    !(as_images && ChannelImagesPolicy::gradient_pays(
+                                       plane, element_size(input.scalar_type()))) &&
+                    as_pixel_rows(input, weight.size(1), weight.size(0), precision, channels_last);
   // Where rows are multiplied both gradients take the same copy of it.
   const Tensor grad = in_format(op, grad_z, rows || channels_last);
   Tensor grad_input = no_gradient(op, input);
   if (output_mask[0]) {
     grad_input = empty_in_format_of(op, input, input.sizes());
     if (grad_input.numel() > 0) {
-      multiply(op, grad, contiguous_cuda(op, weight), true, std::nullopt, Activation::kNone,
-               precision, channels_last, grad_input);
+      multiply(op, as_images ? grad_z : grad, contiguous_cuda(op, weight), true, std::nullopt,
+               Activation::kNone, precision, channels_last, grad_input);
     }
   }
   Tensor grad_weight = no_gradient(op, input);

@@ -14,7 +14,7 @@ struct SeparableRowsShape {
   static constexpr int kOperandThreads = 256;  // eight warps compute depthwise values
   static constexpr int kThreads = kProductThreads + kOperandThreads;
   static constexpr int kProductWarps = kProductThreads / 32;
-  static constexpr int kProductRegisters = 104, kOperandRegisters = 152;
+  static constexpr int kProductRegisters = 96, kOperandRegisters = 160;
 
   static constexpr int kLaneColumns = 4;  // 16 bytes
   static constexpr int kColumns = 32 * kLaneColumns;

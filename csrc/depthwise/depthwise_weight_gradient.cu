@@ -1,6 +1,7 @@
 #include "common/dtype.cuh"
 #include "common/share_sum.cuh"
 #include "depthwise/depthwise_launch.h"
+#include "depthwise/depthwise_shapes.h"
 #include "depthwise/depthwise_weight_gradient_kernel.cuh"
 
 #include <algorithm>

@@ -1,6 +1,7 @@
 #include "common/dtype.cuh"
 #include "common/share_sum.cuh"
 #include "depthwise/depthwise_launch.h"
+#include "depthwise/depthwise_shapes.h"
 #include "depthwise/depthwise_weight_gradient_sliding_kernel.cuh"
 
 namespace kernelopt {
@@ -76,13 +77,9 @@ bool launch_depthwise_weight_gradient_sliding(const char* op,
   if (!served) {
     return false;
   }
-  switch (input.scalar_type()) {
-    case ScalarType::Float: return launch<float>(op, params, grad_z, input, grad_weight, stream);
-    case ScalarType::Half: return launch<__half>(op, params, grad_z, input, grad_weight, stream);
-    case ScalarType::BFloat16:
-      return launch<__nv_bfloat16>(op, params, grad_z, input, grad_weight, stream);
-    default: return false;
-  }
+  return dispatch_up_to_32bit(input.scalar_type(), [&](auto tag) {
+    return launch<typename decltype(tag)::type>(op, params, grad_z, input, grad_weight, stream);
+  });
 }
 
 }  // namespace kernelopt

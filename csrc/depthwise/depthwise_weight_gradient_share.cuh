@@ -100,6 +100,14 @@ struct GradientStages {
     return block;
   }
 
+  /// After the last item: the stages' memory may hold something else.
+  __device__ __forceinline__ void end() const {
+    if (threadIdx.x == 0) {
+      end_load_barrier(barrier(0));
+      end_load_barrier(barrier(1));
+    }
+    __syncthreads();
+  }
 
  private:
   __device__ __forceinline__ uint64_t* barrier(int item) const {

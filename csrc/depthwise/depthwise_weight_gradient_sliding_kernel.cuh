@@ -135,6 +135,7 @@ __global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
     __syncthreads();  // before the stage is loaded again
   }
 
+  stages.end();
   // The threads of a filter add up in two steps, always in the same order.
   constexpr int kParts = 8;
   float* const totals = reinterpret_cast<float*>(shared);

@@ -116,6 +116,34 @@ struct DepthwiseSmallPolicy {
   // Results from which a thread owns four of them, not two: rows of a 3x3 kernel, or columns of the
   // channels_last one.
   static constexpr int64_t kManyResults = 150'000;
+  // The weight gradient: the same limit.
+  static constexpr int64_t max_gradient_products(int element_bytes, int64_t stride) {
+    return element_bytes == 2 ? 20'000'000 : stride == 1 ? 30'000'000 : 100'000'000;
+  }
+  static constexpr int kGradientRows = 4;       // of a thread's item
+  static constexpr int kGradientThreads = 128;  // a block's, at most
+  // Blocks wanted, and items a block sums at least.
+  static constexpr int kGradientBlocksPerMultiprocessor = 6;
+  static constexpr int64_t kMinGradientItems = 256;
+};
+
+/// The sliding weight gradient's plans at stride 2: short slides are more threads in what shared
+/// memory holds, and its windows, two units of 16 bytes apart, keep that busy.
+struct DepthwiseStridedGradientPolicy : DepthwiseSlidingPolicy {
+  static constexpr int kRowsOf32Bit = 2;
+  static constexpr int kRowsOf16Bit = 2;
+  static constexpr int kRowsOfManyTaps = 4;
+};
+
+/// The input gradient at stride 2. Measured on an H100; docs/tuning/depthwise.md has the figures.
+struct DepthwisePhasePolicy {
+  static constexpr int kRows = 4;  // result rows of a thread
+  // Neighbouring results of a thread: 16 bytes, fewer where rows are so long that their stores
+  // would lie across each other's sectors.
+  static constexpr int vector_size(int element_bytes, int64_t width) {
+    const int most = 16 / element_bytes;
+    return width % most == 0 ? most : width % 4 == 0 && most > 4 ? 4 : width % 2 == 0 ? 2 : 4;
+  }
 };
 
 struct DepthwiseTilePolicy {
@@ -159,6 +187,8 @@ struct DepthwiseWeightGradientPolicy {
   static constexpr int64_t kStageBytes = 40 * 1024;
   static constexpr int64_t kStageMargin = 1024;
   static constexpr int kSlidingBlocksPerMultiprocessor = 8;
+  static constexpr int64_t kStridedStageBytes = 20 * 1024;
+  static constexpr int kStridedBlocksPerMultiprocessor = 16;
   // Taps from which channels_last tensors are copied for the contiguous kernels. 5x5 takes 0.665 ms
   // for 128x240x28x28 in float32 in channels_last, 0.135 contiguous; copies of both tensors, 0.13.
   static constexpr int64_t kMinContiguousTaps = 21;

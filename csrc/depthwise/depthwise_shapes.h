@@ -46,6 +46,8 @@ using ChannelsLastShapes =
 using SmallShapes = ShapeList<SlidingShape<3, 3, 1>, SlidingShape<3, 3, 2>, SlidingShape<5, 5, 1>,
                               SlidingShape<5, 5, 2>, SlidingShape<7, 7, 1>>;
 using DilatedShapes = ShapeList<SlidingShape<3, 3, 1>>;
+/// The instances of the input gradient by phases.
+using PhaseShapes = ShapeList<SlidingShape<3, 3, 2>, SlidingShape<5, 5, 2>, SlidingShape<7, 7, 2>>;
 
 /// Calls `function(Shape{})` with the one of the shapes that it is, and says whether there was one.
 template <typename... Shapes, typename Function>

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 import kernelopt
+from conformance.check import check
+from conformance.ops import OPS
+from conformance.ops import Case as Call
 from kernelopt._arguments import activation_code
 from op_suite import ConvolutionSuite
 from support import (
@@ -20,6 +25,7 @@ from support import (
     vjp_of,
     with_activation,
 )
+from test_tensor_cores import _assert_launched
 
 GEOMETRY = ("stride", "padding", "dilation")
 
@@ -193,6 +199,88 @@ def test_tensor_core_kernels_keep_inf_in_place(dtype, channels_last):
     touched[5, 0, :, 3:] = True
     assert torch.equal(weight.grad.isinf(), touched)
     assert not weight.grad.isnan().any()
+
+
+def _gradients_tap_by_tap(x, weight, grad, stride, padding):
+    """The gradients of the input and of the weight in float64, of nothing but the products that
+    the definition names: no zero that pads meets Inf."""
+    x, weight, grad = x.double(), weight.double(), grad.double()
+    multiplier = weight.shape[0] // x.shape[1]
+    padded = F.pad(x, (padding, padding, padding, padding)).repeat_interleave(multiplier, 1)
+    image = F.pad(torch.ones_like(x[:1, :1]), (padding,) * 4).bool()
+    grad_padded, grad_weight = torch.zeros_like(padded), torch.zeros_like(weight)
+    for i in range(weight.shape[2]):
+        for j in range(weight.shape[3]):
+            ends = [k + stride * (n - 1) + 1 for k, n in zip((i, j), grad.shape[2:], strict=True)]
+            window = (..., slice(i, ends[0], stride), slice(j, ends[1], stride))
+            grad_padded[window] += weight[:, 0, i, j, None, None] * grad
+            products = torch.where(image[window], grad * padded[window], 0.0)
+            grad_weight[:, 0, i, j] = products.sum((0, 2, 3))
+    inner = slice(padding, -padding or None)
+    grad_input = grad_padded[..., inner, inner].unflatten(1, (-1, multiplier)).sum(2)
+    return grad_input, grad_weight
+
+
+GRADIENT_SHAPES = [  # input, kernel, stride, padding, multiplier, elements before the storage's use
+    ((2, 5, 12, 16), 3, 2, 1, 1, 0),
+    ((1, 3, 7, 15), 3, 2, 0, 2, 1),
+    ((2, 4, 28, 28), 5, 2, 2, 1, 0),
+    ((2, 3, 9, 14), 5, 2, (1, 2), 1, 3),
+    ((1, 6, 10, 18), 5, 2, (4, 3), 1, 2),
+    ((2, 3, 21, 56), 7, 2, 3, 2, 0),
+    ((1, 2, 10, 18), 7, 2, (2, 5), 1, 1),
+    ((3, 7, 5, 1), 3, 2, 1, 1, 0),
+    ((1, 6, 7, 7), 3, 1, 1, 1, 0),
+    ((3, 5, 14, 13), 5, 1, 2, 2, 1),
+    ((1, 3, 9, 300), 7, 1, (3, 0), 1, 0),
+    ((40, 2, 40, 60), 3, 1, 1, 1, 0),  # several shares of the sum
+]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_gradients_of_small_tensors_and_at_stride_2(dtype):
+    """Rows of every alignment, paddings of either parity, several filters a channel."""
+    cases = []
+    for size, kernel, stride, padding, multiplier, offset in GRADIENT_SHAPES:
+        elements = offset + math.prod(size)
+        flat = torch.randn(elements, device="cuda", dtype=dtype)
+        filters = size[1] * multiplier
+        weight = torch.randn(filters, 1, kernel, kernel, device="cuda", dtype=dtype)
+        tensors = (flat[offset:].view(size), weight, None)
+        options = {"stride": stride, "padding": padding}
+        cases.append(Call(OPS["depthwise_conv2d"], tensors, options))
+        check(cases[-1])
+    _assert_launched(
+        cases,
+        "depthwise_phase_gradient_kernel",
+        "depthwise_weight_gradient_small_kernel",
+        backward=True,
+    )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("batch", "kernel", "stride", "padding"),
+    [(2, 3, 2, 1), (2, 5, 2, 2), (2, 5, 2, 1), (2, 3, 1, 1), (2, 5, 1, 2), (64, 3, 2, 1)],
+)
+def test_gradients_keep_inf_and_nan(dtype, batch, kernel, stride, padding):
+    """Inf and NaN at the edges and in the weight meet no zero that pads."""
+    x = torch.randn(batch, 6, 24, 30, device="cuda", dtype=dtype)
+    weight = torch.randn(6, 1, kernel, kernel, device="cuda", dtype=dtype)
+    weight[1, 0, 0, 0], weight[2, 0, kernel - 1, 0] = torch.inf, torch.nan
+    x[0, 3, 0, 29], x[1, 3, 11, 0], x[1, 0, 23, 7] = torch.inf, -torch.inf, torch.nan
+    x.requires_grad_()
+    weight.requires_grad_()
+    output = kernelopt.depthwise_conv2d(x, weight, stride=stride, padding=padding)
+    grad = torch.randn_like(output)
+    grad[0, 4, 0, 0], grad[1, 4, -1, -1], grad[0, 5, 3, 0] = torch.inf, torch.inf, -torch.inf
+    found = torch.autograd.grad(output, (x, weight), grad)
+    expected = _gradients_tap_by_tap(x.detach(), weight.detach(), grad, stride, padding)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one.isnan(), other.isnan())
+        assert torch.equal(one.isinf(), other.isinf())
 
 
 @pytest.mark.parametrize(

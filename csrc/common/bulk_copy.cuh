@@ -19,6 +19,11 @@ __device__ __forceinline__ void mbarrier_init(uint32_t barrier, int arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
 }
 
+/// Ends a barrier: its memory holds something else from here on.
+__device__ __forceinline__ void mbarrier_invalidate(uint32_t barrier) {
+  asm volatile("mbarrier.inval.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
+}
+
 /// Makes initialized barriers visible to the copy engine; a __syncthreads() makes them so to the
 /// block.
 __device__ __forceinline__ void mbarrier_fence_init() {

@@ -78,6 +78,14 @@ __device__ __forceinline__ void init_load_barrier(uint64_t* barrier, int loads) 
 #endif
 }
 
+/// Before a barrier's memory is used for something else; called by thread 0, when all loads have
+/// been waited for. Without it, what was stored there was seen to change.
+__device__ __forceinline__ void end_load_barrier(uint64_t* barrier) {
+#if KERNELOPT_HAS_BULK_COPY
+  mbarrier_invalidate(shared_address(barrier));
+#endif
+}
+
 /// Starts loading pieces of a tensor of elements T; every thread calls it. Reads nothing outside
 /// [tensor_begin, tensor_end); beside a piece, up to 15 bytes are written in shared memory.
 template <typename T>

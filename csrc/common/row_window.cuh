@@ -153,12 +153,12 @@ struct SlidingSums {
   __device__ __forceinline__ const float (&ended() const)[kColumns] { return sums[kRows - 1]; }
 };
 
-/// Writes `count` of kCount neighbouring results, 8 or 16 bytes, to shared memory at any address.
+/// Writes `count` of kCount neighbouring results, 4, 8 or 16 bytes, to any address.
 template <typename T, int kCount>
 __device__ __forceinline__ void store_results(unsigned char* to, const float (&results)[kCount],
                                               int count) {
   constexpr int kWords = kCount * sizeof(T) / 4;
-  static_assert(kWords == 2 || kWords == 4);
+  static_assert(kWords == 1 || kWords == 2 || kWords == 4);
   const int phase = address_modulo_16(to);
   if (count >= kCount && phase % 4 == 0) {
     uint32_t words[kWords];
@@ -172,11 +172,11 @@ __device__ __forceinline__ void store_results(unsigned char* to, const float (&r
     }
     if (kWords == 4 && phase == 0) {
       *reinterpret_cast<uint4*>(to) =
-          make_uint4(words[0], words[1], words[kWords - 2], words[kWords - 1]);
-    } else if (phase % 8 == 0) {
+          make_uint4(words[0], words[1 % kWords], words[2 % kWords], words[kWords - 1]);
+    } else if (kWords > 1 && phase % 8 == 0) {
 #pragma unroll
       for (int i = 0; i < kWords; i += 2) {
-        *reinterpret_cast<uint2*>(to + 4 * i) = make_uint2(words[i], words[i + 1]);
+        *reinterpret_cast<uint2*>(to + 4 * i) = make_uint2(words[i], words[(i + 1) % kWords]);
       }
     } else {
 #pragma unroll

@@ -24,10 +24,11 @@ template <typename T>
 void launch_share_sum(const char* op, const Tensor& partial, const Tensor& result,
                       cudaStream_t stream) {
   const int64_t shares = partial.size(0), count = partial.size(1);
-  const int64_t blocks = divide_up(count, kShareSumThreads);
+  const int64_t blocks = divide_up(count, kShareSumColumns);
   KERNELOPT_CHECK(blocks <= std::numeric_limits<int32_t>::max(), op,
                   "expected at most 2^31 - 1 blocks of sums, got ", blocks);
-  share_sum_kernel<T><<<static_cast<unsigned>(blocks), kShareSumThreads, 0, stream>>>(
+  constexpr int kThreads = kShareSumParts * kShareSumColumns;
+  share_sum_kernel<T><<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(
       const_data<AccumulateType<T>>(partial), mutable_data<T>(result), shares, count);
   KERNELOPT_CHECK_LAUNCH(op);
 }

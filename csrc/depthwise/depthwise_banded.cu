@@ -16,18 +16,13 @@ bool is_banded(const DepthwiseParams& params, const DepthwiseOperands& operands)
 bool launch_depthwise_banded(const char* op, const DepthwiseParams& params,
                              const DepthwiseOperands& operands, Activation activation,
                              cudaStream_t stream) {
-  const ScalarType dtype = operands.source.scalar_type();
   if (!is_banded(params, operands)) {
     return false;
   }
-  switch (dtype) {
-    case ScalarType::Float:
-      return launch_depthwise_banded_as<float>(op, params, operands, activation, stream);
-    case ScalarType::Half:
-      return launch_depthwise_banded_as<__half>(op, params, operands, activation, stream);
-    default:
-      return launch_depthwise_banded_as<__nv_bfloat16>(op, params, operands, activation, stream);
-  }
+  return dispatch_up_to_32bit(operands.source.scalar_type(), [&](auto tag) {
+    return launch_depthwise_banded_as<typename decltype(tag)::type>(op, params, operands,
+                                                                    activation, stream);
+  });
 }
 
 }  // namespace kernelopt

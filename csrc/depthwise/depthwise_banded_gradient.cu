@@ -58,11 +58,9 @@ bool launch_depthwise_banded_gradient(const char* op, const DepthwiseWeightGradi
   if (!is_banded_gradient(params, input, precision)) {
     return false;
   }
-  switch (input.scalar_type()) {
-    case ScalarType::Float: return launch<float>(op, params, grad_z, input, grad_weight, stream);
-    case ScalarType::Half: return launch<__half>(op, params, grad_z, input, grad_weight, stream);
-    default: return launch<__nv_bfloat16>(op, params, grad_z, input, grad_weight, stream);
-  }
+  return dispatch_up_to_32bit(input.scalar_type(), [&](auto tag) {
+    return launch<typename decltype(tag)::type>(op, params, grad_z, input, grad_weight, stream);
+  });
 }
 
 }  // namespace kernelopt

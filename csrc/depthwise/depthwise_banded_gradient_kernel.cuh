@@ -10,27 +10,9 @@
 #pragma once
 
 #include "depthwise/depthwise_banded_operand.cuh"
-#include "depthwise/depthwise_weight_gradient_cursor.cuh"
+#include "depthwise/depthwise_weight_gradient_share.cuh"
 
 namespace kernelopt {
-
-/// What a block sums: see the kernel.
-struct GradientShare {
-  int filter, planes;
-  int begin, count;  // items: images, strips and tiles
-
-  __device__ __forceinline__ GradientShare(const DepthwiseWeightGradientParams& params,
-                                           const SlidingPlan& plan) {
-    const int filters = static_cast<int>(params.filters);
-    const int groups = (filters + plan.planes - 1) / plan.planes;
-    const int share = static_cast<int>(blockIdx.x) / groups;
-    filter = (static_cast<int>(blockIdx.x) - share * groups) * plan.planes;
-    planes = min(plan.planes, filters - filter);
-    const int items = static_cast<int>(params.batch) * plan.strips * plan.tiles;
-    begin = share * static_cast<int>(params.share_length);
-    count = min(static_cast<int>(params.share_length), items - begin);
-  }
-};
 
 /// One tap's sum over a share, straight from memory, by all threads; thread 0 has it.
 /// @param totals  shared memory for a float a thread
@@ -90,36 +72,8 @@ __global__ void __launch_bounds__(DepthwiseBandedPolicy::kGradientThreads,
   extern __shared__ __align__(128) unsigned char all_shared[];
 
   const int multiplier = static_cast<int>(params.multiplier);
-  const int filters = static_cast<int>(params.filters);
   const GradientShare share(params, plan);
-  const int64_t input_elements =
-      params.batch * (filters / multiplier) * params.h.source_size * params.w.source_size;
-  const int64_t grad_elements =
-      params.batch * filters * params.h.result_size * params.w.result_size;
-  const auto stage_of = [&](int index) {
-    return all_shared + kBandZeros + (index & 1) * plan.shared_bytes;
-  };
-  const auto barrier_of = [&](int index) { return reinterpret_cast<uint64_t*>(stage_of(index)); };
-  const auto block_at = [&](const WeightGradientCursor& at) {
-    return SlidingBlock(params.h, params.w, plan, multiplier, at.n * filters + share.filter,
-                        share.planes, at.strip, at.tile);
-  };
-  const auto load = [&](const SlidingBlock& block, int index) {
-    start_load<T>(block.source_pieces(input, params.h, params.w, plan, stage_of(index)),
-                  reinterpret_cast<const char*>(input),
-                  reinterpret_cast<const char*>(input + input_elements), barrier_of(index));
-    start_load<T>(block.result_pieces(grad_z, params.h, params.w, plan, stage_of(index)),
-                  reinterpret_cast<const char*>(grad_z),
-                  reinterpret_cast<const char*>(grad_z + grad_elements), barrier_of(index));
-  };
-
-  WeightGradientCursor ahead(plan, share.begin), at(plan, share.begin);
-  if (threadIdx.x == 0) {
-    init_load_barrier(barrier_of(0), 2);
-    init_load_barrier(barrier_of(1), 2);
-  }
-  load(block_at(ahead), 0);
-  commit_loads();
+  GradientStages<T> stages(params, plan, share, grad_z, input, all_shared + kBandZeros);
   for (int i = threadIdx.x; i < kBandZeros / 4; i += blockDim.x) {
     reinterpret_cast<uint32_t*>(all_shared)[i] = 0;
   }
@@ -130,15 +84,8 @@ __global__ void __launch_bounds__(DepthwiseBandedPolicy::kGradientThreads,
   const uint32_t zeros = shared_address(all_shared) + lane_pair * kElement;
   float totals[2] = {0.0f, 0.0f};
   for (int index = 0; index < share.count; ++index) {
-    if (index + 1 < share.count) {
-      ahead.advance(plan);
-      load(block_at(ahead), index + 1);
-    }
-    commit_loads();
-    finish_loads<1>(barrier_of(index), index >> 1 & 1);
-    const SlidingBlock block = block_at(at);
-    at.advance(plan);
-    unsigned char* const stage = stage_of(index);
+    const SlidingBlock block = stages.next();
+    unsigned char* const stage = stages.stage(index);
     const CopyPieces input_pieces = block.source_pieces(input, params.h, params.w, plan, stage);
     const CopyPieces grad_pieces = block.result_pieces(grad_z, params.h, params.w, plan, stage);
     if constexpr (kParts == 2) {
@@ -233,10 +180,7 @@ __global__ void __launch_bounds__(DepthwiseBandedPolicy::kGradientThreads,
   __syncthreads();
   const int kernel_height = static_cast<int>(params.h.kernel_size);
   const int kernel_width = static_cast<int>(params.w.kernel_size);
-  const int64_t first =
-      int64_t{static_cast<int>(blockIdx.x) / ((filters + plan.planes - 1) / plan.planes)} *
-          filters +
-      share.filter;
+  const int64_t first = share.index * params.filters + share.filter;
   bool finite = true;
   for (int i = threadIdx.x; i < share.planes * kTaps; i += blockDim.x) {
     const int owner = i / kTaps, row = i % kTaps / kBandTaps, column = i % kBandTaps;

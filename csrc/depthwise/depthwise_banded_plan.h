@@ -38,7 +38,6 @@ BandedPlan plan_banded(const DepthwiseParams& params, int element_bytes, int mul
                        int64_t shared_budget, int64_t limit_planes = kMaxIndex32) {
   const int64_t height = params.h.result_size, width = params.w.result_size;
   const int64_t planes = params.batch * params.result_channels;
-  const int64_t source_width = params.w.source_size;
   const int64_t overlap = params.h.kernel_size - 1;
 
   BandedPlan banded{};
@@ -49,16 +48,7 @@ BandedPlan plan_banded(const DepthwiseParams& params, int element_bytes, int mul
   plan.threads_per_row = static_cast<int>(divide_up(row_tiles, plan.tiles));
   banded.row_tiles_inverse = static_cast<uint32_t>((int64_t{1} << 32) / plan.threads_per_row + 1);
   plan.columns = plan.threads_per_row * kBandColumns;
-  const int64_t tile_width = plan.columns - 1 + params.w.kernel_size;
-  plan.whole_rows = plan.tiles == 1 && source_width <= tile_width + params.w.kernel_size;
-  const auto pitch_of_tile = [&](int64_t columns, int64_t row_length) {
-    return static_cast<int>((columns * element_bytes + 15) / 16 * 16 + 32 +
-                            row_length * element_bytes % 16);
-  };
-  plan.source_pitch = plan.whole_rows ? static_cast<int>(source_width * element_bytes)
-                                      : pitch_of_tile(tile_width, source_width);
-  plan.result_pitch = plan.whole_rows ? static_cast<int>(width * element_bytes)
-                                      : pitch_of_tile(plan.columns, width);
+  set_pitches(plan, params, element_bytes);
 
   const int64_t plane_bytes = params.h.source_size * plan.source_pitch + height * plan.result_pitch;
   const int64_t room = std::max<int64_t>(1, (shared_budget - overlap * plan.source_pitch) /
@@ -103,16 +93,8 @@ BandedPlan plan_banded(const DepthwiseParams& params, int element_bytes, int mul
   plan.rows = static_cast<int>(rows);
   plan.strips = static_cast<int>(strips);
 
-  const int64_t source_rows =
-      plan.planes > 1 ? plan.planes * params.h.source_size : plan.rows - 1 + params.h.kernel_size;
-  plan.result_offset =
-      static_cast<int>(divide_up(2 * kSlidingMargin + source_rows * plan.source_pitch, 128) * 128);
-  plan.shared_bytes =
-      kBandZeros +
-      static_cast<int>(
-          divide_up(plan.result_offset + plan.planes * plan.rows * plan.result_pitch + 128 + 16,
-                    128) *
-          128);
+  set_areas(plan, params);
+  plan.shared_bytes += kBandZeros;
   plan.threads = 32 * plan.planes * banded.warps_per_plane;
   plan.blocks = divide_up(planes, plan.planes) * plan.strips * plan.tiles;
   return banded;

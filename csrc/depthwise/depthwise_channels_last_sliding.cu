@@ -2,6 +2,7 @@
 #include "depthwise/conv2d_cuda.h"
 #include "depthwise/depthwise_channels_last_sliding_kernel.cuh"
 #include "depthwise/depthwise_launch.h"
+#include "depthwise/depthwise_shapes.h"
 
 namespace kernelopt {
 namespace {
@@ -41,13 +42,9 @@ bool launch_depthwise_channels_last_sliding(const char* op, const DepthwiseParam
   if (!served) {
     return false;
   }
-  switch (operands.source.scalar_type()) {
-    case ScalarType::Float: return launch<float>(op, params, operands, activation, stream);
-    case ScalarType::Half: return launch<__half>(op, params, operands, activation, stream);
-    case ScalarType::BFloat16:
-      return launch<__nv_bfloat16>(op, params, operands, activation, stream);
-    default: return false;
-  }
+  return dispatch_up_to_32bit(operands.source.scalar_type(), [&](auto tag) {
+    return launch<typename decltype(tag)::type>(op, params, operands, activation, stream);
+  });
 }
 
 }  // namespace kernelopt

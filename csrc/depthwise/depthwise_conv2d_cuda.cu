@@ -3,6 +3,7 @@
 #include "depthwise/depthwise_conv2d.h"
 #include "depthwise/depthwise_launch.h"
 #include "depthwise/depthwise_policy.h"
+#include "depthwise/depthwise_shapes.h"
 
 namespace kernelopt {
 namespace {

@@ -108,8 +108,14 @@ bool launch_depthwise_tile(const char* op, const DepthwiseParams& params,
                            const DepthwiseOperands& operands, Activation activation,
                            cudaStream_t stream);
 
+/// The input gradient of a convolution with a stride.
 void launch_depthwise_strided_gradient(const char* op, const DepthwiseParams& params,
                                        const DepthwiseOperands& operands, cudaStream_t stream);
+
+/// The same for contiguous tensors at stride 2, by a kernel that has instances for some shapes;
+/// false for others.
+bool launch_depthwise_phase_gradient(const char* op, const DepthwiseParams& params,
+                                     const DepthwiseOperands& operands, cudaStream_t stream);
 
 /// @param params  its shares and tiles are set here
 void launch_depthwise_weight_gradient(const char* op, DepthwiseWeightGradientParams params,
@@ -123,6 +129,12 @@ bool launch_depthwise_weight_gradient_sliding(const char* op,
                                               const DepthwiseWeightGradientParams& params,
                                               const Tensor& grad_z, const Tensor& input,
                                               const Tensor& grad_weight, cudaStream_t stream);
+
+/// The same for small tensors; false where the other kernels are faster.
+bool launch_depthwise_weight_gradient_small(const char* op,
+                                            const DepthwiseWeightGradientParams& params,
+                                            const Tensor& grad_z, const Tensor& input,
+                                            const Tensor& grad_weight, cudaStream_t stream);
 
 /// Whether a weight gradient of contiguous tensors goes to tensor cores, where it is faster there:
 /// fp32 in the default precision alone.

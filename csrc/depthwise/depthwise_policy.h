@@ -4,7 +4,6 @@
 #include "common/math.h"
 
 #include <cstdint>
-#include <type_traits>
 
 namespace kernelopt {
 
@@ -117,6 +116,34 @@ struct DepthwiseSmallPolicy {
   // Results from which a thread owns four of them, not two: rows of a 3x3 kernel, or columns of the
   // channels_last one.
   static constexpr int64_t kManyResults = 150'000;
+  // The weight gradient: the same limit.
+  static constexpr int64_t max_gradient_products(int element_bytes, int64_t stride) {
+    return element_bytes == 2 ? 20'000'000 : stride == 1 ? 30'000'000 : 100'000'000;
+  }
+  static constexpr int kGradientRows = 4;       // of a thread's item
+  static constexpr int kGradientThreads = 128;  // a block's, at most
+  // Blocks wanted, and items a block sums at least.
+  static constexpr int kGradientBlocksPerMultiprocessor = 6;
+  static constexpr int64_t kMinGradientItems = 256;
+};
+
+/// The sliding weight gradient's plans at stride 2: short slides are more threads in what shared
+/// memory holds, and its windows, two units of 16 bytes apart, keep that busy.
+struct DepthwiseStridedGradientPolicy : DepthwiseSlidingPolicy {
+  static constexpr int kRowsOf32Bit = 2;
+  static constexpr int kRowsOf16Bit = 2;
+  static constexpr int kRowsOfManyTaps = 4;
+};
+
+/// The input gradient at stride 2. Measured on an H100; docs/tuning/depthwise.md has the figures.
+struct DepthwisePhasePolicy {
+  static constexpr int kRows = 4;  // result rows of a thread
+  // Neighbouring results of a thread: 16 bytes, fewer where rows are so long that their stores
+  // would lie across each other's sectors.
+  static constexpr int vector_size(int element_bytes, int64_t width) {
+    const int most = 16 / element_bytes;
+    return width % most == 0 ? most : width % 4 == 0 && most > 4 ? 4 : width % 2 == 0 ? 2 : 4;
+  }
 };
 
 struct DepthwiseTilePolicy {
@@ -160,89 +187,13 @@ struct DepthwiseWeightGradientPolicy {
   static constexpr int64_t kStageBytes = 40 * 1024;
   static constexpr int64_t kStageMargin = 1024;
   static constexpr int kSlidingBlocksPerMultiprocessor = 8;
+  static constexpr int64_t kStridedStageBytes = 20 * 1024;
+  static constexpr int kStridedBlocksPerMultiprocessor = 16;
   // Taps from which channels_last tensors are copied for the contiguous kernels. 5x5 takes 0.665 ms
   // for 128x240x28x28 in float32 in channels_last, 0.135 contiguous; copies of both tensors, 0.13.
   static constexpr int64_t kMinContiguousTaps = 21;
   // Strips a block sums at least, so that its beginning and its end cost little.
   static constexpr int64_t kMinStrips = 4;
 };
-
-template <int kHeight, int kWidth, int kStrideBoth>
-struct SlidingShape {
-  static constexpr int kKernelHeight = kHeight;
-  static constexpr int kKernelWidth = kWidth;
-  static constexpr int kStride = kStrideBoth;
-};
-
-/// What a thread of the channels_last sliding kernel owns as well: kColumns columns of kVec
-/// channels.
-template <int kHeight, int kWidth, int kStrideBoth, int kColumnsOfThread, int kVecChannels>
-struct ChannelsLastShape : SlidingShape<kHeight, kWidth, kStrideBoth> {
-  static constexpr int kColumns = kColumnsOfThread;
-  static constexpr int kVec = kVecChannels;
-  static constexpr bool kTapsInRegisters = kHeight * kWidth * kVec <= 40;
-};
-
-template <typename... Shapes>
-struct ShapeList {};
-
-/// The instances of the sliding kernels, of dilation 1.
-using SlidingShapes = ShapeList<
-    SlidingShape<1, 1, 1>, SlidingShape<2, 2, 1>, SlidingShape<3, 3, 1>, SlidingShape<4, 4, 1>,
-    SlidingShape<5, 5, 1>, SlidingShape<6, 6, 1>, SlidingShape<7, 7, 1>, SlidingShape<1, 3, 1>,
-    SlidingShape<3, 1, 1>, SlidingShape<1, 5, 1>, SlidingShape<5, 1, 1>, SlidingShape<1, 7, 1>,
-    SlidingShape<7, 1, 1>, SlidingShape<3, 5, 1>, SlidingShape<5, 3, 1>, SlidingShape<3, 7, 1>,
-    SlidingShape<7, 3, 1>, SlidingShape<1, 1, 2>, SlidingShape<2, 2, 2>, SlidingShape<3, 3, 2>,
-    SlidingShape<5, 5, 2>, SlidingShape<7, 7, 2>>;
-/// Columns and channels of a thread are those that measured best on an H100.
-using ChannelsLastShapes =
-    ShapeList<ChannelsLastShape<3, 3, 1, 2, 4>, ChannelsLastShape<3, 3, 2, 2, 4>,
-              ChannelsLastShape<5, 5, 1, 2, 4>, ChannelsLastShape<5, 5, 2, 2, 4>,
-              ChannelsLastShape<7, 7, 1, 2, 4>, ChannelsLastShape<7, 7, 2, 2, 4>,
-              ChannelsLastShape<3, 1, 1, 4, 4>, ChannelsLastShape<1, 3, 1, 4, 4>,
-              ChannelsLastShape<3, 7, 1, 4, 4>, ChannelsLastShape<7, 3, 1, 2, 4>>;
-
-/// The instances of the small kernels; of the contiguous one with a dilation.
-using SmallShapes = ShapeList<SlidingShape<3, 3, 1>, SlidingShape<3, 3, 2>, SlidingShape<5, 5, 1>,
-                              SlidingShape<5, 5, 2>, SlidingShape<7, 7, 1>>;
-using DilatedShapes = ShapeList<SlidingShape<3, 3, 1>>;
-
-/// Calls `function(Shape{})` with the one of the shapes that it is, and says whether there was one.
-template <typename... Shapes, typename Function>
-bool dispatch_shape(ShapeList<Shapes...>, int64_t kernel_height, int64_t kernel_width,
-                    int64_t stride_h, int64_t stride_w, Function&& function) {
-  const auto offer = [&](auto shape) {
-    using Shape = decltype(shape);
-    const bool found = Shape::kKernelHeight == kernel_height &&
-                       Shape::kKernelWidth == kernel_width && Shape::kStride == stride_h &&
-                       Shape::kStride == stride_w;
-    if (found) {
-      function(shape);
-    }
-    return found;
-  };
-  return (offer(Shapes{}) || ...);
-}
-
-/// Taps a block of the weight gradient owns: the whole kernel for the common square ones, else a
-/// 3x3 tile of it.
-template <int kHeight, int kWidth>
-struct TapTile {
-  static constexpr int kRows = kHeight;
-  static constexpr int kColumns = kWidth;
-};
-
-template <typename T, typename Function>
-void dispatch_tap_tile(int64_t kernel_height, int64_t kernel_width, Function&& function) {
-  if constexpr (!std::is_same_v<T, double>) {
-    if (kernel_height == 5 && kernel_width == 5) {
-      return function(TapTile<5, 5>{});
-    }
-    if (kernel_height == 7 && kernel_width == 7) {
-      return function(TapTile<7, 7>{});
-    }
-  }
-  function(TapTile<3, 3>{});
-}
 
 }  // namespace kernelopt

@@ -45,6 +45,19 @@ struct SlidingBlock {
     }
   }
 
+  /// What this thread block owns of a correlation.
+  static __device__ __forceinline__ SlidingBlock of_correlation(const DepthwiseParams& params,
+                                                                const SlidingPlan& plan) {
+    const int strip_index = divide(static_cast<int>(blockIdx.x), plan.tiles);
+    const int group = divide(strip_index, plan.strips);
+    const int planes_left =
+        static_cast<int>(params.batch * params.result_channels) - group * plan.planes;
+    return SlidingBlock(params.h, params.w, plan, static_cast<int>(params.multiplier),
+                        group * plan.planes, min(plan.planes, planes_left),
+                        strip_index - group * plan.strips,
+                        static_cast<int>(blockIdx.x) - strip_index * plan.tiles);
+  }
+
   __device__ __forceinline__ int source_plane_rows() const {
     return source_row_end - source_row_begin;
   }
@@ -68,6 +81,25 @@ struct SlidingBlock {
     const int64_t first_row = int64_t{plane} * h.result_size + row;
     return pieces(result + first_row * w.result_size + column, w.result_size, planes * rows,
                   columns, plan.whole_rows, shared + plan.result_offset, plan.result_pitch);
+  }
+
+  /// Starts loading a correlation's source into `shared`; the barrier is set up here.
+  template <typename T>
+  __device__ __forceinline__ CopyPieces start_source_load(const T* source,
+                                                          const DepthwiseParams& params,
+                                                          const SlidingPlan& plan,
+                                                          unsigned char* shared,
+                                                          uint64_t* barrier) const {
+    const CopyPieces loaded = source_pieces(source, params.h, params.w, plan, shared);
+    const int64_t elements =
+        params.batch * params.source_channels * params.h.source_size * params.w.source_size;
+    if (threadIdx.x == 0) {
+      init_load_barrier(barrier, 1);
+    }
+    start_load<T>(loaded, reinterpret_cast<const char*>(source),
+                  reinterpret_cast<const char*>(source + elements), barrier);
+    commit_loads();
+    return loaded;
   }
 
  private:

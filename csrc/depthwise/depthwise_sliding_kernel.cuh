@@ -31,22 +31,8 @@ __global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
   uint64_t* const barrier = reinterpret_cast<uint64_t*>(shared);
 
   const int multiplier = static_cast<int>(params.multiplier);
-  const int strip_index = divide(static_cast<int>(blockIdx.x), plan.tiles);
-  const int group = divide(strip_index, plan.strips);
-  const int planes_left =
-      static_cast<int>(params.batch * params.result_channels) - group * plan.planes;
-  const SlidingBlock block(params.h, params.w, plan, multiplier, group * plan.planes,
-                           min(plan.planes, planes_left), strip_index - group * plan.strips,
-                           static_cast<int>(blockIdx.x) - strip_index * plan.tiles);
-  const CopyPieces source_pieces = block.source_pieces(source, params.h, params.w, plan, shared);
-  const int64_t source_elements =
-      params.batch * params.source_channels * params.h.source_size * params.w.source_size;
-  if (threadIdx.x == 0) {
-    init_load_barrier(barrier, 1);
-  }
-  start_load<T>(source_pieces, reinterpret_cast<const char*>(source),
-                reinterpret_cast<const char*>(source + source_elements), barrier);
-  commit_loads();
+  const SlidingBlock block = SlidingBlock::of_correlation(params, plan);
+  const CopyPieces source_pieces = block.start_source_load(source, params, plan, shared, barrier);
 
   const SlidingThread thread(plan, kVec);
   int rows = min(plan.rows_per_thread, block.rows - thread.row);

@@ -4,6 +4,7 @@
 #include "common/dtype.cuh"
 #include "depthwise/conv2d_cuda.h"
 #include "depthwise/depthwise_launch.h"
+#include "depthwise/depthwise_shapes.h"
 #include "depthwise/depthwise_sliding_kernel.cuh"
 
 namespace kernelopt {

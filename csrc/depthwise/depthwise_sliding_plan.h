@@ -39,6 +39,32 @@ inline double fullness(int64_t threads) {
   return static_cast<double>(threads) / (divide_up(threads, 32) * 32);
 }
 
+/// Sets how rows lie in shared memory, by the plan's tiles and columns.
+inline void set_pitches(SlidingPlan& plan, const DepthwiseParams& params, int element_bytes) {
+  const int64_t source_width = params.w.source_size, width = params.w.result_size;
+  const int64_t tile_width = (plan.columns - 1) * params.w.stride + params.w.kernel_size;
+  const auto pitch = [&](int64_t tile_columns, int64_t row_length) {
+    const int64_t row_bytes = row_length * element_bytes;
+    return static_cast<int>(plan.whole_rows
+                                ? row_bytes
+                                : round_up(tile_columns * element_bytes, 16) + 32 + row_bytes % 16);
+  };
+  plan.whole_rows = plan.tiles == 1 && source_width <= tile_width + params.w.kernel_size;
+  plan.source_pitch = pitch(tile_width, source_width);
+  plan.result_pitch = pitch(plan.columns, width);
+}
+
+/// Sets where results lie in shared memory and how much there is, by the plan's planes and rows.
+inline void set_areas(SlidingPlan& plan, const DepthwiseParams& params) {
+  const int64_t source_rows = plan.planes > 1
+                                  ? plan.planes * params.h.source_size
+                                  : (plan.rows - 1) * params.h.stride + params.h.kernel_size;
+  const int64_t results = int64_t{plan.planes} * plan.rows * plan.result_pitch;
+  plan.result_offset =
+      static_cast<int>(round_up(2 * kSlidingMargin + source_rows * plan.source_pitch, 128));
+  plan.shared_bytes = static_cast<int>(round_up(plan.result_offset + results + 128 + 16, 128));
+}
+
 /// @param element_bytes    2 or 4
 /// @param multiprocessors  of the device
 /// @param shared_budget    bytes of shared memory that a block should not pass
@@ -51,7 +77,6 @@ SlidingPlan plan_sliding(const DepthwiseParams& params, int element_bytes, int m
   const int64_t stride = params.h.stride;
   const int64_t height = params.h.result_size, width = params.w.result_size;
   const int64_t planes = params.batch * params.result_channels;
-  const int64_t source_width = params.w.source_size;
 
   SlidingPlan plan{};
   const int64_t row_vectors = divide_up(width, vec);
@@ -59,16 +84,7 @@ SlidingPlan plan_sliding(const DepthwiseParams& params, int element_bytes, int m
   plan.threads_per_row = static_cast<int>(divide_up(row_vectors, plan.tiles));
   plan.threads_per_row_inverse = (1 << 16) / plan.threads_per_row + 1;
   plan.columns = static_cast<int>(plan.threads_per_row * vec);
-  const int64_t tile_width = (plan.columns - 1) * stride + params.w.kernel_size;
-  plan.whole_rows = plan.tiles == 1 && source_width <= tile_width + params.w.kernel_size;
-  const auto pitch_of_tile = [&](int64_t columns, int64_t row_length) {
-    return static_cast<int>((columns * element_bytes + 15) / 16 * 16 + 32 +
-                            row_length * element_bytes % 16);
-  };
-  plan.source_pitch = plan.whole_rows ? static_cast<int>(source_width * element_bytes)
-                                      : pitch_of_tile(tile_width, source_width);
-  plan.result_pitch = plan.whole_rows ? static_cast<int>(width * element_bytes)
-                                      : pitch_of_tile(plan.columns, width);
+  set_pitches(plan, params, element_bytes);
 
   // Planes of a block whose rows take `threads` threads a plane: what there is room for, rather
   // fewer than idle lanes.
@@ -121,13 +137,7 @@ SlidingPlan plan_sliding(const DepthwiseParams& params, int element_bytes, int m
     }
   }
 
-  const int64_t source_rows = plan.planes > 1 ? plan.planes * params.h.source_size
-                                              : (plan.rows - 1) * stride + params.h.kernel_size;
-  plan.result_offset =
-      static_cast<int>(divide_up(2 * kSlidingMargin + source_rows * plan.source_pitch, 128) * 128);
-  plan.shared_bytes = static_cast<int>(
-      divide_up(plan.result_offset + plan.planes * plan.rows * plan.result_pitch + 128 + 16, 128) *
-      128);
+  set_areas(plan, params);
   plan.threads = (plan.planes * plan.row_groups * plan.threads_per_row + 31) / 32 * 32;
   plan.blocks = divide_up(planes, plan.planes) * plan.strips * plan.tiles;
   return plan;

@@ -10,15 +10,10 @@ bool launch_depthwise_small(const char* op, const DepthwiseParams& params,
   if (!served) {
     return false;
   }
-  switch (operands.source.scalar_type()) {
-    case ScalarType::Float:
-      return launch_depthwise_small_as<float>(op, params, operands, activation, stream);
-    case ScalarType::Half:
-      return launch_depthwise_small_as<__half>(op, params, operands, activation, stream);
-    case ScalarType::BFloat16:
-      return launch_depthwise_small_as<__nv_bfloat16>(op, params, operands, activation, stream);
-    default: return false;
-  }
+  return dispatch_up_to_32bit(operands.source.scalar_type(), [&](auto tag) {
+    return launch_depthwise_small_as<typename decltype(tag)::type>(op, params, operands, activation,
+                                                                   stream);
+  });
 }
 
 }  // namespace kernelopt

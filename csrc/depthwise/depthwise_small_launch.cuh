@@ -5,6 +5,7 @@
 #include "depthwise/conv2d_cuda.h"
 #include "depthwise/depthwise_channels_last_small_kernel.cuh"
 #include "depthwise/depthwise_launch.h"
+#include "depthwise/depthwise_shapes.h"
 #include "depthwise/depthwise_sliding_plan.h"
 #include "depthwise/depthwise_small_kernel.cuh"
 

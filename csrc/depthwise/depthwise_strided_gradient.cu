@@ -32,6 +32,9 @@ void launch(const char* op, const DepthwiseParams& params, const DepthwiseOperan
 
 void launch_depthwise_strided_gradient(const char* op, const DepthwiseParams& params,
                                        const DepthwiseOperands& given, cudaStream_t stream) {
+  if (launch_depthwise_phase_gradient(op, params, given, stream)) {
+    return;
+  }
   const Tensor filter = depthwise_kernel_weight(op, given.weight, given.channels_last);
   const DepthwiseOperands operands{given.source, filter, given.bias, given.result,
                                    given.channels_last};

@@ -24,9 +24,8 @@ void launch(const char* op, const DepthwiseParams& params, const TilePlan& plan,
 bool launch_depthwise_tile(const char* op, const DepthwiseParams& params,
                            const DepthwiseOperands& operands, Activation activation,
                            cudaStream_t stream) {
-  const ScalarType dtype = operands.source.scalar_type();
-  if (operands.channels_last || dtype == ScalarType::Double || params.h.stride != 1 ||
-      !fits_32bit(params, operands.result.numel(), kSlidingSlack)) {
+  if (operands.channels_last || operands.source.scalar_type() == ScalarType::Double ||
+      params.h.stride != 1 || !fits_32bit(params, operands.result.numel(), kSlidingSlack)) {
     return false;
   }
   const TilePlan plan =
@@ -34,12 +33,10 @@ bool launch_depthwise_tile(const char* op, const DepthwiseParams& params,
   if (plan.rows_per_thread == 0 || !tiles_pay(params, plan)) {
     return false;
   }
-  switch (dtype) {
-    case ScalarType::Float: launch<float>(op, params, plan, operands, activation, stream); break;
-    case ScalarType::Half: launch<__half>(op, params, plan, operands, activation, stream); break;
-    default: launch<__nv_bfloat16>(op, params, plan, operands, activation, stream);
-  }
-  return true;
+  return dispatch_up_to_32bit(operands.source.scalar_type(), [&](auto tag) {
+    launch<typename decltype(tag)::type>(op, params, plan, operands, activation, stream);
+    return true;
+  });
 }
 
 }  // namespace kernelopt

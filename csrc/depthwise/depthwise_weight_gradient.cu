@@ -1,6 +1,7 @@
 #include "common/dtype.cuh"
 #include "common/share_sum.cuh"
 #include "depthwise/depthwise_launch.h"
+#include "depthwise/depthwise_shapes.h"
 #include "depthwise/depthwise_weight_gradient_kernel.cuh"
 
 #include <algorithm>
@@ -44,7 +45,8 @@ void launch_depthwise_weight_gradient(const char* op, DepthwiseWeightGradientPar
                                       Precision precision, cudaStream_t stream) {
   using Policy = DepthwiseWeightGradientPolicy;
   if (!channels_last &&
-      (launch_depthwise_banded_gradient(op, params, grad_z, input, grad_weight, precision,
+      (launch_depthwise_weight_gradient_small(op, params, grad_z, input, grad_weight, stream) ||
+       launch_depthwise_banded_gradient(op, params, grad_z, input, grad_weight, precision,
                                         stream) ||
        launch_depthwise_weight_gradient_sliding(op, params, grad_z, input, grad_weight, stream))) {
     return;

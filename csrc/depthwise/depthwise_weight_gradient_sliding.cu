@@ -1,6 +1,7 @@
 #include "common/dtype.cuh"
 #include "common/share_sum.cuh"
 #include "depthwise/depthwise_launch.h"
+#include "depthwise/depthwise_shapes.h"
 #include "depthwise/depthwise_weight_gradient_sliding_kernel.cuh"
 
 namespace kernelopt {
@@ -26,11 +27,13 @@ bool launch(const char* op, DepthwiseWeightGradientParams params, const Tensor& 
   const int device = input.get_device_index();
   const int64_t multiprocessors = multiprocessor_count(device);
   const int64_t largest_block = max_shared_bytes_per_block(device);
-  const int64_t stage_bytes =
-      std::min(Policy::kStageBytes, largest_block / 2 - Policy::kStageMargin);
-  const SlidingPlan plan =
-      plan_sliding(forward_of(params), sizeof(T), static_cast<int>(multiprocessors), stage_bytes,
-                   params.filters);
+  const bool strided = params.h.stride > 1;
+  const int64_t stage_bytes = std::min(strided ? Policy::kStridedStageBytes : Policy::kStageBytes,
+                                       largest_block / 2 - Policy::kStageMargin);
+  const auto plan_of =
+      strided ? plan_sliding<DepthwiseStridedGradientPolicy> : plan_sliding<DepthwiseSlidingPolicy>;
+  const SlidingPlan plan = plan_of(forward_of(params), sizeof(T), static_cast<int>(multiprocessors),
+                                   stage_bytes, params.filters);
   const int64_t taps = params.h.kernel_size * params.w.kernel_size;
   const int64_t shared_bytes =
       std::max<int64_t>(2 * plan.shared_bytes, plan.threads * taps * int64_t{sizeof(float)});
@@ -44,7 +47,9 @@ bool launch(const char* op, DepthwiseWeightGradientParams params, const Tensor& 
         const int64_t groups = divide_up(params.filters, plan.planes);
         const int64_t items = params.batch * plan.strips * plan.tiles;
         const int64_t wanted =
-            divide_up(multiprocessors * Policy::kSlidingBlocksPerMultiprocessor, groups);
+            divide_up(multiprocessors * (strided ? Policy::kStridedBlocksPerMultiprocessor
+                                                 : Policy::kSlidingBlocksPerMultiprocessor),
+                      groups);
         params.share_length =
             std::min(items, std::max(divide_up(items, wanted), Policy::kMinStrips));
         params.shares = divide_up(items, params.share_length);
@@ -76,13 +81,9 @@ bool launch_depthwise_weight_gradient_sliding(const char* op,
   if (!served) {
     return false;
   }
-  switch (input.scalar_type()) {
-    case ScalarType::Float: return launch<float>(op, params, grad_z, input, grad_weight, stream);
-    case ScalarType::Half: return launch<__half>(op, params, grad_z, input, grad_weight, stream);
-    case ScalarType::BFloat16:
-      return launch<__nv_bfloat16>(op, params, grad_z, input, grad_weight, stream);
-    default: return false;
-  }
+  return dispatch_up_to_32bit(input.scalar_type(), [&](auto tag) {
+    return launch<typename decltype(tag)::type>(op, params, grad_z, input, grad_weight, stream);
+  });
 }
 
 }  // namespace kernelopt

@@ -10,7 +10,7 @@
 
 #include "common/row_window.cuh"
 #include "depthwise/depthwise_sliding_block.cuh"
-#include "depthwise/depthwise_weight_gradient_cursor.cuh"
+#include "depthwise/depthwise_weight_gradient_share.cuh"
 
 namespace kernelopt {
 
@@ -85,41 +85,8 @@ __global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
   extern __shared__ __align__(128) unsigned char shared[];
 
   const int multiplier = static_cast<int>(params.multiplier);
-  const int filters = static_cast<int>(params.filters);
-  const int groups = (filters + plan.planes - 1) / plan.planes;
-  const int share = static_cast<int>(blockIdx.x) / groups;
-  const int filter = (static_cast<int>(blockIdx.x) - share * groups) * plan.planes;
-  const int planes = min(plan.planes, filters - filter);
-  const int items = static_cast<int>(params.batch) * plan.strips * plan.tiles;
-  const int begin = share * static_cast<int>(params.share_length);
-  const int count = min(static_cast<int>(params.share_length), items - begin);
-
-  const int64_t input_elements =
-      params.batch * (filters / multiplier) * params.h.source_size * params.w.source_size;
-  const int64_t grad_elements =
-      params.batch * filters * params.h.result_size * params.w.result_size;
-  const auto stage_of = [&](int index) { return shared + (index & 1) * plan.shared_bytes; };
-  const auto barrier_of = [&](int index) { return reinterpret_cast<uint64_t*>(stage_of(index)); };
-  const auto block_at = [&](const WeightGradientCursor& at) {
-    return SlidingBlock(params.h, params.w, plan, multiplier, at.n * filters + filter, planes,
-                        at.strip, at.tile);
-  };
-  const auto load = [&](const SlidingBlock& block, int index) {
-    start_load<T>(block.source_pieces(input, params.h, params.w, plan, stage_of(index)),
-                  reinterpret_cast<const char*>(input),
-                  reinterpret_cast<const char*>(input + input_elements), barrier_of(index));
-    start_load<T>(block.result_pieces(grad_z, params.h, params.w, plan, stage_of(index)),
-                  reinterpret_cast<const char*>(grad_z),
-                  reinterpret_cast<const char*>(grad_z + grad_elements), barrier_of(index));
-  };
-
-  WeightGradientCursor ahead(plan, begin), at(plan, begin);
-  if (threadIdx.x == 0) {
-    init_load_barrier(barrier_of(0), 2);
-    init_load_barrier(barrier_of(1), 2);
-  }
-  load(block_at(ahead), 0);
-  commit_loads();
+  const GradientShare share(params, plan);
+  GradientStages<T> stages(params, plan, share, grad_z, input, shared);
 
   const SlidingThread thread(plan, kVec);
   Sums sums;
@@ -127,23 +94,14 @@ __global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
   for (int tap = 0; tap < kTaps; ++tap) {
     sums.sums[tap / kWidth][tap % kWidth] = 0.0f;
   }
-  for (int index = 0; index < count; ++index) {
-    if (index + 1 < count) {
-      ahead.advance(plan);
-      load(block_at(ahead), index + 1);
-    }
-    commit_loads();
-    finish_loads<1>(barrier_of(index), index >> 1 & 1);
-    const SlidingBlock block = block_at(at);
-    at.advance(plan);
-    const unsigned char* stage = stage_of(index);
+  for (int index = 0; index < share.count; ++index) {
+    const SlidingBlock block = stages.next();
+    unsigned char* const stage = stages.stage(index);
     const int rows = min(plan.rows_per_thread, block.rows - thread.row);
     const int columns = block.columns - thread.column;
-    if (thread.plane < planes && rows > 0 && columns > 0) {
-      const CopyPieces input_pieces =
-          block.source_pieces(input, params.h, params.w, plan, const_cast<unsigned char*>(stage));
-      const CopyPieces grad_pieces =
-          block.result_pieces(grad_z, params.h, params.w, plan, const_cast<unsigned char*>(stage));
+    if (thread.plane < share.planes && rows > 0 && columns > 0) {
+      const CopyPieces input_pieces = block.source_pieces(input, params.h, params.w, plan, stage);
+      const CopyPieces grad_pieces = block.result_pieces(grad_z, params.h, params.w, plan, stage);
       const SlidingStart start(block, thread, params.h, params.w, plan, multiplier, kReach,
                                kElement, input_pieces, stage);
       RowWindow<T, kReach> window;
@@ -177,6 +135,7 @@ __global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
     __syncthreads();  // before the stage is loaded again
   }
 
+  stages.end();
   // The threads of a filter add up in two steps, always in the same order.
   constexpr int kParts = 8;
   float* const totals = reinterpret_cast<float*>(shared);
@@ -187,7 +146,7 @@ __global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
   }
   __syncthreads();
   const int owners = plan.row_groups * plan.threads_per_row;  // threads of a filter
-  for (int i = threadIdx.x; i < planes * kTaps * kParts; i += threads) {
+  for (int i = threadIdx.x; i < share.planes * kTaps * kParts; i += threads) {
     const int plane = i / (kTaps * kParts), tap = i / kParts % kTaps;
     float* const first = totals + tap * threads + plane * owners;
     float sum = 0.0f;
@@ -199,14 +158,14 @@ __global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
     }
   }
   __syncthreads();
-  for (int i = threadIdx.x; i < planes * kTaps; i += threads) {
+  for (int i = threadIdx.x; i < share.planes * kTaps; i += threads) {
     const int plane = i / kTaps, tap = i % kTaps;
     const float* const first = totals + tap * threads + plane * owners;
     float sum = 0.0f;
     for (int part = 0; part < min(kParts, owners); ++part) {
       sum += first[part];
     }
-    partial[(int64_t{share} * filters + filter + plane) * kTaps + tap] = sum;
+    partial[(share.index * params.filters + share.filter + plane) * kTaps + tap] = sum;
   }
 }
 

@@ -1,4 +1,4 @@
-"""conv1d from few channels: the sum over channels and taps alike, on tensor cores."""
+"""1-D convolutions from few channels, whose sums run over channels and taps alike, and to few."""
 
 from __future__ import annotations
 
@@ -88,3 +88,32 @@ def test_inf_and_nan(taps: int, dtype: torch.dtype) -> None:
     output = kernelopt.conv1d(x, weight)
     assert torch.equal(output.isnan(), expected.isnan())
     assert torch.equal(output.isinf(), expected.isinf())
+
+
+# op, batch, groups, channels, output channels, length, taps, stride
+FEW_OUTPUTS = (
+    ("conv1d", 4, 1, 32, 1, 9001, 7, 1),
+    ("conv1d", 2, 2, 70, 3, 3000, 3, 2),
+    ("conv1d", 16, 1, 256, 1, 128, 3, 1),
+    ("conv1d", 3, 1, 200, 7, 501, 1, 1),
+    ("conv_transpose1d", 2, 1, 300, 4, 600, 19, 1),
+    ("conv_transpose1d", 3, 1, 64, 1, 5001, 8, 4),
+    ("conv_transpose1d", 2, 2, 130, 2, 301, 5, 2),
+)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sizes", FEW_OUTPUTS)
+def test_few_outputs(sizes: tuple, dtype: torch.dtype) -> None:
+    name, batch, groups, channels, outputs, length, taps, stride = sizes
+    x = torch.randn(batch, groups * channels, length, device="cuda", dtype=dtype)
+    shape = (channels, outputs) if name == "conv_transpose1d" else (outputs, channels)
+    weight = torch.randn(groups * shape[0], shape[1], taps, device="cuda", dtype=dtype)
+    bias = torch.randn(groups * outputs, device="cuda", dtype=dtype)
+    options = {"stride": stride, "padding": taps // 2, "groups": groups}
+    case = Case(OPS[name], (x, weight, bias), options)
+    case = replace(case, precision=kernelopt.Precision.DEFAULT)
+    if torch.cuda.get_device_capability() == (9, 0):
+        assert "conv1d_wgmma" in _path(case)
+    check(case)
+    check(case.with_options(activation="gelu"))

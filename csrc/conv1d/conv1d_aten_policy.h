@@ -48,11 +48,13 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes,
     return element_bytes == 4;
   }
   if (problem.transposed) {
-    // Input gradients of a stem, long sums for few channels, in float32: 256x300x600 -> 4, k19:
-    // 0.52, ATen 0.36; 8 of them 0.042, ATen 0.036, but one 0.026, ATen 0.033; 1x80x3200 -> 1, k251:
-    // 0.19, ATen 0.034 (bfloat16: 0.33, 0.035, 0.024 and 0.15, ATen 0.60, 0.051, 0.041 and 0.16).
-    return element_bytes == 4 && problem.stride == 1 && problem.out_channels <= 4 && sum >= 2048 &&
-           positions >= 2048;
+    // Input gradients of a stem in float32: 1x80x3200 -> 1, k251: 0.19, ATen 0.035; 1x32x8959 -> 1,
+    // k16: 0.023, ATen 0.012; 256x300x600 -> 4, k19: 0.52, ATen 0.36; 8 of them 0.042, ATen 0.036.
+    // Not: one of them 0.026, ATen 0.032; 4x288x131072 -> 4, k15: 1.09, ATen 1.98; 8x64x16757 -> 1,
+    // k7: 0.048, ATen 0.054; bfloat16: 256x300x600 -> 4, k19: 0.33, ATen 0.60.
+    return element_bytes == 4 && problem.stride == 1 && problem.out_channels <= 4 &&
+           positions >= 2048 && problem.in_length <= 1 << 14 &&
+           ((problem.out_channels == 1 && problem.kernel_size >= 16) || positions * sum >= 3 << 23);
   }
   // Long filters of one channel at large strides: 16x1x160000 -> 257, k401 s160: 0.29, ATen 0.27
   // (bfloat16 0.24, ATen 0.21).

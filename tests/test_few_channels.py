@@ -8,10 +8,9 @@ import pytest
 import torch
 
 import kernelopt
-from conformance.check import check
+from conformance.check import check, float32_precision
 from conformance.ops import OPS, Case
 from kernelopt.benchmarking.paths import find_path
-from support import strict_float32
 
 pytestmark = pytest.mark.gpu
 
@@ -45,7 +44,8 @@ def _case(sizes: tuple[int, ...], dtype: torch.dtype, offset: int = 0) -> Case:
 
 
 def _path(case: Case) -> str:
-    return find_path(lambda: case.op.ours(*case.tensors, **case.options), case.input.device)
+    with float32_precision(case.precision):
+        return find_path(lambda: case.op.ours(*case.tensors, **case.options), case.input.device)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -59,9 +59,8 @@ def test_few_channels(sizes: tuple[int, ...], dtype: torch.dtype) -> None:
 
 
 def test_ieee_precision_stays_on_cuda_cores() -> None:
-    case = _case(CASES[0], torch.float32)
-    with strict_float32():
-        assert _path(case) == "conv1d_implicit_gemm_kernel"
+    case = replace(_case(CASES[0], torch.float32), precision=kernelopt.Precision.IEEE)
+    assert _path(case) == "conv1d_implicit_gemm_kernel"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

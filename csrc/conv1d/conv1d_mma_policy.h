@@ -43,6 +43,7 @@ struct CorrelationLimits {
   // whose tile is empty, from so many input channels and products an output on (measured there).
   static constexpr long kMinFewOutputsChannels = 32;
   static constexpr long kMinFewOutputsReduction = 128;
+  static constexpr long kMaxFewOutputsPhases = 4;  // not measured beyond
   // A phase is a launch.
   static constexpr long kMaxPhases = 16;
   static constexpr long kMaxBatch = 1 << 30;

@@ -10,6 +10,7 @@ int64_t min_out_channels(const Conv1dProblem& problem, const Conv1dPhases& phase
   using Limits = CorrelationLimits;
   const int64_t taps = (problem.kernel_size - 1) / phases.tap_step + 1;
   return problem.in_channels >= Limits::kMinFewOutputsChannels &&
+                 phases.count <= Limits::kMaxFewOutputsPhases &&
                  problem.in_channels * taps >= Limits::kMinFewOutputsReduction
              ? 1
              : Limits::kMinChannels;

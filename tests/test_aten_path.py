@@ -21,13 +21,15 @@ def _huge(device: str, *shape: int) -> torch.Tensor:
 
 CALLS: dict[str, Callable[[str], torch.Tensor]] = {
     "conv1d": lambda device: kernelopt.conv1d(
-        _huge(device, 1, 1, 2**40), torch.ones(8, 1, 251, device=device)
+        _huge(device, 1, 512, 2**40), torch.ones(512, 512, 5, device=device)
     ),
     "raw op": lambda device: torch.ops.kernelopt.conv1d(
-        _huge(device, 1, 1, 2**40), torch.ones(8, 1, 251, device=device), None, [1], [0], [1], 1
+        _huge(device, 1, 512, 2**40),
+        torch.ones(512, 512, 5, device=device),
+        *(None, [1], [0], [1], 1),
     ),
     "requires_grad": lambda device: kernelopt.conv1d(
-        _huge(device, 1, 1, 2**40).requires_grad_(), torch.ones(8, 1, 251, device=device)
+        _huge(device, 1, 512, 2**40).requires_grad_(), torch.ones(512, 512, 5, device=device)
     ),
     "conv_transpose1d": lambda device: kernelopt.conv_transpose1d(
         _huge(device, 1, 16, 2**40), torch.ones(16, 1, 3, device=device), stride=2
@@ -68,7 +70,8 @@ def test_out_of_memory_keeps_its_type(call: str) -> None:
     function = _backward if call == "backward" else CALLS[call]
     with pytest.raises(torch.OutOfMemoryError, match="out of memory"):
         function("cuda")
-    x, weight = torch.randn(2, 1, 3000, device="cuda"), torch.randn(8, 1, 251, device="cuda")
+    x = torch.randn(4, 512, 512, device="cuda")
+    weight = torch.randn(512, 512, 17, device="cuda")
     assert kernelopt.conv1d(x, weight).isfinite().all()
 
 
@@ -78,7 +81,7 @@ def filters() -> tuple[torch.Tensor, ...]:
     if torch.cuda.get_device_capability() != (9, 0):
         pytest.skip("the rules were measured on a GPU of compute capability 9.0")
     generator = torch.Generator("cuda").manual_seed(0)
-    shapes = ((64, 1, 3200), (80, 1, 251), (80,))
+    shapes = ((4, 512, 512), (512, 512, 17), (512,))
     return tuple(torch.randn(s, device="cuda", generator=generator) for s in shapes)
 
 
@@ -89,10 +92,10 @@ def test_the_default_precision_takes_the_faster_path(filters, activation) -> Non
     device = x.device
 
     def ours():
-        return kernelopt.conv1d(x, weight, bias, padding=125, activation=activation)
+        return kernelopt.conv1d(x, weight, bias, padding=8, activation=activation)
 
     assert find_path(ours, device) == "aten"
-    z = F.conv1d(x, weight, bias, padding=125)
+    z = F.conv1d(x, weight, bias, padding=8)
     output = ours()
     torch.testing.assert_close(output, F.gelu(z) if activation else z)
     assert output.is_contiguous()
@@ -105,7 +108,7 @@ def test_graphs_compilation_and_gradients_on_atens_path(filters) -> None:
     x, weight, bias = filters
 
     def ours(x, weight, bias):
-        return kernelopt.conv1d(x, weight, bias, padding=125, activation="silu")
+        return kernelopt.conv1d(x, weight, bias, padding=8, activation="silu")
 
     expected = ours(x, weight, bias)
     count = CountGraphs()
@@ -120,7 +123,7 @@ def test_graphs_compilation_and_gradients_on_atens_path(filters) -> None:
     results, expectations = [], []
     for function, into in (
         (ours, results),
-        (lambda x, w, b: F.silu(F.conv1d(x, w, b, padding=125)), expectations),
+        (lambda x, w, b: F.silu(F.conv1d(x, w, b, padding=8)), expectations),
     ):
         first = torch.autograd.grad(function(*leaves).square().mean(), leaves, create_graph=True)
         into.extend(first)

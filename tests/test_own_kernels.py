@@ -7,7 +7,6 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-import kernelopt
 from conformance.check import float32_precision, random_grad, run
 from conformance.ops import Case
 from conformance.samples import ENTRIES
@@ -50,12 +49,6 @@ def _reason(case: Case) -> str:
     """Why a case may run a kernel of torch's; empty where it must not."""
     if case.options.get("padding") == "same":
         return "torch pads the input where padding='same' leaves an odd rest"
-    if case.op.name == "conv1d" and case.precision is kernelopt.Precision.DEFAULT:
-        outputs, inputs, taps = case.tensors[1].shape
-        options = [case.options.get(name, 1) for name in ("stride", "groups")]
-        # As conv1d_aten_policy.h has it.
-        if options == [1, 1] and inputs <= 4 and outputs * taps >= 448:
-            return "the input gradients of stems go to ATen, which is faster"
     return ""
 
 

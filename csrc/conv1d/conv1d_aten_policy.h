@@ -51,19 +51,18 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes,
     return element_bytes == 4;
   }
   if (problem.transposed) {
-    // Input gradients of a stem, float32 / bfloat16, all gradients together: 256x4x600 -> 300, k19:
-    // 4.57 / 4.81, ATen 0.89 / 1.04; 1x1x8960 -> 32, k16: 0.13 / 0.14, ATen 0.044 / 0.050;
-    // 8x1x16757 -> 64, k7: 0.26 / 0.22, ATen 0.13 / 0.16.
-    return problem.stride == 1 && problem.out_channels <= 4 && sum >= 448;
+    // Input gradients of a stem in float32: 1x80x3200 -> 1, k251: 0.19, ATen 0.035; 1x32x8959 -> 1,
+    // k16: 0.023, ATen 0.012; 256x300x600 -> 4, k19: 0.52, ATen 0.36; 8 of them 0.042, ATen 0.036.
+    // Not: one of them 0.026, ATen 0.032; 4x288x131072 -> 4, k15: 1.09, ATen 1.98; 8x64x16757 -> 1,
+    // k7: 0.048, ATen 0.054; bfloat16: 256x300x600 -> 4, k19: 0.33, ATen 0.60.
+    return element_bytes == 4 && problem.stride == 1 && problem.out_channels <= 4 &&
+           positions >= 2048 && problem.in_length <= 1 << 14 &&
+           ((problem.out_channels == 1 && problem.kernel_size >= 16) || positions * sum >= 3 << 23);
   }
-  // Long filters of one channel: 128x1x3200 -> 80, k251: 1.23, ATen 1.03 (float32, bfloat16 1.05).
-  if (problem.in_channels == 1) {
-    return problem.out_channels >= 8 && problem.kernel_size >= 128;
-  }
-  // Too few channels for the tensor cores here, in float32: 256x4x600 -> 300, k19: 0.49, ATen 0.40
-  // (bfloat16 0.48, ATen 0.50).
-  return element_bytes == 4 && problem.in_channels < 8 && sum >= 64 &&
-         problem.out_channels >= 256 && positions >= 1 << 14;
+  // Long filters of one channel at large strides: 16x1x160000 -> 257, k401 s160: 0.29, ATen 0.27
+  // (bfloat16 0.24, ATen 0.21).
+  return problem.in_channels == 1 && problem.out_channels >= 8 && problem.kernel_size >= 128 &&
+         problem.stride > 16;
 }
 
 inline bool aten_is_faster(const Conv1dWeightGradientProblem& problem, int element_bytes,

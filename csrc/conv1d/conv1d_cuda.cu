@@ -21,7 +21,8 @@ void conv1d_forward_cuda(const char* op, const Conv1dProblem& problem, const Ten
   }
   const torch::stable::accelerator::DeviceGuard guard(like.get_device_index());
   const Conv1dPhases phases = Conv1dPhases::of(problem);
-  if (launch_conv1d_wgmma(op, problem, phases, like) || launch_conv1d_phases(op, problem, like)) {
+  if (launch_conv1d_wgmma(op, problem, phases, like) || launch_conv1d_toeplitz(op, problem, like) ||
+      launch_conv1d_phases(op, problem, like)) {
     return;
   }
   if (!phases.cover_output) {

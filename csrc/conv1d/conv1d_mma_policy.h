@@ -39,6 +39,11 @@ struct CorrelationLimits {
   // after the other. It is the faster one from about this many products an output on, however few
   // outputs there are (measured, docs/tuning/conv1d.md).
   static constexpr long kMinHopperReduction = 48;
+  // Hopper's kernel is also the faster one for fewer than kMinChannels output channels, most of
+  // whose tile is empty, from so many input channels and products an output on (measured there).
+  static constexpr long kMinFewOutputsChannels = 32;
+  static constexpr long kMinFewOutputsReduction = 128;
+  static constexpr long kMaxFewOutputsPhases = 4;  // not measured beyond
   // A phase is a launch.
   static constexpr long kMaxPhases = 16;
   static constexpr long kMaxBatch = 1 << 30;

@@ -8,26 +8,31 @@
 
 namespace kernelopt {
 
-/// What the tensor cores are worth having for: 16-bit operands, or fp32 that need not be IEEE; rows
-/// that run along the length; channels that fill at least half of a 16 x 16 fragment.
+/// Whether the tensor cores can compute with a dtype: 16-bit operands, or fp32 that need not be
+/// IEEE.
+inline bool tensor_cores_take(ScalarType dtype, Precision precision) {
+  return dtype != ScalarType::Double &&
+         (dtype != ScalarType::Float || precision != Precision::kIeee);
+}
+
+/// What the tensor cores are worth having for: their operands; rows that run along the length;
+/// channels that fill at least half of a 16 x 16 fragment.
+/// @param min_out_channels  of a group
 inline bool tensor_cores_serve(const Conv1dProblem& problem, const Conv1dPhases& phases,
-                               const Tensor& like) {
-  const ScalarType dtype = like.scalar_type();
+                               const Tensor& like,
+                               int64_t min_out_channels = CorrelationLimits::kMinChannels) {
   const int64_t taps = (problem.kernel_size - 1) / phases.tap_step + 1;  // of a phase, at most
-  const bool precise = dtype == ScalarType::Double ||
-                       (dtype == ScalarType::Float && problem.precision == Precision::kIeee);
   const double products = static_cast<double>(problem.batch) * problem.groups *
                           problem.out_channels * problem.in_channels * phases.count *
                           phases.outputs * taps;
   const bool enough = products >= CorrelationLimits::kMinProducts ||
                       (has_wgmma(like.get_device_index()) &&
                        problem.in_channels * taps >= CorrelationLimits::kMinHopperReduction);
-  return !precise && enough && compute_capability(like.get_device_index()) >= 80 &&
-         problem.input_strides.length == 1 && fits_32_bits(problem) &&
-         problem.batch <= CorrelationLimits::kMaxBatch &&
+  return tensor_cores_take(like.scalar_type(), problem.precision) && enough &&
+         compute_capability(like.get_device_index()) >= 80 && problem.input_strides.length == 1 &&
+         fits_32_bits(problem) && problem.batch <= CorrelationLimits::kMaxBatch &&
          problem.in_channels >= CorrelationLimits::kMinChannels &&
-         problem.out_channels >= CorrelationLimits::kMinChannels &&
-         phases.count <= CorrelationLimits::kMaxPhases;
+         problem.out_channels >= min_out_channels && phases.count <= CorrelationLimits::kMaxPhases;
 }
 
 /// Calls `function(T{})` with the operand type of a dtype that tensor_cores_serve() admits.

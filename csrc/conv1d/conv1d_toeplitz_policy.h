@@ -1,0 +1,59 @@
+// Which convolutions the Toeplitz kernel serves, and with which tile. Includes no torch header.
+#pragma once
+
+#include "conv1d/conv1d_mma_policy.h"
+#include "conv1d/conv1d_policy.h"
+
+namespace kernelopt {
+
+struct Conv1dToeplitzPolicy {
+  // Input channels of a group; from more on the kernels whose products run over channels are
+  // faster.
+  static constexpr int64_t kMaxChannels = 7;
+  // Output channels of a group, below which most of a fragment would be zeros.
+  static constexpr int64_t kMinOutChannels = 8;
+  // Products an output: fewer fill not half of a step, and their errors do not even out.
+  static constexpr int64_t kMinReduction = 8;
+  // Taps of a single channel at strides 1 and 2, where the sliding kernel is the other choice:
+  // 8x1x16757 -> 64, k7 took 0.023 / 0.027 ms in bfloat16 / float32, there 0.017 / 0.022; 16x1x8192
+  // -> 128, k15 0.021 / 0.031, there 0.035 / 0.047.
+  static constexpr int64_t kMinSlidingTaps = 12;
+  // Windows of larger strides leave no room for several blocks: 16x1x160000 -> 257, k401 s160 took
+  // 0.16 / 0.84 ms in bfloat16 / float32, on CUDA cores 0.24 / 0.29.
+  static constexpr int64_t kMaxStride = 16;
+  // Products of the whole problem: 1x1x8960 -> 32, k16 took 9.4 us, on CUDA cores 7.6.
+  static constexpr double kMinProducts = 1 << 24;
+};
+
+/// Whether the kernel serves a problem of operands that the tensor cores take.
+inline bool toeplitz_serves(const Conv1dProblem& problem) {
+  using Policy = Conv1dToeplitzPolicy;
+  const double products = static_cast<double>(problem.batch) * problem.groups *
+                          problem.out_channels * problem.in_channels * problem.out_length *
+                          problem.kernel_size;
+  return !problem.transposed && problem.output_strides.length == 1 && fits_32_bits(problem) &&
+         problem.batch <= CorrelationLimits::kMaxBatch &&
+         problem.in_channels <= Policy::kMaxChannels &&
+         problem.in_channels * problem.kernel_size >= Policy::kMinReduction &&
+         (problem.in_channels > 1 || problem.stride > 2 ||
+          problem.kernel_size >= Policy::kMinSlidingTaps) &&
+         problem.out_channels >= Policy::kMinOutChannels && problem.stride <= Policy::kMaxStride &&
+         products >= Policy::kMinProducts;
+}
+
+/// Whether neighbouring positions may share the words of a window: at stride and dilation 1, where
+/// taps in whole steps for every channel make no more steps.
+inline bool toeplitz_shares_words(const Conv1dProblem& problem) {
+  const int64_t pairs = problem.in_channels * divide_up(problem.kernel_size, 2);
+  return problem.stride == 1 && problem.dilation == 1 &&
+         problem.in_channels * divide_up(problem.kernel_size, 16) <= divide_up(pairs, 8);
+}
+
+/// Whether a warp takes two tiles of 16 output channels in 16 bit, which halves its loads of
+/// windows, where that leaves few of them empty. In float32 it has no registers for it.
+inline bool toeplitz_pairs_tiles(const Conv1dProblem& problem) {
+  const int64_t tiles = divide_up(problem.out_channels, 16);
+  return tiles % 2 == 0 || tiles >= 8;
+}
+
+}  // namespace kernelopt

@@ -1,0 +1,118 @@
+"""1-D convolutions from few channels, whose sums run over channels and taps alike, and to few."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import kernelopt
+from conformance.check import check, float32_precision
+from conformance.ops import OPS, Case
+from kernelopt.benchmarking.paths import find_path
+
+pytestmark = pytest.mark.gpu
+
+DTYPES = [torch.float32, torch.float16, torch.bfloat16]
+
+# batch, groups, channels, output channels, length, taps, stride, dilation, padding
+CASES = (
+    (8, 1, 1, 80, 3200, 251, 1, 1, 125),  # whole rows of four outputs
+    (8, 1, 1, 33, 3201, 130, 1, 1, 7),  # rows at any place of four outputs
+    (4, 1, 1, 100, 4001, 80, 4, 1, 0),
+    (16, 1, 1, 48, 32001, 40, 16, 1, 0),
+    (4, 1, 4, 300, 601, 19, 1, 1, 9),
+    (4, 1, 7, 48, 9001, 10, 5, 1, 3),
+    (4, 1, 3, 20, 9001, 9, 1, 3, 12),
+    (8, 3, 2, 18, 7001, 7, 2, 2, 5),
+    (4, 8, 4, 16, 2049, 41, 4, 1, 20),
+    (300, 1, 4, 130, 41, 12, 1, 1, 3),  # rows shorter than a tile
+    (1, 1, 5, 600, 2001, 33, 1, 1, 16),  # several blocks of channels
+)
+
+
+def _case(sizes: tuple[int, ...], dtype: torch.dtype, offset: int = 0) -> Case:
+    batch, groups, channels, outputs, length, taps, stride, dilation, padding = sizes
+    flat = torch.randn(batch * groups * channels * length + offset, device="cuda", dtype=dtype)
+    x = flat[offset:].view(batch, groups * channels, length)
+    weight = torch.randn(groups * outputs, channels, taps, device="cuda", dtype=dtype)
+    bias = torch.randn(groups * outputs, device="cuda", dtype=dtype)
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    case = Case(OPS["conv1d"], (x, weight, bias), options)
+    return replace(case, precision=kernelopt.Precision.DEFAULT)
+
+
+def _path(case: Case) -> str:
+    with float32_precision(case.precision):
+        return find_path(lambda: case.op.ours(*case.tensors, **case.options), case.input.device)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sizes", CASES)
+def test_few_channels(sizes: tuple[int, ...], dtype: torch.dtype) -> None:
+    case = _case(sizes, dtype)
+    assert _path(case) == "conv1d_toeplitz_kernel"
+    check(case)
+    for offset, activation in ((1, "relu"), (0, "gelu"), (3, "silu")):
+        check(_case(sizes, dtype, offset).with_options(activation=activation))
+
+
+def test_ieee_precision_stays_on_cuda_cores() -> None:
+    case = replace(_case(CASES[0], torch.float32), precision=kernelopt.Precision.IEEE)
+    assert _path(case) == "conv1d_implicit_gemm_kernel"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_columns_of_another_layout(dtype: torch.dtype) -> None:
+    """Input rows whose elements do not lie side by side."""
+    case = _case(CASES[5], dtype)
+    x, *rest = case.tensors
+    case = case.with_tensors(x.transpose(1, 2).contiguous().transpose(1, 2), *rest)
+    assert _path(case) == "conv1d_toeplitz_kernel"
+    check(case)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("taps", [251, 256])
+def test_inf_and_nan(taps: int, dtype: torch.dtype) -> None:
+    """They must not meet the zeros beyond the last tap, nor the parts of a split float32."""
+    x = torch.randn(4, 3, 4001, device="cuda", dtype=dtype)
+    weight = torch.randn(40, 3, taps, device="cuda", dtype=dtype)
+    x[0, 1, 300], x[1, 2, 1000], x[2, 0, 4000] = torch.inf, torch.nan, -torch.inf
+    x[3, 1, 123] = torch.finfo(dtype).max
+    weight[:, 1] /= 1024  # so that no product with it overflows
+    weight[7, 0, 3] = torch.inf
+    expected = torch.nn.functional.conv1d(x.double(), weight.double()).to(dtype)
+    output = kernelopt.conv1d(x, weight)
+    assert torch.equal(output.isnan(), expected.isnan())
+    assert torch.equal(output.isinf(), expected.isinf())
+
+
+# op, batch, groups, channels, output channels, length, taps, stride
+FEW_OUTPUTS = (
+    ("conv1d", 4, 1, 32, 1, 9001, 7, 1),
+    ("conv1d", 2, 2, 70, 3, 3000, 3, 2),
+    ("conv1d", 16, 1, 256, 1, 128, 3, 1),
+    ("conv1d", 3, 1, 200, 7, 501, 1, 1),
+    ("conv_transpose1d", 2, 1, 300, 4, 600, 19, 1),
+    ("conv_transpose1d", 3, 1, 64, 1, 5001, 8, 4),
+    ("conv_transpose1d", 2, 2, 130, 2, 301, 5, 2),
+)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sizes", FEW_OUTPUTS)
+def test_few_outputs(sizes: tuple, dtype: torch.dtype) -> None:
+    name, batch, groups, channels, outputs, length, taps, stride = sizes
+    x = torch.randn(batch, groups * channels, length, device="cuda", dtype=dtype)
+    shape = (channels, outputs) if name == "conv_transpose1d" else (outputs, channels)
+    weight = torch.randn(groups * shape[0], shape[1], taps, device="cuda", dtype=dtype)
+    bias = torch.randn(groups * outputs, device="cuda", dtype=dtype)
+    options = {"stride": stride, "padding": taps // 2, "groups": groups}
+    case = Case(OPS[name], (x, weight, bias), options)
+    case = replace(case, precision=kernelopt.Precision.DEFAULT)
+    if torch.cuda.get_device_capability() == (9, 0):
+        assert "conv1d_wgmma" in _path(case)
+    check(case)
+    check(case.with_options(activation="gelu"))

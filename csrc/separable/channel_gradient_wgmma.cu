@@ -40,7 +40,7 @@ bool launch_as(const char* op, const Conv1dWeightGradientProblem& problem,
   } else {
     launch<T, 128, kPlanes>(op, plan, stream);
   }
-  sum_conv1d_weight_gradient_shares(op, problem, partial, grad_weight);
+  sum_conv1d_weight_gradient_shares(op, problem, partial, false, grad_weight);
   return true;
 }
 

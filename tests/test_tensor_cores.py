@@ -289,6 +289,67 @@ def test_activations_after_correlations(dtype: torch.dtype, length: int) -> None
             check(case.with_options(activation=activation))
 
 
+# stride, dilation, taps, padding, groups, channels, output channels, length: warpgroups with the
+# same output channels and with others, every number of taps in a row, windows that leave room for
+# half of a step's positions, rows on and off 16 and 4 bytes; one tap.
+WEIGHT_GRADIENTS = (
+    *(
+        (1, 1, 3, 1, 1, 40, 130, 3000),
+        (1, 5, 11, 25, 1, 72, 100, 2001),
+        (1, 1, 5, 2, 1, 120, 48, 4096),
+        (1, 9, 7, 27, 2, 33, 70, 2094),
+    ),
+    *(
+        (2, 1, 2, 0, 1, 64, 64, 3001),
+        (3, 4, 3, 0, 1, 64, 128, 6000),
+        (4, 1, 8, 2, 1, 48, 192, 4003),
+        (5, 1, 10, 3, 1, 40, 80, 5002),
+        (8, 1, 16, 4, 1, 40, 130, 6424),
+        (1, 1, 39, 19, 1, 32, 32, 1512),
+        (1, 1, 1, 0, 1, 72, 130, 2000),
+    ),
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["conv1d", "conv_transpose1d"])
+def test_weight_gradients(name: str, dtype: torch.dtype) -> None:
+    cases = []
+    for index, sizes in enumerate(WEIGHT_GRADIENTS):
+        stride, dilation, taps, padding, groups, channels, out_channels, length = sizes
+        flat = torch.randn(3 * groups * channels * length + 1, device="cuda", dtype=dtype)
+        x = flat[index % 2 :][: flat.numel() - 1].view(3, groups * channels, length)
+        shape = (channels, out_channels) if name == "conv_transpose1d" else (out_channels, channels)
+        weight = torch.randn(groups * shape[0], shape[1], taps, device="cuda", dtype=dtype)
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        case = Case(OPS[name], (x, weight, None), options, precision=kernelopt.Precision.DEFAULT)
+        cases.append(case)
+        check(case)
+    if _is_hopper():
+        names = ("conv1d_weight_gradient_wgmma_kernel", "channel_gradient_wgmma_kernel")
+    else:
+        names = ("conv1d_weight_gradient_mma_kernel",)
+    _assert_launched(cases, *names, backward=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_weight_gradient_keeps_inf_and_nan(dtype: torch.dtype, stride: int) -> None:
+    """Inf meets parts of a split float32 that are 0, and the zeros beyond a row's end."""
+    x = torch.randn(3, 72, 3001, device="cuda").bfloat16().to(dtype)
+    x[0, 3, 300], x[2, 7, -1] = torch.inf, -torch.inf
+    weight = torch.zeros(80, 72, 4, device="cuda", dtype=dtype, requires_grad=True)
+    output = kernelopt.conv1d(x, weight, stride=stride)
+    grad = torch.randn_like(output).bfloat16().to(dtype)
+    grad[1, 2, 0], grad[2, 9, -1] = torch.nan, torch.inf
+    (found,) = torch.autograd.grad(output, weight, grad)
+    double = torch.zeros_like(weight, dtype=torch.double, requires_grad=True)
+    reference = torch.nn.functional.conv1d(x.double(), double, stride=stride)
+    (expected,) = torch.autograd.grad(reference, double, grad.double())
+    assert torch.equal(found.isnan(), expected.isnan())
+    assert torch.equal(found.isinf(), expected.isinf())
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("length", [8001, 301])  # with and without tiles for all multiprocessors
 @pytest.mark.parametrize(("stride", "dilation"), [(2, 1), (2, 2), (3, 1), (4, 1)])

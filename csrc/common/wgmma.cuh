@@ -108,6 +108,15 @@ __device__ __forceinline__ uint64_t wgmma_column_descriptor(uint32_t shared_addr
          uint64_t{1} << 62;
 }
 
+/// The descriptor of an operand [k][columns] in shared memory that lies as [columns / 8][k][columns
+/// % 8], 16-bit elements, without swizzle: a shift by one k is a shift by 16 bytes.
+/// @param rows  of k from eight columns to the next eight
+__device__ __forceinline__ uint64_t wgmma_interleaved_descriptor(uint32_t shared_address,
+                                                                 int rows) {
+  return static_cast<uint64_t>((shared_address & 0x3ffff) >> 4) | uint64_t{128 >> 4} << 16 |
+         static_cast<uint64_t>(rows) << 32;
+}
+
 // The accumulators as operands of an asm statement.
 #define KERNELOPT_NAMES_8 "%0, %1, %2, %3, %4, %5, %6, %7"
 #define KERNELOPT_NAMES_16 KERNELOPT_NAMES_8 ", %8, %9, %10, %11, %12, %13, %14, %15"
@@ -137,44 +146,52 @@ __device__ __forceinline__ uint64_t wgmma_column_descriptor(uint32_t shared_addr
 
 // d += a * b for kN columns, kRegisters = kN / 2 accumulators a thread; the operands that follow
 // the accumulators are named by number.
-#define KERNELOPT_WGMMA(kN, kRegisters, kType, a0, a1, a2, a3, b, predicate)      \
-  asm volatile(                                                                   \
-      "{\n"                                                                       \
-      ".reg .pred p;\n"                                                           \
-      "setp.ne.b32 p, " predicate                                                 \
-      ", 0;\n"                                                                    \
-      "wgmma.mma_async.sync.aligned.m64n" #kN "k16.f32." kType "." kType          \
-      " {" KERNELOPT_NAMES_##kRegisters "}, {" a0 ", " a1 ", " a2 ", " a3 "}, " b \
-                                        ", p, 1, 1, 0;\n"                         \
-                                        "}\n"                                     \
-      : KERNELOPT_OUTPUTS_##kRegisters(0)                                         \
+#define KERNELOPT_WGMMA(kN, kRegisters, kType, columns, a0, a1, a2, a3, b, predicate) \
+  asm volatile(                                                                       \
+      "{\n"                                                                           \
+      ".reg .pred p;\n"                                                               \
+      "setp.ne.b32 p, " predicate                                                     \
+      ", 0;\n"                                                                        \
+      "wgmma.mma_async.sync.aligned.m64n" #kN "k16.f32." kType "." kType              \
+      " {" KERNELOPT_NAMES_##kRegisters "}, {" a0 ", " a1 ", " a2 ", " a3 "}, " b     \
+                                        ", p, 1, 1, " columns                         \
+                                        ";\n"                                         \
+                                        "}\n"                                         \
+      : KERNELOPT_OUTPUTS_##kRegisters(0)                                             \
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(descriptor), "r"(accumulate))
 
 /// d[64 x 2 * kRegisters] = a[64 x 16] * b[16 x 2 * kRegisters], plus d where `accumulate` is not
 /// 0; asynchronous. Operands of type fp16 for T = __half, else bf16; fp32 accumulation. `a` and `d`
 /// lie as those of mma.m16n8k16, 16 rows a warp.
-template <typename T, int kRegisters>
+/// @tparam kRightColumns  rows of `b` run along its columns, 64 of them, as
+/// wgmma_interleaved_descriptor() has them
+template <typename T, bool kRightColumns = false, int kRegisters>
 __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], const uint32_t (&a)[4],
                                              uint64_t descriptor, int accumulate) {
   constexpr bool kHalf = std::is_same_v<T, __half>;
   static_assert(kRegisters == 16 || kRegisters == 32 || kRegisters == 48 || kRegisters == 64,
                 "32, 64, 96 or 128 columns");
-  if constexpr (kRegisters == 16 && kHalf) {
-    KERNELOPT_WGMMA(32, 16, "f16", "%16", "%17", "%18", "%19", "%20", "%21");
+  static_assert(!kRightColumns || kRegisters == 32, "64 columns");
+  if constexpr (kRightColumns && kHalf) {
+    KERNELOPT_WGMMA(64, 32, "f16", "1", "%32", "%33", "%34", "%35", "%36", "%37");
+  } else if constexpr (kRightColumns) {
+    KERNELOPT_WGMMA(64, 32, "bf16", "1", "%32", "%33", "%34", "%35", "%36", "%37");
+  } else if constexpr (kRegisters == 16 && kHalf) {
+    KERNELOPT_WGMMA(32, 16, "f16", "0", "%16", "%17", "%18", "%19", "%20", "%21");
   } else if constexpr (kRegisters == 16) {
-    KERNELOPT_WGMMA(32, 16, "bf16", "%16", "%17", "%18", "%19", "%20", "%21");
+    KERNELOPT_WGMMA(32, 16, "bf16", "0", "%16", "%17", "%18", "%19", "%20", "%21");
   } else if constexpr (kRegisters == 32 && kHalf) {
-    KERNELOPT_WGMMA(64, 32, "f16", "%32", "%33", "%34", "%35", "%36", "%37");
+    KERNELOPT_WGMMA(64, 32, "f16", "0", "%32", "%33", "%34", "%35", "%36", "%37");
   } else if constexpr (kRegisters == 32) {
-    KERNELOPT_WGMMA(64, 32, "bf16", "%32", "%33", "%34", "%35", "%36", "%37");
+    KERNELOPT_WGMMA(64, 32, "bf16", "0", "%32", "%33", "%34", "%35", "%36", "%37");
   } else if constexpr (kRegisters == 48 && kHalf) {
-    KERNELOPT_WGMMA(96, 48, "f16", "%48", "%49", "%50", "%51", "%52", "%53");
+    KERNELOPT_WGMMA(96, 48, "f16", "0", "%48", "%49", "%50", "%51", "%52", "%53");
   } else if constexpr (kRegisters == 48) {
-    KERNELOPT_WGMMA(96, 48, "bf16", "%48", "%49", "%50", "%51", "%52", "%53");
+    KERNELOPT_WGMMA(96, 48, "bf16", "0", "%48", "%49", "%50", "%51", "%52", "%53");
   } else if constexpr (kRegisters == 64 && kHalf) {
-    KERNELOPT_WGMMA(128, 64, "f16", "%64", "%65", "%66", "%67", "%68", "%69");
+    KERNELOPT_WGMMA(128, 64, "f16", "0", "%64", "%65", "%66", "%67", "%68", "%69");
   } else if constexpr (kRegisters == 64) {
-    KERNELOPT_WGMMA(128, 64, "bf16", "%64", "%65", "%66", "%67", "%68", "%69");
+    KERNELOPT_WGMMA(128, 64, "bf16", "0", "%64", "%65", "%66", "%67", "%68", "%69");
   }
 }
 

@@ -72,21 +72,23 @@ inline bool aten_is_faster(const Conv1dWeightGradientProblem& problem, int eleme
   }
   const int64_t least = std::min(problem.steady_channels, problem.shifted_channels);
   const int64_t most = std::max(problem.steady_channels, problem.shifted_channels);
-  // Many channels, float32 / bfloat16: 64x512x801 -> 512, k5: 2.72 / 1.01, ATen 1.01 / 0.30;
-  // 16x1024x803 -> 256, k1: 0.17 / 0.11, ATen 0.077 / 0.066; 32x256x400 -> 512, k1: 0.069 / 0.046,
-  // ATen 0.038 / 0.030; 16x512x15999 -> 512, k3 s2: 3.87 / 1.47, ATen 1.74 / 0.68.
-  if (least >= 256 && most >= 512) {
+  // Many channels, float32 / bfloat16: 16x512x801 -> 512, k17: 1.16 / 0.45, ATen 0.79 / 0.22;
+  // 1x768x196608 -> 768, k1: 1.54 / 0.53, ATen 0.94 / 0.36; 16x768x3000 -> 768, k3 s2: 1.07 / 0.59,
+  // ATen 0.66 / 0.27; transposed 32x512x256 -> 128, k31 s2: 0.35 / 0.17, ATen 0.19 / 0.094. Not:
+  // 4x256x6424 -> 256, k11 d5: 0.37 / 0.17, ATen 0.32 / 1.65; 8x256x2094 -> 256, k7 d9: 0.22 /
+  // 0.12, ATen 0.19 / 0.63.
+  if ((least >= 256 || (least >= 128 && problem.kernel_size >= 16)) && most >= 512) {
     return true;
   }
-  // In float32 ATen's gradients are those of TF32, ours ten times as accurate: they stay. In 16
-  // bit, all gradients of a convolution together: 1x256x1368 -> 256, k3: 0.065, ATen 0.037;
-  // 32x64x1024
-  // -> 128, k1: 0.050, ATen 0.028; 16x128x3000 -> 256, k10 s5: 0.18, ATen 0.096; 4x96x21499 -> 192,
-  // k8 s4: 0.29, ATen 0.15. The weight's alone: 16x128x10944 -> 128, k7 d3: 0.28, ATen 0.17; not
-  // 16x256x1368 -> 256, k11 d5: 0.22, ATen 1.09.
-  return element_bytes == 2 && least >= 32 &&
-         (problem.batch * problem.steady_length <= 1 << 15 ||
-          (least >= 128 && problem.kernel_size < 9) || (least >= 64 && problem.stride >= 4));
+  // Windows of many positions, float32 / bfloat16: transposed 1x256x6424 -> 128, k16 s8: 0.17 /
+  // 0.088, ATen 0.096 / 0.051; 16x128x3000 -> 256, k10 s5: 0.12 / 0.071, ATen 0.098 / 0.053;
+  // 4x96x21499 -> 192, k8 s4: 0.23 / 0.097, ATen 0.14 / 0.078. Not: transposed 1x192x5376 -> 96, k8
+  // s4: 0.055 in float32, ATen 0.074; 8x64x51392 -> 32, k8 s4: 0.34 / 0.13, ATen 0.49 / 0.30.
+  if (least < 64 || problem.stride < 4) {
+    return false;
+  }
+  return element_bytes == 2 || problem.stride > 4 ||
+         (least >= 96 && problem.batch * problem.steady_length >= 1 << 13);
 }
 
 }  // namespace kernelopt

@@ -4,6 +4,7 @@
 #include "conv1d/conv1d_cuda.h"
 #include "conv1d/conv1d_weight_gradient_kernel.cuh"
 #include "conv1d/conv1d_weight_gradient_mma.h"
+#include "separable/pointwise_weight_gradient.h"
 
 namespace kernelopt {
 namespace {
@@ -34,12 +35,26 @@ struct Launch {
   }
 };
 
+/// Whether a problem is the weight gradient of a pointwise convolution over dense images.
+bool is_pointwise(const Conv1dWeightGradientProblem& problem) {
+  const auto is_dense = [&](const Strides1d& strides, int64_t channels) {
+    return strides.length == 1 && strides.channel == problem.steady_length &&
+           (problem.batch == 1 || strides.batch == channels * problem.steady_length);
+  };
+  return problem.kernel_size == 1 && problem.stride == 1 && problem.padding == 0 &&
+         problem.groups == 1 && problem.steady_length == problem.shifted_length &&
+         problem.steady_length > 1 && is_dense(problem.steady_strides, problem.steady_channels) &&
+         is_dense(problem.shifted_strides, problem.shifted_channels);
+}
+
 }  // namespace
 
 void conv1d_weight_gradient_cuda(const char* op, const Conv1dWeightGradientProblem& problem,
                                  const Tensor& gradient) {
   const torch::stable::accelerator::DeviceGuard guard(gradient.get_device_index());
-  if (launch_conv1d_weight_gradient_mma(op, problem, gradient)) {
+  if ((is_pointwise(problem) && channel_gradient_serves(problem, gradient) &&
+       channel_gradient(op, problem, gradient)) ||
+      launch_conv1d_weight_gradient_mma(op, problem, gradient)) {
     return;
   }
   const cudaStream_t stream = current_stream(gradient);

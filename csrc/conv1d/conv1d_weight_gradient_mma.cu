@@ -2,6 +2,7 @@
 
 #include "conv1d/conv1d_policy.h"
 #include "conv1d/conv1d_weight_gradient_mma_launch.cuh"
+#include "conv1d/conv1d_weight_gradient_wgmma.h"
 
 namespace kernelopt {
 namespace {
@@ -19,6 +20,12 @@ bool tensor_cores_serve(const Conv1dWeightGradientProblem& problem, const Tensor
          problem.steady_channels <= Limits::kMaxIndex && problem.groups <= Limits::kMaxIndex;
 }
 
+template <typename T>
+bool launch_as(const char* op, const Conv1dWeightGradientProblem& problem, const Tensor& gradient) {
+  return launch_conv1d_weight_gradient_wgmma_as<T>(op, problem, gradient) ||
+         launch_conv1d_weight_gradient_mma_as<T>(op, problem, gradient);
+}
+
 }  // namespace
 
 bool launch_conv1d_weight_gradient_mma(const char* op, const Conv1dWeightGradientProblem& problem,
@@ -27,22 +34,22 @@ bool launch_conv1d_weight_gradient_mma(const char* op, const Conv1dWeightGradien
     return false;
   }
   switch (gradient.scalar_type()) {
-    case ScalarType::Half:
-      return launch_conv1d_weight_gradient_mma_as<__half>(op, problem, gradient);
-    case ScalarType::BFloat16:
-      return launch_conv1d_weight_gradient_mma_as<__nv_bfloat16>(op, problem, gradient);
-    default: return launch_conv1d_weight_gradient_mma_as<float>(op, problem, gradient);
+    case ScalarType::Half: return launch_as<__half>(op, problem, gradient);
+    case ScalarType::BFloat16: return launch_as<__nv_bfloat16>(op, problem, gradient);
+    default: return launch_as<float>(op, problem, gradient);
   }
 }
 
 void sum_conv1d_weight_gradient_shares(const char* op, const Conv1dWeightGradientProblem& problem,
-                                       const Tensor& shares, const Tensor& gradient) {
+                                       const Tensor& shares, bool taps_first,
+                                       const Tensor& gradient) {
   switch (gradient.scalar_type()) {
     case ScalarType::Half:
-      return sum_weight_gradient_shares_as<__half>(op, problem, shares, gradient);
+      return sum_weight_gradient_shares_as<__half>(op, problem, shares, taps_first, gradient);
     case ScalarType::BFloat16:
-      return sum_weight_gradient_shares_as<__nv_bfloat16>(op, problem, shares, gradient);
-    default: return sum_weight_gradient_shares_as<float>(op, problem, shares, gradient);
+      return sum_weight_gradient_shares_as<__nv_bfloat16>(op, problem, shares, taps_first,
+                                                          gradient);
+    default: return sum_weight_gradient_shares_as<float>(op, problem, shares, taps_first, gradient);
   }
 }
 

@@ -15,7 +15,9 @@ bool launch_conv1d_weight_gradient_mma(const char* op, const Conv1dWeightGradien
 
 /// gradient = the sum of shares [shares, numel] in fp32, added in order; what of it is not finite
 /// is computed anew in plain fp32. The gradient's dtype is fp16, bf16 or fp32.
+/// @param taps_first  shares are [shares, taps, numel / taps]
 void sum_conv1d_weight_gradient_shares(const char* op, const Conv1dWeightGradientProblem& problem,
-                                       const Tensor& shares, const Tensor& gradient);
+                                       const Tensor& shares, bool taps_first,
+                                       const Tensor& gradient);
 
 }  // namespace kernelopt

@@ -6,6 +6,6 @@ template bool launch_conv1d_weight_gradient_mma_as<__half>(const char*,
                                                            const Conv1dWeightGradientProblem&,
                                                            const Tensor&);
 template void sum_weight_gradient_shares_as<__half>(const char*, const Conv1dWeightGradientProblem&,
-                                                    const Tensor&, const Tensor&);
+                                                    const Tensor&, bool, const Tensor&);
 
 }  // namespace kernelopt

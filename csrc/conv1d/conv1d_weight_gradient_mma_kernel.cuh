@@ -80,8 +80,8 @@ __global__ void __launch_bounds__(Policy::kThreads, 1)
               return shared_address(tile + steady_word(row, index * steady_piece));
             });
         copy_rows<T, Policy::kThreads>(
-            p.shifted_copy, shifted_entry, shifted_count, i * p.stride + window_shift - element,
-            [&](int row, int index) {
+            p.shifted_copy, threadIdx.x, shifted_entry, shifted_count,
+            i * p.stride + window_shift - element, [&](int row, int index) {
               return shared_address(window + row * p.window_pitch + index * shifted_piece);
             });
       }

@@ -52,9 +52,10 @@ inline GradientCopy gradient_copy(const void* data, const Strides1d& strides, in
   return copy;
 }
 
-template <typename T>
-WeightGradientMmaParams<T> weight_gradient_params(const Conv1dWeightGradientProblem& problem) {
-  WeightGradientMmaParams<T> p{};
+template <typename Params>
+Params weight_gradient_params(const Conv1dWeightGradientProblem& problem) {
+  using T = typename Params::Element;
+  Params p{};
   p.steady = static_cast<const T*>(problem.steady);
   p.shifted = static_cast<const T*>(problem.shifted);
   p.numel = problem.numel();

@@ -13,15 +13,6 @@ namespace kernelopt {
 
 #if KERNELOPT_HAS_WGMMA
 
-/// Four 8 x 8 blocks of 16-bit elements out of fragments, transposed; a lane gives the address of a
-/// row of a block, a column of the fragment's.
-__device__ __forceinline__ void store_transposed(uint32_t target, const uint32_t (&words)[4]) {
-  asm volatile(
-      "stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(target),
-      "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3])
-      : "memory");
-}
-
 /// The accumulators as the slabs take them, pass by pass. A thread has sums of four channels of a
 /// pass, of each all residues.
 template <int kSlots, int kResidues>

@@ -33,15 +33,16 @@ __device__ __forceinline__ void copy_part(uint32_t destination, const T* source,
 
 /// Starts the copies of a tile: `rows` rows from `first` on, from `position` on, a multiple of a
 /// piece.
-/// @param place  called with a row and a piece: where it goes, a shared address
+/// @param thread  of the kThreads that copy
+/// @param place   called with a row and a piece: where it goes, a shared address
 template <typename T, int kBytes, int kThreads, typename Place>
-__device__ __forceinline__ void copy_pieces(const GradientCopy& copy, const T* first, int rows,
-                                            int position, Place&& place) {
+__device__ __forceinline__ void copy_pieces(const GradientCopy& copy, int thread, const T* first,
+                                            int rows, int position, Place&& place) {
   constexpr int kElements = kBytes / static_cast<int>(sizeof(T));
   const int count = rows * copy.pieces;
   const bool inside = position >= 0 && position + copy.pieces * kElements <= copy.length;
 #pragma unroll 4
-  for (int index = threadIdx.x; index < count; index += kThreads) {
+  for (int index = thread; index < count; index += kThreads) {
     const int row = __umulhi(index, copy.divide_by_pieces);
     const int piece = index - row * copy.pieces;
     const int start = position + piece * kElements;
@@ -86,12 +87,12 @@ __device__ __forceinline__ void copy_steady(const GradientCopy& copy, const T* f
 }
 
 template <typename T, int kThreads, typename Place>
-__device__ __forceinline__ void copy_rows(const GradientCopy& copy, const T* first, int rows,
-                                          int position, Place&& place) {
+__device__ __forceinline__ void copy_rows(const GradientCopy& copy, int thread, const T* first,
+                                          int rows, int position, Place&& place) {
   if (copy.wide) {
-    copy_pieces<T, 16, kThreads>(copy, first, rows, position, place);
+    copy_pieces<T, 16, kThreads>(copy, thread, first, rows, position, place);
   } else {
-    copy_pieces<T, 4, kThreads>(copy, first, rows, position, place);
+    copy_pieces<T, 4, kThreads>(copy, thread, first, rows, position, place);
   }
 }
 

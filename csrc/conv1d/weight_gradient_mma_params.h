@@ -18,12 +18,13 @@ struct GradientCopy {
   uint32_t divide_by_pieces;  // index / pieces = the high word of index * this
 };
 
-/// A problem within 32-bit positions, and how it is cut.
+/// A problem within 32-bit positions, and its grid.
 template <typename T>
-struct WeightGradientMmaParams {
+struct WeightGradientParams {
+  using Element = T;
   const T* steady;
   const T* shifted;
-  float* partial;  // [shares * kWarpsK, numel]
+  float* partial;  // [shares, numel]
   GradientCopy steady_copy, shifted_copy;
   int64_t numel;
   int kernel_size, stride, padding, dilation;
@@ -32,7 +33,12 @@ struct WeightGradientMmaParams {
   int steady_tiles, shifted_tiles, tap_chunks, groups;
   int row_steps;  // of a batch entry
   int64_t steps, steps_per_share;
-  int flush_steps;
+  int flush_steps;  // after which sums are added to those in device memory
+};
+
+/// For mma.sync; its grid's share writes kWarpsK partial gradients.
+template <typename T>
+struct WeightGradientMmaParams : WeightGradientParams<T> {
   int stages;
   int window_pitch;   // words of a shifted channel's row, 4 modulo 8: no bank conflicts
   int shifted_words;  // of a stage

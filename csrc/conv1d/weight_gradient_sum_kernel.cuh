@@ -2,7 +2,8 @@
 // anew, in plain fp32, what is not finite. Of such sums the tensor cores' value can be wrong: Inf
 // times a part of the split that is 0 is NaN, and so is Inf times the zeros that fill up a step
 // beyond a row's end. A thread adds kVector neighbouring elements of every share, or of many shares
-// every `splits`-th one; so many warps have the same elements.
+// every `splits`-th one; so many warps have the same elements. Shares have the gradient's order, or
+// all elements of one tap after the other.
 #pragma once
 
 #include "common/cuda.cuh"
@@ -72,10 +73,11 @@ __device__ __noinline__ float correlate_whole_rows(const Conv1dWeightGradientPro
   return sum;
 }
 
-template <typename T, int kVector>
+template <typename T, int kVector, bool kTapsFirst = false>
 __global__ void __launch_bounds__(kGradientSumThreads)
     weight_gradient_sum_kernel(const __grid_constant__ Conv1dWeightGradientProblem problem,
-                               const float* __restrict__ partial,  // [shares, numel]
+                               const float* __restrict__ partial,  // [shares, numel], or
+                                                                   // [shares, taps, numel / taps]
                                T* __restrict__ gradient,           // [numel]
                                int64_t shares, int splits) {
   __shared__ Vec<float, kVector> sums[kGradientSumWarps][32];
@@ -86,13 +88,16 @@ __global__ void __launch_bounds__(kGradientSumThreads)
   const int64_t numel = problem.numel();
   const int64_t first = static_cast<int64_t>(blockIdx.x) * gradient_sum_elements(splits, kVector);
   const int64_t element = first + (warp / splits * 32 + lane) * kVector;
+  static_assert(!kTapsFirst || kVector == 1, "neighbouring elements lie apart");
+  const int64_t taps = problem.kernel_size;
+  const int64_t place = kTapsFirst ? element % taps * (numel / taps) + element / taps : element;
   Vec<float, kVector> sum{};
   grid_dependency_wait();
   if (element < numel) {
 #pragma unroll 4
     for (int64_t share = split; share < shares; share += splits) {
       const auto values =
-          *reinterpret_cast<const Vec<float, kVector>*>(partial + share * numel + element);
+          *reinterpret_cast<const Vec<float, kVector>*>(partial + share * numel + place);
 #pragma unroll
       for (int i = 0; i < kVector; ++i) {
         sum.values[i] += values.values[i];

@@ -52,7 +52,7 @@ bool launch_as(const char* op, const Conv1dWeightGradientProblem& problem,
   } else if constexpr (std::is_same_v<T, float>) {
     launch_columns<T, GradientLayout::kImages>(op, plan, stream);
   }
-  sum_conv1d_weight_gradient_shares(op, problem, partial, grad_weight);
+  sum_conv1d_weight_gradient_shares(op, problem, partial, false, grad_weight);
   return true;
 }
 

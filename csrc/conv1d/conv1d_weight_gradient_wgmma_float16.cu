@@ -1,0 +1,9 @@
+#include "conv1d/conv1d_weight_gradient_wgmma_launch.cuh"
+
+namespace kernelopt {
+
+template bool launch_conv1d_weight_gradient_wgmma_as<__half>(const char*,
+                                                             const Conv1dWeightGradientProblem&,
+                                                             const Tensor&);
+
+}  // namespace kernelopt

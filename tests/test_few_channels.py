@@ -9,6 +9,7 @@ import torch
 
 import kernelopt
 from conformance.check import check, float32_precision
+from conformance.launches import assert_launched, is_hopper
 from conformance.ops import OPS, Case
 from kernelopt.benchmarking.paths import find_path
 
@@ -39,7 +40,9 @@ def _case(sizes: tuple[int, ...], dtype: torch.dtype, offset: int = 0) -> Case:
     weight = torch.randn(groups * outputs, channels, taps, device="cuda", dtype=dtype)
     bias = torch.randn(groups * outputs, device="cuda", dtype=dtype)
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    case = Case(OPS["conv1d"], (x, weight, bias), options)
+    # That gradient goes to ATen in float32, which does not give the same bits in every run.
+    to_aten = dtype == torch.float32 and channels == stride == 1 and taps >= 16
+    case = Case(OPS["conv1d"], (x, weight, bias), options, wanted=(not to_aten, True, True))
     return replace(case, precision=kernelopt.Precision.DEFAULT)
 
 
@@ -54,8 +57,10 @@ def test_few_channels(sizes: tuple[int, ...], dtype: torch.dtype) -> None:
     case = _case(sizes, dtype)
     assert _path(case) == "conv1d_toeplitz_kernel"
     check(case)
-    for offset, activation in ((1, "relu"), (0, "gelu"), (3, "silu")):
+    for offset, activation in ((0, "gelu"), (3, "silu")):
         check(_case(sizes, dtype, offset).with_options(activation=activation))
+    # Sums of whole numbers are exact: near 0 the gradient of ReLU were a matter of luck.
+    check(_case(sizes, dtype, 1).map(torch.round).with_options(activation="relu"))
 
 
 def test_ieee_precision_stays_on_cuda_cores() -> None:
@@ -113,7 +118,7 @@ def test_few_outputs(sizes: tuple, dtype: torch.dtype) -> None:
     options = {"stride": stride, "padding": taps // 2, "groups": groups}
     case = Case(OPS[name], (x, weight, bias), options)
     case = replace(case, precision=kernelopt.Precision.DEFAULT)
-    if torch.cuda.get_device_capability() == (9, 0):
-        assert "conv1d_wgmma" in _path(case)
+    if is_hopper():
+        assert_launched([case], "conv1d_wgmma")
     check(case)
     check(case.with_options(activation="gelu"))

@@ -1,0 +1,241 @@
+"""Images large enough for the kernels on tensor cores, which take no small sample."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+import torch
+
+import kernelopt
+from conformance.check import check
+from conformance.launches import assert_launched, is_hopper
+from conformance.ops import OPS, Case
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_pointwise_of_small_images(dtype: torch.dtype) -> None:
+    """Several images in a tile, or one: as runs of all their channels, or changed to rows of pixels
+    where these are on no 16 bytes. Tiles, blocks and chunks that are not filled."""
+    runs = []
+    for batch, channels, outputs, size, offset in (
+        (70, 96, 152, (7, 7), 0),
+        (70, 200, 104, (7, 7), 0),
+        (12, 72, 288, (25, 5), 0),
+        (43, 40, 64, (3, 5), 0),
+        (3, 40, 72, (7, 7), 0),
+        (9, 136, 136, (14, 14), 0),
+        (70, 80, 150, (5, 5), 0),
+        (70, 64, 152, (8, 8), 1),
+        (70, 50, 150, (7, 7), 0),
+    ):
+        pixels = size[0] * size[1]
+        flat = torch.randn(batch * channels * pixels + offset, device="cuda", dtype=dtype)
+        x = flat[offset:].view(batch, channels, *size)
+        weight = torch.randn(outputs, channels, 1, 1, device="cuda", dtype=dtype)
+        bias = torch.randn(outputs, device="cuda", dtype=dtype)
+        case = Case(OPS["pointwise_conv2d"], (x, weight, bias))
+        case = replace(case, precision=kernelopt.Precision.DEFAULT)
+        cases = [case.with_options(activation=activation) for activation in (None, "silu")]
+        if x.data_ptr() % 16 == channels % 8 == outputs % 8 == 0:
+            runs += cases
+        for case in cases:
+            check(case)
+    if is_hopper():
+        for case in runs:
+            assert_launched([case], "channel_images_wgmma_kernel")
+        assert_launched(runs, "channel_gradient_wgmma_kernel", backward=True)
+
+
+def _pixel_rows(dtype: torch.dtype) -> list[Case]:
+    """Pointwise and separable calls on channels_last images: channels that fill tiles evenly and
+    not, rows on and off 16 bytes."""
+    draw = Random(1).choice
+    cases = []
+    while len(cases) < 16:
+        inputs, outputs = draw((8, 19, 24, 66, 144, 320)), draw((9, 24, 65, 96, 130, 512))
+        size, batch = draw(((7, 7), (13, 29), (56, 56))), draw((1, 3, 16))
+        if batch * size[0] * size[1] * inputs * outputs < 2**20:
+            continue
+        shape = (batch, *size, inputs)
+        offset = draw((0, 1))
+        flat = torch.randn(batch * size[0] * size[1] * inputs + offset, device="cuda", dtype=dtype)
+        x = flat[offset:].view(shape).permute(0, 3, 1, 2)
+        weight = torch.randn(outputs, inputs, 1, 1, device="cuda", dtype=dtype)
+        bias = draw((None, torch.randn(outputs, device="cuda", dtype=dtype)))
+        # Not ReLU: where a sum is 0 but for rounding, its gradient is a matter of luck.
+        options = {"activation": draw((None, "gelu", "silu"))}
+        precision = kernelopt.Precision.DEFAULT
+        if draw((True, False)):
+            case = Case(OPS["pointwise_conv2d"], (x, weight, bias), {}, precision=precision)
+        else:
+            taps = torch.randn(inputs, 1, 3, 3, device="cuda", dtype=dtype)
+            tensors = (x, taps, weight, None, bias)
+            case = Case(OPS["separable_conv2d"], tensors, {"padding": 1}, precision=precision)
+        cases.append(case.with_options(**options))
+    return cases
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_tensor_cores_of_channels_last_images(dtype: torch.dtype) -> None:
+    cases = _pixel_rows(dtype)
+    for case in cases:
+        check(case)
+    assert_launched(cases, "channel_gemm_wgmma_kernel" if is_hopper() else "channel_gemm_kernel")
+    if is_hopper():
+        assert_launched(cases, "channel_gradient_wgmma_kernel", backward=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_pointwise_of_planes(dtype: torch.dtype) -> None:
+    """Contiguous images: planes on and off 16 and 4 bytes, channels that fill no tile."""
+    shapes = ((3, 66, 14, 14), (2, 130, 31, 31), (9, 24, 7, 7), (9, 40, 15, 17), (1, 64, 50, 48))
+    for batch, channels, height, width in shapes:
+        for offset in (0, 1):
+            flat = torch.randn(
+                batch * channels * height * width + offset, device="cuda", dtype=dtype
+            )
+            x = flat[offset:].view(batch, channels, height, width)
+            weight = torch.randn(150, channels, 1, 1, device="cuda", dtype=dtype)
+            case = Case(OPS["pointwise_conv2d"], (x, weight, None))
+            check(replace(case, precision=kernelopt.Precision.DEFAULT))
+
+
+@pytest.mark.parametrize(
+    ("size", "memory_format"),
+    [
+        ((20, 30), torch.contiguous_format),
+        ((20, 30), torch.channels_last),
+        ((7, 7), torch.contiguous_format),
+    ],
+)
+def test_pointwise_weight_gradient_keeps_inf_and_nan(
+    size: tuple[int, int], memory_format: torch.memory_format
+) -> None:
+    x = torch.randn(9, 72, *size, device="cuda").bfloat16().float()
+    grad = torch.randn(9, 80, *size, device="cuda").bfloat16().float()
+    x[0, 3, 5, 6], grad[1, 2, 0, 0], grad[2, 7, -1, 1] = torch.inf, torch.nan, -torch.inf
+    x[3, 5, 3, 4] = torch.finfo(torch.float32).max
+    grad[3, :, 3, 4] /= 64
+    x, grad = (tensor.to(memory_format=memory_format) for tensor in (x, grad))
+    weight = torch.zeros(80, 72, 1, 1, device="cuda", requires_grad=True)
+    (found,) = torch.autograd.grad(kernelopt.pointwise_conv2d(x, weight), weight, grad)
+    expected = torch.einsum("nohw,nchw->oc", grad.double(), x.double()).float()
+    assert torch.equal(found[:, :, 0, 0].isnan(), expected.isnan())
+    assert torch.equal(found[:, :, 0, 0].isinf(), expected.isinf())
+
+
+@pytest.mark.parametrize(
+    ("batch", "size", "memory_format"),
+    [(4, (20, 30), torch.channels_last), (11, (7, 7), torch.contiguous_format)],
+)
+def test_tensor_cores_keep_inf_and_nan_of_images(
+    batch: int, size: tuple[int, int], memory_format: torch.memory_format
+) -> None:
+    """As above; the last pixel's product of two rounded high parts would overflow."""
+    x = torch.randn(batch, 64, *size, device="cuda").to(memory_format=memory_format)
+    weight = torch.randn(64, 64, 1, 1, device="cuda").bfloat16().float()
+    x[0, 3, 5, 6], x[1, 2, 0, 0], x[2, 7, -1, 1] = torch.inf, torch.nan, -torch.inf
+    x[3, 5, 3, 4] = torch.finfo(torch.float32).max
+    weight[:, 5] /= 64
+    weight[5, 6] = torch.inf
+    edge = 2.0**64 * (1 - 2.0**-12)
+    x[-1, :, -1, -1], weight[9, :], weight[9, 8], x[-1, 8, -1, -1] = 0, 0, edge, edge
+    for activation in (None, "relu"):
+        output = kernelopt.pointwise_conv2d(x, weight, activation=activation)
+        expected = torch.nn.functional.conv2d(x.double(), weight.double()).float()
+        expected = expected if activation is None else expected.relu()
+        assert torch.equal(output.isnan(), expected.isnan())
+        assert torch.equal(output.isinf(), expected.isinf())
+
+
+def _separable_calls(dtype: torch.dtype) -> list[Case]:
+    """Calls with enough products for the tensor cores, in sizes that fill no tile evenly."""
+    draw = Random(0).choice
+    cases = []
+    while len(cases) < 16:
+        inputs, outputs, batch = draw((8, 19, 33, 64)), draw((9, 33, 65, 128)), draw((1, 3))
+        height, width = draw((28, 61, 147)), draw((56, 112, 147, 301))
+        taps = draw(((3, 3), (3, 3), (1, 1), (5, 5), (2, 7)))
+        stride, dilation = draw((1, 1, 2)), draw((1, 1, 2))
+        if batch * inputs * outputs * height * width < 2**26:
+            continue
+        offset = draw((0, 1))
+        flat = torch.randn(batch * inputs * height * width + offset, device="cuda", dtype=dtype)
+        tensors = (
+            flat[offset:].view(batch, inputs, height, width),
+            torch.randn(inputs, 1, *taps, device="cuda", dtype=dtype),
+            torch.randn(outputs, inputs, 1, 1, device="cuda", dtype=dtype),
+            draw((None, torch.randn(inputs, device="cuda", dtype=dtype))),
+            draw((None, torch.randn(outputs, device="cuda", dtype=dtype))),
+        )
+        options = {"stride": stride, "padding": draw((0, 1, (2, 3))), "dilation": dilation}
+        case = Case(
+            OPS["separable_conv2d"], tensors, options, precision=kernelopt.Precision.DEFAULT
+        )
+        activations = {
+            "depthwise_activation": draw((None, "relu", "silu")),
+            "activation": draw((None, "relu", "gelu")),
+        }
+        cases.append(case.with_options(**activations))
+    return cases
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_separable_on_tensor_cores(dtype: torch.dtype) -> None:
+    cases = _separable_calls(dtype)
+    for case in cases:
+        check(case)
+    assert_launched(cases, "separable_wgmma_kernel" if is_hopper() else "correlation_mma_kernel")
+
+
+def test_separable_of_wide_images() -> None:
+    """Rows that fill no block evenly, heights that no group of rows divides, few channels."""
+    cases = []
+    for shape, outputs, padding, activations in (
+        ((2, 64, 37, 516), 128, 1, (None, None)),
+        ((3, 35, 130, 300), 65, (0, 1), ("relu", None)),
+        ((2, 40, 97, 388), 63, (3, 1), (None, "relu")),
+        ((1, 8, 200, 1028), 120, 1, ("relu", "relu")),
+        ((140, 19, 9, 100), 128, 1, (None, None)),
+    ):
+        channels = shape[1]
+        tensors = (
+            torch.randn(shape, device="cuda"),
+            torch.randn(channels, 1, 3, 3, device="cuda"),
+            torch.randn(outputs, channels, 1, 1, device="cuda"),
+            torch.randn(channels, device="cuda"),
+            torch.randn(outputs, device="cuda"),
+        )
+        options = {
+            "padding": padding,
+            "depthwise_activation": activations[0],
+            "activation": activations[1],
+        }
+        case = Case(OPS["separable_conv2d"], tensors, options)
+        cases.append(replace(case, precision=kernelopt.Precision.DEFAULT))
+    for case in cases:
+        # Sums of whole numbers are exact: near 0 the gradient of ReLU were a matter of luck.
+        check(case.map(torch.round) if "relu" in case.options.values() else case)
+        if is_hopper():
+            assert_launched([case], "separable_wgmma_rows_kernel")
+
+
+@pytest.mark.parametrize("width", [64, 388])  # tiles of pixels, rows
+def test_separable_keeps_inf_and_nan(width: int) -> None:
+    """Inf meets parts of a split float32 that are 0, and zeros outside the image infinite taps."""
+    x = torch.randn(2, 64, 90, width, device="cuda")
+    depthwise_weight = torch.randn(64, 1, 3, 3, device="cuda")
+    weight = torch.randn(128, 64, 1, 1, device="cuda").bfloat16().float()
+    x[0, 3, 0, 0], x[0, 2, 40, 60], x[1, 7, 89, -1] = torch.inf, torch.nan, -torch.inf
+    for infinite in (False, True):
+        if infinite:
+            depthwise_weight[5, 0, 0, 1] = torch.inf
+        hidden = kernelopt.depthwise_conv2d(x, depthwise_weight, padding=1).double()
+        expected = torch.einsum("oc,nchw->nohw", weight[:, :, 0, 0].double(), hidden).float()
+        output = kernelopt.separable_conv2d(x, depthwise_weight, weight, padding=1)
+        assert torch.equal(output.isnan(), expected.isnan())
+        assert torch.equal(output.isinf(), expected.isinf())

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 import kernelopt
 from conformance.check import check
+from conformance.launches import assert_launched
 from conformance.ops import OPS
 from conformance.ops import Case as Call
 from kernelopt._arguments import activation_code
@@ -25,7 +26,6 @@ from support import (
     vjp_of,
     with_activation,
 )
-from test_tensor_cores import _assert_launched
 
 GEOMETRY = ("stride", "padding", "dilation")
 
@@ -251,7 +251,7 @@ def test_gradients_of_small_tensors_and_at_stride_2(dtype):
         options = {"stride": stride, "padding": padding}
         cases.append(Call(OPS["depthwise_conv2d"], tensors, options))
         check(cases[-1])
-    _assert_launched(
+    assert_launched(
         cases,
         "depthwise_phase_gradient_kernel",
         "depthwise_weight_gradient_small_kernel",

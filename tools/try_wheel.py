@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 OLDEST_TORCH = ("torch==2.10.*",)
-DEVELOPMENT_TORCH = ("torch==2.13.0",)
+DEVELOPMENT_TORCH = (os.environ.get("KERNELOPT_TORCH", "torch==2.13.0"),)
 # The index is asked where the usual one has CUDA builds alone.
 CPU_TORCH = (
     "torch==2.13.0+cpu",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -13,6 +15,7 @@ import pytest
 import torch
 
 import kernelopt
+from problem_files import HEADER
 from support import case_id
 
 
@@ -58,6 +61,35 @@ def ieee():
     torch.backends.cudnn.conv.fp32_precision = "ieee"
     yield
     torch.backends.cudnn.conv.fp32_precision = before
+
+
+@pytest.fixture
+def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where times are not what is tested, ``kernelopt run`` measures a few milliseconds each."""
+    from kernelopt.cli import solve, timing
+
+    monkeypatch.setattr(solve, "measure", functools.partial(timing.measure, seconds=0.003))
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], short_times: None
+) -> Callable[..., tuple[int, dict[str, Any], str]]:
+    """Runs ``kernelopt run`` on a file's text: exit status, JSON, and what it printed."""
+    from kernelopt.cli import main
+
+    def run(text, *options, name="problem.py", seeds=1, device="cpu"):
+        path = tmp_path / name
+        path.write_text(HEADER + text)
+        target = tmp_path / "out.json"
+        words = ["run", str(path), "--device", device, "--seeds", str(seeds), *options]
+        status = main([*words, "--json", str(target)])
+        captured = capsys.readouterr()
+        document = json.loads(target.read_text())
+        assert document["exit_status"] == status
+        return status, document["results"][0], captured.out + captured.err
+
+    return run
 
 
 def _rows(terminalreporter: pytest.TerminalReporter, name: str) -> list[dict]:

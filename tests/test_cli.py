@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from pathlib import Path
 
@@ -10,34 +9,13 @@ import pytest
 import torch
 
 import kernelopt
-from kernelopt.cli import compare, main, solve, timing
+from kernelopt.cli import compare, main, solve
 from problem_files import BAD, CONV, GOOD, HEADER, problem_text
 
 PROBLEMS = sorted((Path(__file__).parents[1] / "examples" / "problems").glob("*.py"))
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """Times are not what is tested: a few milliseconds each."""
-    monkeypatch.setattr(solve, "measure", functools.partial(timing.measure, seconds=0.003))
-
-
-@pytest.fixture
-def run(tmp_path, capsys):
-    """Runs ``kernelopt run`` on a file's text: exit status, JSON, and what it printed."""
-
-    def run(text, *options, name="problem.py", seeds=1, device="cpu"):
-        path = tmp_path / name
-        path.write_text(HEADER + text)
-        target = tmp_path / "out.json"
-        words = ["run", str(path), "--device", device, "--seeds", str(seeds), *options]
-        status = main([*words, "--json", str(target)])
-        captured = capsys.readouterr()
-        document = json.loads(target.read_text())
-        assert document["exit_status"] == status
-        return status, document["results"][0], captured.out + captured.err
-
-    return run
+pytestmark = pytest.mark.usefixtures("short_times")
 
 
 def plant(monkeypatch, change):

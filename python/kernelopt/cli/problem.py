@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from . import UsageError
+from .state import copy_attributes
 from .values import map_tensors
 
 _COUNTER = itertools.count()
@@ -52,18 +53,24 @@ class Problem:
         return _call_inputs(self.get_inputs, self.model, seed)
 
     def duplicate(self) -> nn.Module:
-        """A second model with the same parameters and buffers that shares nothing with it.
+        """A second model with the same parameters, buffers and data that shares nothing with it.
 
         Constructed rather than copied: in a copy, functions that the model holds (a lambda over its
         layers) would still call the layers of the first model.
         """
         twin = self.construct()
         state, twin_state = _tensors(self.model), _tensors(twin)
-        if [tensor.shape for tensor in state] != [tensor.shape for tensor in twin_state]:
+        modules, twin_modules = dict(self.model.named_modules()), dict(twin.named_modules())
+        if modules.keys() != twin_modules.keys() or [tensor.shape for tensor in state] != [
+            tensor.shape for tensor in twin_state
+        ]:
             return copy.deepcopy(self.model)  # its shapes depend on more than the seed
         with torch.no_grad():
             for mine, theirs in zip(twin_state, state, strict=True):
                 mine.copy_(theirs)
+        known = {id(theirs): mine for mine, theirs in zip(twin_state, state, strict=True)}
+        for name, module in modules.items():
+            copy_attributes(module, twin_modules[name], known)
         return twin
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
-from .values import MODULE_ATTRIBUTES, named_leaves, tensors_in
+from .values import MODULE_ATTRIBUTES, is_array, named_leaves, tensors_in
 
 _DATA = (torch.Tensor, bool, int, float, complex, str, bytes, type(None))
 
 
 def _is_data(value: Any) -> bool:
-    """Whether a value is made of tensors, numbers and strings alone."""
-    return all(isinstance(leaf, _DATA) for _, leaf in named_leaves(value, ""))
+    """Whether a value is made of tensors, numbers, numpy arrays and strings alone."""
+    return all(isinstance(leaf, _DATA) or is_array(leaf) for _, leaf in named_leaves(value, ""))
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:
@@ -32,6 +33,42 @@ def state_tensors(model: nn.Module) -> list[torch.Tensor]:
     """The tensors, other than parameters, that a model holds in its modules."""
     held = [*model.buffers(), *(t for m in model.modules() for t in tensors_in(_attributes(m)))]
     return [tensor for tensor in held if not isinstance(tensor, nn.Parameter)]
+
+
+def _same(mine: Any, theirs: Any) -> bool:
+    if type(mine) is not type(theirs):
+        return False
+    if isinstance(mine, torch.Tensor):
+        plain = all(t.layout == torch.strided and not t.is_meta for t in (mine, theirs))
+        return plain and mine.dtype == theirs.dtype and torch.equal(mine, theirs)
+    if is_array(mine):
+        return mine.dtype == theirs.dtype and mine.tolist() == theirs.tolist()
+    return bool(mine == theirs)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two values made of data are the same, as far as that is easily told."""
+    mine, theirs = dict(named_leaves(a, "")), dict(named_leaves(b, ""))
+    return mine.keys() == theirs.keys() and all(_same(mine[key], theirs[key]) for key in mine)
+
+
+def copy_attributes(module: nn.Module, twin: nn.Module, known: dict[int, torch.Tensor]) -> None:
+    """Gives a module's twin copies of the attributes made of data in which the two differ: random
+    numbers that were not seeded. What is equal may be a view of a parameter, and stays one.
+
+    Args:
+        module, twin: two instances of one module.
+        known: the twin's parameters and buffers by the ``id`` of the module's.
+    """
+    before = _attributes(twin)
+    for name, value in _attributes(module).items():
+        if name in before and _equal(value, before[name]):
+            continue
+        memo: dict[int, Any] = dict(known)
+        for tensor in tensors_in(value):
+            if not tensor.is_leaf:
+                memo.setdefault(id(tensor), tensor.detach().clone())
+        vars(twin)[name] = copy.deepcopy(value, memo)
 
 
 def _restore(values: dict[str, Any], saved: dict[str, Any], now: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -39,6 +40,12 @@ def named_leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
             yield from named_leaves(getattr(value, field.name), f"{name}.{field.name}")
     else:
         yield name, value
+
+
+def is_array(value: Any) -> bool:
+    """Whether a value is an array or a number of numpy's, which need not be installed."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic))
 
 
 def tensors_in(value: Any) -> list[torch.Tensor]:

@@ -55,3 +55,35 @@ def test_attributes_that_are_parameters_stay_those(run):
     return self.conv(x) + self.part"""
     status, _, printed = run(text(forward, init.replace("\n    ", "\n")))
     assert status == 0, printed
+
+
+# Layers that the first call builds
+
+
+BUILT = {
+    "where there is none": (
+        "self.late = None",
+        "if self.late is None: self.late = nn.Conv1d(3, 3, 3, padding=1)",
+    ),
+    "by a flag": (
+        "self.built = False",
+        "if not self.built: self.late, self.built = nn.Conv1d(3, 3, 3, padding=1), True",
+    ),
+}
+
+
+@pytest.mark.parametrize(("init", "build"), BUILT.values(), ids=BUILT)
+def test_layers_built_by_the_first_call(run, init, build):
+    status, result, printed = run(text(f"\n{build}\nreturn self.late(self.conv(x)) + x", init))
+    assert status == 0, printed
+    assert (result["mode"], result["reference"]) == ("train", "float64")
+    assert {entry["name"] for entry in result["mapping"]["entries"]} >= {"conv", "late"}
+    assert "gradient of late.weight" in {row["quantity"] for row in result["comparisons"]}
+
+
+def test_layers_built_by_every_call_are_compared_with_the_original(run):
+    forward = "\nself.late = nn.Conv1d(3, 3, 3, padding=1)\nreturn self.late(self.conv(x)) + x"
+    status, result, printed = run(text(forward))
+    assert status == 0, printed
+    assert result["reference"] == "the original"
+    assert "random numbers" in result["reference_reason"]

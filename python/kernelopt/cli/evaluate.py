@@ -174,6 +174,22 @@ def _differentiate(
     outcome.gradients = dict(zip(wanted, gradients, strict=True))
 
 
+def builds_layers(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dtype: torch.dtype | None
+) -> bool:
+    """Whether a call adds modules or parameters to the model. Where it does, they stay."""
+
+    def names() -> set[str]:
+        return {name for name, _ in (*model.named_modules(), *model.named_parameters())}
+
+    before = names()
+    copies = map_tensors(torch.clone, list(args)), map_tensors(torch.clone, kwargs)
+    with unchanged(model), default_dtype(dtype), torch.no_grad():
+        seed_all(0)
+        model(*copies[0], **copies[1])
+    return names() != before
+
+
 def draws_random_numbers(
     model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dtype: torch.dtype | None
 ) -> bool:

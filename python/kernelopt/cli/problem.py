@@ -38,7 +38,7 @@ class Problem:
 
     Attributes:
         path: the file.
-        model: an instance of its ``Model``, as constructed.
+        model: an instance of its ``Model``, as constructed; see :meth:`materialize`.
         get_inputs: the file's function.
         construct: makes another instance with the same random numbers.
     """
@@ -51,6 +51,22 @@ class Problem:
     def inputs(self, seed: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and keyword arguments of the model for one seed."""
         return _call_inputs(self.get_inputs, self.model, seed)
+
+    def materialize(self) -> None:
+        """For a model whose first call builds layers: from now on every instance has made it.
+
+        Raises:
+            ProblemError: the call raises; it is made on the CPU.
+        """
+        construct = self.construct
+
+        def called_once() -> nn.Module:
+            model = construct()
+            _materialize(model, self.get_inputs)
+            return model
+
+        self.model = called_once()
+        self.construct = called_once
 
     def duplicate(self) -> nn.Module:
         """A second model with the same parameters, buffers and data that shares nothing with it.
@@ -155,7 +171,7 @@ def _call_inputs(
 
 
 def _materialize(model: nn.Module, get_inputs: Callable[[], Any]) -> None:
-    """Gives lazy modules, whose sizes their first input decides, their parameters."""
+    """Gives modules whose sizes their first input decides their parameters."""
     args, kwargs = _call_inputs(get_inputs, model, 0)
     with torch.no_grad(), own_code("the first forward pass raised"):
         model(*args, **kwargs)

@@ -96,8 +96,9 @@ class Reference:
     def _attempt(self, original, args, kwargs, outcome, seed) -> Outcome:
         if self._model is None:
             self._model = move_model(self._make_model(), self._device, torch.float64)
-            for mine, theirs in zip(self._model.modules(), original.modules(), strict=True):
-                mine.training = theirs.training
+            modes = {name: module.training for name, module in original.named_modules()}
+            for name, module in self._model.named_modules():
+                module.training = modes.get(name, original.training)
         if self._device.type == "cpu":
             values = [*tensors_in((args, kwargs)), *outcome.results.values()]
             needed = sum(8 * value.numel() for value in values)

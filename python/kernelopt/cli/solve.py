@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -14,11 +15,11 @@ from torch import nn
 from ..mapping import optimize, report
 from ..mapping.backend import register
 from .check import COMPILED, COMPILED_KERNELOPT, Checker, CheckReport
-from .evaluate import default_dtype
-from .problem import Problem, load, one_line, own_code
+from .evaluate import builds_layers, default_dtype
+from .problem import Problem, ProblemError, load, one_line, own_code
 from .reference import Reference, release
 from .timing import forward_step, measure, training_step
-from .values import move_model
+from .values import cast, map_tensors, move_model
 
 
 def solve(path: str, device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
@@ -48,9 +49,23 @@ class _Solver:
         with own_code(f"moving the model to {self.device} raised"):
             return move_model(self.problem.duplicate(), self.device, self.dtype)
 
+    def _builds_layers(self, model: nn.Module) -> bool:
+        args, kwargs = map_tensors(
+            lambda tensor: cast(tensor, self.device, self.dtype), self.problem.inputs(0)
+        )
+        try:
+            return builds_layers(model, args, kwargs, self.dtype)
+        except Exception:  # the checks run into it again, and say where
+            release(self.device)
+            return False
+
     def result(self) -> dict[str, Any]:
         result: dict[str, Any] = {"file": self.path, "status": "ok", "message": ""}
         original = self._fresh_model()
+        if self._builds_layers(original):
+            with contextlib.suppress(ProblemError):
+                self.problem.materialize()
+            original = self._fresh_model()
         try:
             mapped = optimize(self._fresh_model())
         except Exception as error:

@@ -87,3 +87,57 @@ def test_layers_built_by_every_call_are_compared_with_the_original(run):
     assert status == 0, printed
     assert result["reference"] == "the original"
     assert "random numbers" in result["reference_reason"]
+
+
+# Results and inputs of any kind
+
+
+# 1 in the original and 2 in the mapped model
+WHICH = "which = 1 if type(self.conv) is nn.Conv1d else 2"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["np.full(3, float(which))", "np.float32(which)", "complex(which)", "np.bool_(which - 1)"],
+)
+def test_arrays_and_numbers_are_compared(run, value):
+    status, result, _ = run(text(f"\n{WHICH}\nreturn self.conv(x), {value}"))
+    assert status == 1
+    wrong = {row["quantity"] for row in result["comparisons"] if not row["ok"]}
+    assert wrong == {"output[1]"}
+
+
+def test_an_array_is_enough_of_a_result(run):
+    status, result, printed = run(text("return self.conv(x).detach().numpy()[:, ::-1]"))
+    assert status == 0, printed
+    assert {row["quantity"] for row in result["comparisons"]} == {"output"}
+    assert max(errors(result)) > 0  # measured, in float64
+
+
+def test_what_is_not_compared_is_listed(run):
+    status, result, printed = run(text("return self.conv(x), {1}, [np.array(['a'])]"))
+    assert status == 0
+    assert result["skipped"] == [
+        {"case": "output[1]", "reason": "a set is not compared"},
+        {"case": "output[2][0]", "reason": "a ndarray is not compared"},
+    ]
+    assert "left out: output[1]: a set is not compared" in printed
+
+
+def test_float8_inputs(run):
+    inputs = "[torch.randn(2, 3, 30).to(torch.float8_e4m3fn)]"
+    status, result, printed = run(text("return self.conv(x.float())", inputs=inputs))
+    assert status == 0, printed
+    assert {row["case"] for row in result["comparisons"]} >= {"x 0.01", "x 100", "negated"}
+    outputs = [row for row in result["comparisons"] if row["quantity"] == "output"]
+    assert max(row["bound"] / row["scale"] for row in outputs) < 1e-5
+
+
+def test_inputs_that_cannot_be_changed(run, monkeypatch):
+    from kernelopt.cli import check
+
+    monkeypatch.setitem(check.VARIANTS, "x 100", lambda x: x.no_such_thing)
+    status, result, _ = run(text("return self.conv(x)"))
+    assert status == 0
+    assert [row["case"] for row in result["skipped"]] == ["x 100"]
+    assert "the change raised AttributeError" in result["skipped"][0]["reason"]

@@ -13,11 +13,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from .compare import Comparison, compare_outcomes, is_finite, largest_errors, rounding_unit
+from .compare import (
+    Comparison,
+    compare_outcomes,
+    is_comparable,
+    is_finite,
+    largest_errors,
+    rounding_unit,
+)
 from .evaluate import NoGradient, Outcome, draws_random_numbers, evaluate
 from .problem import Problem, ProblemError, one_line
 from .reference import Reference, is_out_of_memory, release
-from .values import cast, lowest_precision, map_tensors, tensors_in, widened
+from .values import cast, is_float8, lowest_precision, map_tensors, tensors_in, widened
 
 # Other inputs made from the file's: small and large ones, and both signs.
 VARIANTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -33,7 +40,11 @@ COMPILED, COMPILED_KERNELOPT = "torch.compile", "torch.compile, kernelopt"
 def _if_floating(
     change: Callable[[torch.Tensor], torch.Tensor], tensor: torch.Tensor
 ) -> torch.Tensor:
-    return change(tensor) if tensor.is_floating_point() else tensor
+    if not tensor.is_floating_point():
+        return tensor
+    if is_float8(tensor):
+        return change(tensor.float()).to(tensor.dtype)
+    return change(tensor)
 
 
 def _leave_train_mode(model: nn.Module) -> None:
@@ -56,7 +67,7 @@ class CheckReport:
 
     Attributes:
         comparisons: every tensor of every case.
-        skipped: cases left out, each with the reason.
+        skipped: cases, and outputs, left out, each with the reason.
         mode: "train" or "eval", and mode_reason why.
         backward_skipped: why gradients were not checked; empty where they were.
         changes_inputs: the model writes to its inputs.
@@ -156,14 +167,12 @@ class Checker:
         if any(tensor.is_floating_point() for tensor in tensors_in((args, kwargs))):
             for name, change in VARIANTS.items():
                 change = functools.partial(_if_floating, change)
-                yield Case(
-                    name,
-                    0,
-                    map_tensors(change, args),
-                    map_tensors(change, kwargs),
-                    self.backward,
-                    is_variant=True,
-                )
+                try:
+                    changed = map_tensors(change, args), map_tensors(change, kwargs)
+                except Exception as error:
+                    self.report.skipped.append((name, f"the change raised {one_line(error)}"))
+                    continue
+                yield Case(name, 0, *changed, self.backward, is_variant=True)
         for seed in range(1, seeds):
             yield Case(f"seed {seed}", seed, *self.inputs(seed), self.backward)
 
@@ -222,6 +231,10 @@ class Checker:
             return
         if not any(name.startswith("output") for name in original.results):
             raise ProblemError("the forward pass returns no tensor")
+        for name, value in original.others.items():
+            skipped = (name, f"a {type(value).__name__} is not compared")
+            if not is_comparable(value) and skipped not in self.report.skipped:
+                self.report.skipped.append(skipped)
         if any(name.startswith("input") for name in original.results):
             self.report.changes_inputs = True
         reference = self.reference.evaluate(
@@ -276,12 +289,11 @@ class Checker:
         ``unit``: what rounding alone may do (a ReLU or a maximum on its edge turns over)."""
         generator = torch.Generator(self.device)
 
-        def moved(tensor: torch.Tensor) -> torch.Tensor:
-            if not tensor.is_floating_point():
-                return tensor
+        def with_noise(tensor: torch.Tensor) -> torch.Tensor:
             noise = torch.rand(tensor.shape, generator=generator, device=tensor.device)
             return (tensor * (1 + unit * (2 * noise.double() - 1))).to(tensor.dtype)
 
+        moved = functools.partial(_if_floating, with_noise)
         exact, given = reference.everything(), original.everything()
         worst: dict[str, float] = {}
         parameters = list(self.original.parameters())

@@ -208,12 +208,17 @@ def _judge(
             row.note = "differs" if math.isfinite(row.error_kernelopt) else "not finite"
 
 
+def is_comparable(value: Any) -> bool:
+    """Whether an output value that is no tensor is compared: a number, a string, None."""
+    return isinstance(value, (int, str, bytes, type(None), torch.dtype, torch.device))
+
+
 def _compare_others(
     case: str, path: str, ours: dict[str, Any], original: dict[str, Any]
 ) -> Iterator[Comparison]:
-    """Output values that are no tensors: numbers, strings and None must be equal."""
+    """Output values that are no tensors must be equal, as far as they are comparable."""
     for name, expected in original.items():
-        if not isinstance(expected, (int, str, bytes, type(None), torch.dtype, torch.device)):
+        if not is_comparable(expected):
             continue
         got = ours.get(name)
         if type(got) is not type(expected) or got != expected:

@@ -12,7 +12,7 @@ from torch import nn
 
 from .problem import seed_all
 from .state import state_tensors, unchanged
-from .values import is_inexact, map_tensors, named_leaves, tensors_in
+from .values import is_array, is_inexact, map_tensors, named_leaves, tensors_in
 
 
 class NoGradient(Exception):
@@ -78,6 +78,18 @@ def _own_memory(tensor: torch.Tensor, model: nn.Module) -> torch.Tensor:
     return tensor
 
 
+def _as_tensor(leaf: Any) -> Any:
+    """A number that the model took out of a tensor, or an array, is compared as a tensor is."""
+    if is_array(leaf):
+        with contextlib.suppress(TypeError):  # strings, objects
+            return torch.tensor(leaf.copy())
+    if isinstance(leaf, (float, complex)):
+        return torch.tensor(
+            leaf, dtype=torch.promote_types(torch.float64, torch.tensor(leaf).dtype)
+        )
+    return leaf
+
+
 def evaluate(
     model: nn.Module,
     args: tuple[Any, ...],
@@ -122,11 +134,7 @@ def evaluate(
         seed_all(seed)
         output = model(*copies[0], **copies[1])
 
-        produced = {
-            # A number that the model took out of a tensor is compared as a tensor is.
-            name: torch.tensor(leaf, dtype=torch.float64) if isinstance(leaf, float) else leaf
-            for name, leaf in named_leaves(output, "output")
-        }
+        produced = {name: _as_tensor(leaf) for name, leaf in named_leaves(output, "output")}
         tensors = {name: leaf for name, leaf in produced.items() if isinstance(leaf, torch.Tensor)}
         outcome = Outcome(
             results={name: _own_memory(tensor, model) for name, tensor in tensors.items()},

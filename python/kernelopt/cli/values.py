@@ -65,10 +65,16 @@ def cast(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype | None) 
     return tensor.to(device)
 
 
+def is_float8(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is of a dtype that stores floating numbers, but has no arithmetic."""
+    return tensor.is_floating_point() and tensor.dtype.itemsize == 1
+
+
 def dense(tensor: torch.Tensor) -> torch.Tensor:
-    """A result's values as a strided tensor."""
+    """A result's values as a strided tensor, of a dtype that has arithmetic."""
     tensor = tensor.detach()
-    return tensor if tensor.layout == torch.strided else tensor.to_dense()
+    tensor = tensor if tensor.layout == torch.strided else tensor.to_dense()
+    return tensor.float() if is_float8(tensor) else tensor
 
 
 def widened(tensor: torch.Tensor) -> torch.Tensor:
@@ -89,6 +95,7 @@ def move_model(model: nn.Module, device: torch.device, dtype: torch.dtype | None
 
 
 def lowest_precision(tensors: list[torch.Tensor], default: torch.dtype) -> torch.dtype:
-    """The floating dtype with the largest rounding error among some tensors."""
-    dtypes = [tensor.dtype for tensor in tensors if tensor.is_floating_point()]
+    """The floating dtype with the largest rounding error among some tensors; float8 says
+    nothing about what is computed with the numbers it stores."""
+    dtypes = [t.dtype for t in tensors if t.is_floating_point() and not is_float8(t)]
     return max(dtypes or [default], key=lambda dtype: torch.finfo(dtype).eps)

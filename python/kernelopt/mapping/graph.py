@@ -18,6 +18,7 @@ from torch import nn
 from .. import _registration
 from .reporting import MODEL_NAME, Entry, Report
 
+UNUSED = "; not used in the last call: Dynamo runs none of its graphs (recompile_limit?)"
 _ROOT = "L['model']"  # the path of the model in the function that Dynamo traces
 UNKNOWN = "*"
 
@@ -147,6 +148,9 @@ class GraphLayer:
             self._note(first=graphs == 0)
         elif graphs == 0:
             self.report.graph = "Dynamo has captured no graph so far"
+        elif backend.ran == self.report.graph.endswith(UNUSED):
+            state = self.report.graph.removesuffix(UNUSED)
+            self.report.graph = state if backend.ran else state + UNUSED
         return result
 
     def _note(self, first: bool) -> None:

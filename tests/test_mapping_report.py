@@ -1,0 +1,37 @@
+"""What the report of ``kernelopt.optimize`` says of models that Dynamo or the report could miss."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+import kernelopt
+
+
+class Counting(nn.Module):
+    """Counts its calls in an attribute, which Dynamo takes for a constant of each graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(2, 2, 3, padding=1)
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.conv(x) + x
+
+
+def test_graphs_that_dynamo_runs_no_longer():
+    model = kernelopt.optimize(Counting())
+    report = kernelopt.report(model)
+    x = torch.randn(1, 2, 5)
+    limit = torch._dynamo.config.recompile_limit
+    for _ in range(limit):
+        model(x)
+    assert report.graph == f"rewritten ({limit} graphs)"
+    for _ in range(2):
+        model(x)
+    assert report.graph.startswith(f"rewritten ({limit} graphs); not used in the last call")
+    model.calls = 3  # a value that a graph was captured for
+    model(x)
+    assert report.graph == f"rewritten ({limit} graphs)"

@@ -35,3 +35,33 @@ def test_graphs_that_dynamo_runs_no_longer():
     model.calls = 3  # a value that a graph was captured for
     model(x)
     assert report.graph == f"rewritten ({limit} graphs)"
+
+
+class Loop(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(2, 2, 3, padding=1)
+
+    def forward(self, x):
+        for _ in range(3):
+            if x.abs().max() > 100:
+                break
+            x = nn.functional.gelu(self.conv(x)) + x
+        return x
+
+
+def test_a_branch_within_a_loop():
+    model = kernelopt.optimize(Loop())
+    model(torch.randn(1, 2, 5))
+    report = kernelopt.report(model)
+    assert [entry.name for entry in report.entries] == ["conv"]
+    assert report.graph == "off: nothing to rewrite in what Dynamo captured"
+
+
+def test_containers_are_not_reported():
+    model = nn.Module()
+    model.some = nn.ParameterList([torch.ones(2)])
+    model.named = nn.ParameterDict({"a": torch.ones(2)})
+    model.none, model.no_names, model.nothing = nn.ModuleList(), nn.ModuleDict(), nn.Sequential()
+    model.linear = nn.Linear(2, 2)
+    assert [entry.name for entry in kernelopt.report(model).entries] == ["linear"]

@@ -34,6 +34,7 @@ from .reporting import MODEL_NAME, Action, Entry
 _REPLACEMENT_OF: dict[type[nn.Module], Replacement] = {
     getattr(kernelopt_nn, entry.becomes): entry for entry in REPLACEMENTS
 }
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 _ACTIVATION_NAMES = {**ACTIVATION_MODULES, kernelopt_nn.GELU: ACTIVATION_MODULES[nn.GELU]}
 
 
@@ -191,7 +192,7 @@ def _decide(module: nn.Module) -> tuple[type[nn.Module] | None, str, str]:
             return None, "", f"a subclass of nn.{entry.module.__name__}"
     if kind in ACTIVATION_MODULES:
         return None, "", "no replaced convolution directly before it in a Sequential"
-    if kind.__module__.startswith("torch.nn.") and not module._modules:
+    if kind.__module__.startswith("torch.nn.") and kind not in _CONTAINERS and not module._modules:
         return None, "", "kernelopt has no op for it"
     return None, "", ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -65,3 +66,43 @@ def test_containers_are_not_reported():
     model.none, model.no_names, model.nothing = nn.ModuleList(), nn.ModuleDict(), nn.Sequential()
     model.linear = nn.Linear(2, 2)
     assert [entry.name for entry in kernelopt.report(model).entries] == ["linear"]
+
+
+class CallOnly(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(2, 2, 3, padding=1)
+
+    def __call__(self, x):
+        return self.conv(x) + x
+
+
+class CallsForward(CallOnly):
+    def forward(self, x):
+        return self.conv(x) + x
+
+
+class CallsModule(CallsForward):
+    def __call__(self, x):
+        return nn.Module.__call__(self, x)
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after"),
+    [
+        (CallOnly, "off: the model has a __call__ of its own and no forward", None),
+        (CallsForward, "waits for a call of nn.Module's: the model's __call__ is its own", None),
+        (
+            CallsModule,
+            "waits for a call of nn.Module's: the model's __call__ is its own",
+            "rewritten (1 graph)",
+        ),
+    ],
+)
+def test_models_with_a_call_of_their_own(kind, before, after):
+    model = kernelopt.optimize(kind())
+    report = kernelopt.report(model)
+    assert report.graph == before
+    x = torch.randn(1, 2, 5)
+    model(x)
+    assert report.graph == (after or before)

@@ -39,6 +39,8 @@ class _Mapping:
         layer.backend.of_graph_module = isinstance(self.model, torch.fx.GraphModule)
         # Not by setattr: while a copy is being made, the model has no attributes yet.
         self.model.__dict__["_compiled_call_impl"] = layer
+        if _has_own_call(self.model) and not layer.backend.of_graph_module:
+            self.report.graph = "waits for a call of nn.Module's: the model's __call__ is its own"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -94,6 +96,8 @@ def optimize(
         mapping.report.graph = "off: graph=False"
     elif any(_is_compiled(module) for module in model.modules()):
         mapping.report.graph = "off: the model, or a part of it, is compiled already"
+    elif _has_own_call(model) and getattr(model.forward, "__func__", None) is nn.Module.forward:
+        mapping.report.graph = "off: the model has a __call__ of its own and no forward"
     elif all(_is_transparent(module) for module in model.modules()):
         mapping.report.graph = "off: every part is a module of torch's"
     else:
@@ -189,6 +193,11 @@ def _is_compiled(module: nn.Module) -> bool:
         or type(module).__name__ == "OptimizedModule"
         or (compiled is not None and not isinstance(compiled, GraphLayer))
     )
+
+
+def _has_own_call(model: nn.Module) -> bool:
+    """Whether calling a model need not reach nn.Module's call, where the graph layer stands."""
+    return type(model).__call__ is not nn.Module.__call__
 
 
 def _is_transparent(module: nn.Module) -> bool:

@@ -21,7 +21,7 @@ class Precision(IntEnum):
     """How a float32 convolution is computed. Numbered as in ``csrc/common/math.h``."""
 
     DEFAULT = 0
-    """At least as accurate as a tenth of TF32's error."""
+    """An error of at most a tenth of TF32's."""
     IEEE = 1
     """No worse than strict float32."""
 

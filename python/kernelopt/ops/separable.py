@@ -115,8 +115,7 @@ def pointwise_conv2d(
 
     kernelopt's kernels serve strided float16, bfloat16, float32 and float64 tensors on CUDA and the
     CPU. Other tensors (complex, integer, sparse, other devices) go to torch's function. The
-    precision of float32 is chosen as in :func:`kernelopt.conv1d`; at present both values are
-    computed as strict float32.
+    precision of float32 is chosen as in :func:`kernelopt.conv1d`.
 
     Args:
         input: ``[N, C_in, H, W]``, or ``[C_in, H, W]`` without a batch. N may be 0.
@@ -337,8 +336,7 @@ def separable_conv2d(
     It computes ``pointwise_conv2d(depthwise_conv2d(input, ...), ...)`` without writing the
     depthwise result to device memory. kernelopt's kernels serve strided float16, bfloat16, float32
     and float64 tensors on CUDA and the CPU. Other tensors (complex, integer, sparse, other devices)
-    go to torch's functions. The precision of float32 is chosen as in :func:`kernelopt.conv1d`; at
-    present both values are computed as strict float32.
+    go to torch's functions. The precision of float32 is chosen as in :func:`kernelopt.conv1d`.
 
     Args:
         input: ``[N, C, H, W]``, or ``[C, H, W]`` without a batch. N may be 0.

@@ -42,6 +42,19 @@ def test_nested_tensors(layout):
         torch.testing.assert_close(output, F.gelu(part))
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of MaskedTensors")
+def test_masked_tensors():
+    values, mask = torch.randn(3, 4), torch.rand(3, 4) > 0.5
+    masked = torch.masked.masked_tensor(values, mask)
+    for output in (kernelopt.add(masked, masked), kernelopt.add(masked, 1)):
+        assert isinstance(output, torch.masked.MaskedTensor)
+    torch.testing.assert_close(
+        kernelopt.add(masked, masked).to_tensor(0), (2 * values).where(mask, 0)
+    )
+    with pytest.raises(TypeError, match=r"aten\.gelu"):  # torch has none either
+        kernelopt.gelu(masked)
+
+
 CALLS = {
     "conv1d": ([torch.randn(2, 4, 9), torch.randn(6, 4, 3)], {"activation": "gelu"}),
     "conv_transpose1d": ([torch.randn(2, 4, 9), torch.randn(4, 6, 3)], {"stride": 2}),
@@ -52,6 +65,7 @@ CALLS = {
         {"depthwise_activation": "relu", "dilation": 2},
     ),
     "gelu": ([torch.randn(3)], {"approximate": "tanh"}),
+    "add": ([torch.randn(3), torch.randn(3)], {"alpha": 2}),
 }
 
 

@@ -15,6 +15,7 @@ FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 # Looked up once: `served` is host time of every call.
 _Tensor, _Parameter, _strided = torch.Tensor, torch.nn.Parameter, torch.strided
+_MaskedTensor = torch.masked.MaskedTensor
 
 
 def served(*tensors: torch.Tensor | None) -> bool:
@@ -33,7 +34,7 @@ def served(*tensors: torch.Tensor | None) -> bool:
         if kind is _Tensor or kind is _Parameter:
             continue
         # Tensors made of tensors, such as DTensor, know torch's operators alone.
-        if hasattr(kind, "__tensor_flatten__"):
+        if hasattr(kind, "__tensor_flatten__") or issubclass(kind, _MaskedTensor):
             return False
     return True
 

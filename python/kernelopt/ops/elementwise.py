@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch.overrides import handle_torch_function, has_torch_function_unary
+from torch.overrides import (
+    handle_torch_function,
+    has_torch_function_unary,
+    has_torch_function_variadic,
+)
 
 from .._arguments import check_tensor, served
 from .._enums import Approximate
@@ -155,6 +159,8 @@ def add(input: torch.Tensor, other: torch.Tensor | Number, *, alpha: Number = 1)
         OverflowError: ``alpha`` is an int that does not fit 64 bits.
         TypeError: an operand is neither a tensor nor a number.
     """
+    if has_torch_function_variadic(input, other):
+        return handle_torch_function(add, (input, other), input, other, alpha=alpha)
     plain = (
         type(alpha) in (int, float)
         and isinstance(input, torch.Tensor)

@@ -344,8 +344,13 @@ class ConvolutionSuite(OpSuite):
 
     def test_unbatched(self, device: str, example: Case) -> None:
         first, *others = self.tensors(example, device, torch.float64)
-        output = self.ours(example)(first[0], *others)
-        torch.testing.assert_close(output, self.theirs(example)(first[0], *others))
+        items = [first[0]]
+        if first.dim() == 4:
+            items.append(first.contiguous(memory_format=torch.channels_last)[0])
+        for item in items:
+            output = self.ours(example)(item, *others)
+            torch.testing.assert_close(output, self.theirs(example)(item, *others))
+            assert output.is_contiguous()
 
     def test_zero_batch(self, device: str, example: Case) -> None:
         first, *others = self.tensors(example, device, torch.float32)

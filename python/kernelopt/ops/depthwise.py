@@ -159,4 +159,4 @@ def depthwise_conv2d(
         input = input.unsqueeze(0)
     input, paddings = resolve_padding(function, input, weight, strides, padding, dilations)
     output = _call((input, weight, bias), (strides, paddings, dilations, code, current_precision()))
-    return output if batched else output.squeeze(0)
+    return output if batched else output.squeeze(0).contiguous()

@@ -149,7 +149,7 @@ def pointwise_conv2d(
     output = _call_pointwise(
         (input if batched else input.unsqueeze(0), weight, bias), (code, current_precision())
     )
-    return output if batched else output.squeeze(0)
+    return output if batched else output.squeeze(0).contiguous()
 
 
 # separable_conv2d
@@ -403,4 +403,4 @@ def separable_conv2d(
         (input, depthwise_weight, depthwise_bias, pointwise_weight, pointwise_bias),
         (strides, paddings, dilations, depthwise_code, code, current_precision()),
     )
-    return output if batched else output.squeeze(0)
+    return output if batched else output.squeeze(0).contiguous()

@@ -297,9 +297,12 @@ def test_no_such_file(name, tmp_path, capsys):
 
 
 def test_a_file_that_is_no_text(tmp_path, capsys):
-    (tmp_path / "binary.py").write_bytes(b"\x00\xff\x00")
-    assert main(["run", str(tmp_path / "binary.py"), "--device", "cpu"]) == 2
-    assert "Traceback" not in capsys.readouterr().err
+    for content in (b"\x00\xff\x00", b"x = 1\n\x00\n"):
+        (tmp_path / "binary.py").write_bytes(content)
+        assert main(["run", str(tmp_path / "binary.py"), "--device", "cpu"]) == 2
+        printed = capsys.readouterr().err
+        assert "Traceback" not in printed
+        assert "None" not in printed
 
 
 def test_one_bad_file_does_not_stop_the_others(tmp_path, capsys):
@@ -411,10 +414,20 @@ def test_json_goes_to_standard_output_alone(tmp_path, capsys):
     assert "hello" in captured.err
 
 
-@pytest.mark.parametrize("name", ["nowhere/x.json", "."])
+@pytest.mark.parametrize("name", ["nowhere/x.json", ".", "/proc/x.json"])
 def test_a_path_that_cannot_be_written_is_told_before_the_work(name, tmp_path, capsys):
     words = ["run", str(PROBLEMS[0]), "--device", "cpu", "--json", str(tmp_path / name)]
     assert main(words) == 2
     captured = capsys.readouterr()
     assert "cannot write" in captured.err
     assert not captured.out
+
+
+def test_a_path_that_could_be_written_is_as_it_was(tmp_path, capsys):
+    target = tmp_path / "out.json"
+    words = ["run", str(PROBLEMS[0]), "--device", "none", "--json", str(target)]
+    assert main(words) == 2
+    assert not target.exists()
+    target.write_text("before")
+    assert main(words) == 2
+    assert target.read_text() == "before"

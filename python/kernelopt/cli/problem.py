@@ -207,7 +207,8 @@ def imported(path: Path) -> Iterator[types.ModuleType]:
             code = loader.source_to_code(path.read_bytes(), str(path.resolve()))
             exec(code, vars(module))
         except SyntaxError as error:
-            raise ProblemError(f"line {error.lineno}: syntax error: {error.msg}") from error
+            where = "" if error.lineno is None else f"line {error.lineno}: "
+            raise ProblemError(f"{where}syntax error: {error.msg}") from error
         except (Exception, SystemExit) as error:
             raise ProblemError(f"importing it raised {one_line(error)}") from error
         yield module

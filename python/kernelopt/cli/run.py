@@ -199,6 +199,16 @@ def _check_writable(path: str) -> None:
         raise UsageError(f"--json: cannot write {path}: Is a directory")
     if not target.parent.is_dir():
         raise UsageError(f"--json: cannot write {path}: No such directory: {target.parent}")
+    if target.exists() and not target.is_file():
+        return  # to open and close a pipe would end it
+    existed = target.exists()
+    try:
+        with open(target, "a"):
+            pass
+        if not existed:
+            target.resolve().unlink()
+    except OSError as error:
+        raise UsageError(f"--json: cannot write {path}: {error.strerror}") from None
 
 
 def _write(path: str, text: str) -> None:

@@ -11,6 +11,7 @@ from conformance.check import float32_precision, random_grad, run
 from conformance.ops import Case
 from conformance.samples import ENTRIES
 from conformance.variants import VARIANTS
+from kernelopt._arguments import int_list
 from test_conformance import FLOATING, cases_of
 
 pytestmark = pytest.mark.gpu
@@ -48,7 +49,12 @@ def _kernels_of_each(cases: list[Case]) -> list[set[str]]:
 def _reason(case: Case) -> str:
     """Why a case may run a kernel of torch's; empty where it must not."""
     if case.options.get("padding") == "same":
-        return "torch pads the input where padding='same' leaves an odd rest"
+        weight = case.tensors[1]
+        assert weight is not None
+        sizes = weight.shape[2:]
+        dilations = int_list(case.op.name, "dilation", case.options.get("dilation", 1), len(sizes))
+        if any(d * (k - 1) % 2 for d, k in zip(dilations, sizes, strict=True)):
+            return "torch pads the input where padding='same' leaves an odd rest"
     return ""
 
 

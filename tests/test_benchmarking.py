@@ -341,10 +341,9 @@ def test_bench_refuses_unknown_words(capsys) -> None:
 def checkout(tmp_path: Path) -> Path:
     """A small checkout: sources, the case lists, Markdown with blocks, and a result file."""
     root = tmp_path / "checkout"
-    (root / "csrc").mkdir(parents=True)
+    for folder in ("csrc", "docs", "benchmarks"):
+        (root / folder).mkdir(parents=True)
     (root / "csrc" / "op.cpp").write_text("int one;\n")
-    (root / "docs").mkdir()
-    (root / "benchmarks").mkdir()
     for path in BENCHMARKS.glob("bench_*.py"):
         (root / "benchmarks" / path.name).write_text(path.read_text())
     kinds = ("environment", "headline", "seeds op=conv1d", "grid", "overhead", "plots")
@@ -354,8 +353,8 @@ def checkout(tmp_path: Path) -> Path:
     return root
 
 
-def measure_into(checkout: Path, tmp_path: Path) -> None:
-    output = checkout / "benchmarks" / "results" / "h200.json"
+def measure_into(checkout: Path, tmp_path: Path, name: str = "h100") -> None:
+    output = checkout / "benchmarks" / "results" / f"{name}.json"
     measure(fake_options(tmp_path, output=output, benchmarks=str(checkout / "benchmarks")))
 
 
@@ -381,16 +380,23 @@ def test_render_and_check(checkout: Path, tmp_path: Path, capsys) -> None:
     assert text.startswith("# Title\n")
     assert text.endswith("end\n")
     for ending in plots.ENDINGS:
-        assert (checkout / "docs" / "figures" / f"h200_seeds{ending}").stat().st_size > 1000
+        assert (checkout / "docs" / "figures" / f"h100_seeds{ending}").stat().st_size > 1000
 
     (checkout / "README.md").write_text(text.replace("| 67 |", "| 66 |"))
     assert check(directory) == 1
     assert render(directory) == 0
 
-    output = checkout / "benchmarks" / "results" / "h200.json"
+    output = checkout / "benchmarks" / "results" / "h100.json"
     output.write_text(output.read_text().replace('"kernelopt_ms": 1.0', '"kernelopt_ms": 2.0'))
     assert check(directory) == 1
-    assert "h200_seeds.svg" in capsys.readouterr().out
+    assert "h100_seeds.svg" in capsys.readouterr().out
+
+
+def test_a_block_names_one_of_several_files(checkout: Path, tmp_path: Path) -> None:
+    measure_into(checkout, tmp_path, "h100")
+    measure_into(checkout, tmp_path, "h200")
+    with pytest.raises(ValueError, match="expected results=h100 or h200"):
+        render(str(checkout / "benchmarks"))
 
 
 def test_figures_of_other_sources_must_be_marked(checkout: Path, tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 A block in a Markdown file is
 
-    <!-- benchmark: KIND results=h200 op=conv1d,gelu dtype=float32 direction=forward -->
+    <!-- benchmark: KIND results=h100 op=conv1d,gelu dtype=float32 direction=forward -->
     ...
     <!-- /benchmark -->
 
 KIND is ``environment``, ``headline`` (the problems in short), ``seeds``, ``grid``, ``overhead`` or
-``plots``; the words after it choose records, ``results`` the file. ``import_time`` shows the files
-of ``results/import_time``. Everything between the two lines is generated.
+``plots``; the words after it choose records, ``results`` the file where there are several.
+``import_time`` shows the files of ``results/import_time``. Everything between the two lines is
+generated.
 """
 
 from __future__ import annotations
@@ -64,6 +65,17 @@ class Repository:
             if path.exists() and _BLOCK.search(path.read_text()):
                 yield path
 
+    def only_file(self, words: str) -> str:
+        """The stem of the result file, for a block that names none.
+
+        Raises:
+            ValueError: there are several.
+        """
+        names = [path.stem for path in self.result_files()]
+        if len(names) > 1:
+            raise ValueError(f"benchmark block {words!r}: expected results={' or '.join(names)}")
+        return names[0] if names else ""
+
     def load(self, name: str) -> Results | None:
         path = self.results_directory / f"{name}.json"
         return Results.load(path) if path.exists() else None
@@ -117,7 +129,7 @@ def block_body(repository: Repository, words: str, path: Path) -> str:
         files = sorted((repository.results_directory / "import_time").glob("*.json"))
         table = import_time_table([json.loads(file.read_text()) for file in files])
         return f"\n{table.markdown() if files else _NOT_MEASURED}\n\n"
-    name = chosen.get("results", ["h200"])[0]
+    name = chosen["results"][0] if "results" in chosen else repository.only_file(words)
     results = repository.load(name)
     if results is None:
         return f"\n{_NOT_MEASURED}\n\n"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
-from problem_files import problem_text
+from problem_files import HEADER, problem_text
 
 CONV = "self.conv = nn.Conv1d(3, 3, 3, padding=1)"
 X = "[torch.randn(2, 3, 9)]"
@@ -133,6 +137,14 @@ def test_float8_inputs(run):
     assert max(row["bound"] / row["scale"] for row in outputs) < 1e-5
 
 
+def test_inputs_that_are_arrays(run):
+    inputs = "[np.random.randn(2, 3, 9).astype('float32')]"
+    status, result, printed = run(text("return self.conv(torch.as_tensor(x))", inputs=inputs))
+    assert status == 0, printed
+    assert result["reference"] == "the original"
+    assert {row["case"] for row in result["comparisons"]} == {"seed 0", "seed 0, no_grad"}
+
+
 def test_inputs_that_cannot_be_changed(run, monkeypatch):
     from kernelopt.cli import check
 
@@ -141,3 +153,30 @@ def test_inputs_that_cannot_be_changed(run, monkeypatch):
     assert status == 0
     assert [row["case"] for row in result["skipped"]] == ["x 100"]
     assert "the change raised AttributeError" in result["skipped"][0]["reason"]
+
+
+# What Dynamo says
+
+
+def test_dynamo_is_heard_where_it_is_asked_for(tmp_path):
+    """In processes of their own: the tests' own keep Dynamo's messages apart."""
+    forward = "\nimport time\ntime.sleep(0)\nif x.max().item() > 99: x = x + 1\nreturn self.conv(x)"
+    path = tmp_path / "noisy.py"
+    path.write_text(HEADER + text(forward))
+    words = [
+        sys.executable,
+        "-m",
+        "kernelopt",
+        "run",
+        str(path),
+        "--device",
+        "cpu",
+        "--no-backward",
+    ]
+    environment = {name: value for name, value in os.environ.items() if name != "TORCH_LOGS"}
+    for options, heard in (([], False), (["--verbose"], True)):
+        done = subprocess.run([*words, *options], capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert ("Graph break from `Tensor.item()`" in done.stderr) == heard
+        assert ("Dynamo does not know how to trace" in done.stderr) == heard
+        assert heard or not done.stderr

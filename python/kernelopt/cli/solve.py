@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,8 +32,25 @@ def solve(path: str, device: torch.device, options: argparse.Namespace) -> dict[
         ProblemError: the file is not of the form, or its own code raises.
     """
     dtype = getattr(torch, options.dtype) if options.dtype else None
-    with load(Path(path)) as problem:
+    hears = options.verbose or options.compile or "TORCH_LOGS" in os.environ
+    with load(Path(path)) as problem, contextlib.nullcontext() if hears else _dynamo_is_quiet():
         return _Solver(problem, path, device, dtype, options).result()
+
+
+@contextlib.contextmanager
+def _dynamo_is_quiet() -> Iterator[None]:
+    """Without what Dynamo says to those who compile their models: of graph breaks, which cost the
+    graph layer nothing, and of what it does not trace. The report tells what became of the model.
+    """
+    logger = logging.getLogger("torch._dynamo")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"torch\._dynamo")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 class _Solver:

@@ -30,6 +30,7 @@ UNSEEDED = {
     "number": "self.m = rng.random()",
     "array": "self.m = rng.random((3, 1)).astype('float32')",
     "nested": "self.m, self.all = 1, {'m': [rng.random()]}",
+    "shared": "self.all = self.conv.all = {'m': [rng.random()]}\nself.m = self.conv.all['m'][0]",
     "of a layer": "self.m = 1\nself.conv.scale = rng.random()",
     "differentiable": "self.m = self.conv.weight[:, :1, 0] * rng.random()",
 }
@@ -38,6 +39,7 @@ UNSEEDED = {
 @pytest.mark.parametrize("init", UNSEEDED.values(), ids=UNSEEDED)
 def test_unseeded_numbers_in_attributes(run, init):
     forward = """
+    assert getattr(self.conv, 'all', 0) is getattr(self, 'all', 0) or not hasattr(self.conv, 'all')
     m = torch.as_tensor(self.m, dtype=x.dtype) * getattr(self.conv, 'scale', 1)
     return self.conv(x) * (m * getattr(self, 'all', {'m': [1]})['m'][0]) + x"""
     status, result, printed = run(text(forward, f"rng = np.random.default_rng()\n{init}"))

@@ -84,9 +84,9 @@ class Problem:
         with torch.no_grad():
             for mine, theirs in zip(twin_state, state, strict=True):
                 mine.copy_(theirs)
-        known = {id(theirs): mine for mine, theirs in zip(twin_state, state, strict=True)}
+        memo = {id(theirs): mine for mine, theirs in zip(twin_state, state, strict=True)}
         for name, module in modules.items():
-            copy_attributes(module, twin_modules[name], known)
+            copy_attributes(module, twin_modules[name], memo)
         return twin
 
 

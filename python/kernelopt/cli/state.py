@@ -52,19 +52,18 @@ def _equal(a: Any, b: Any) -> bool:
     return mine.keys() == theirs.keys() and all(_same(mine[key], theirs[key]) for key in mine)
 
 
-def copy_attributes(module: nn.Module, twin: nn.Module, known: dict[int, torch.Tensor]) -> None:
+def copy_attributes(module: nn.Module, twin: nn.Module, memo: dict[int, Any]) -> None:
     """Gives a module's twin copies of the attributes made of data in which the two differ: random
     numbers that were not seeded. What is equal may be a view of a parameter, and stays one.
 
     Args:
         module, twin: two instances of one module.
-        known: the twin's parameters and buffers by the ``id`` of the module's.
+        memo: of :func:`copy.deepcopy`: what was copied so far, parameters and buffers first.
     """
     before = _attributes(twin)
     for name, value in _attributes(module).items():
         if name in before and _equal(value, before[name]):
             continue
-        memo: dict[int, Any] = dict(known)
         for tensor in tensors_in(value):
             if not tensor.is_leaf:
                 memo.setdefault(id(tensor), tensor.detach().clone())

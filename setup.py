@@ -110,6 +110,9 @@ def extension() -> Extension:
     host = [
         "-fvisibility=hidden",
         "-fvisibility-inlines-hidden",
+        # Nobody reads the floating-point exception flags, and for their sake the compiler makes no
+        # vectors of loops that choose between two values.
+        "-fno-trapping-math",
         # Error texts carry file names: they must not carry the build machine's folders.
         f"-ffile-prefix-map={ROOT}=.",
         f"-ffile-prefix-map={torch_include}=torch",

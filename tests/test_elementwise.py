@@ -234,6 +234,83 @@ def test_float32_gelu_is_as_close_as_torchs(device):
     assert (error <= 2.0**-23 * x.abs()).all()
 
 
+@pytest.mark.parametrize("derivative", [False, True])
+@pytest.mark.parametrize("form", ["none", "tanh"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_gelu_on_the_cpu_keeps_the_digits_of_its_tail(dtype, form, derivative):
+    """Close in units of x everywhere, and in units of the result where 1 + erf has no digits."""
+    x = torch.cat([torch.linspace(-9, 9, 20001), torch.logspace(-12, 0, 200)]).to(dtype)
+    x = torch.cat([x, -x])
+    if derivative:
+        output = torch.ops.kernelopt.gelu_backward(torch.ones_like(x), x, int(form == "tanh"))
+    else:
+        output = kernelopt.gelu(x, approximate=form)
+    expected = _exact_gelu(x.double(), form, derivative)
+    error = (output.double() - expected).abs()
+    eps = torch.finfo(dtype).eps
+    assert (error <= 2 * eps * (1 if derivative else x.double().abs())).all()
+    normal = expected.abs() > torch.finfo(dtype).smallest_normal
+    tail = normal & (x < -2)
+    assert (
+        error[tail] <= (2.0**-15 if dtype == torch.float32 else 1e-12) * expected[tail].abs()
+    ).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_values_on_the_cpu_do_not_depend_on_where_they_stand(dtype):
+    """Not on the length, the start, the strides or the share of a thread."""
+    x, grad = (3 * torch.randn(300, 257).to(dtype) for _ in range(2))
+    for form in ("none", "tanh"):
+        code = int(form == "tanh")
+        values = kernelopt.gelu(x, approximate=form)
+        slopes = torch.ops.kernelopt.gelu_backward(grad, x, code)
+        for part in (
+            lambda t: t[1:, 5:],
+            lambda t: t[:, ::3],
+            lambda t: t[7],
+            lambda t: t.t(),
+            lambda t: t[3, 2:3],
+            lambda t: t.view(-1)[1:70000],
+            lambda t: t.view(-1)[11:300],
+        ):
+            assert torch.equal(kernelopt.gelu(part(x), approximate=form), part(values))
+            result = torch.ops.kernelopt.gelu_backward(part(grad), part(x), code)
+            assert torch.equal(result, part(slopes))
+            mixed = torch.ops.kernelopt.gelu_backward(part(grad).contiguous(), part(x), code)
+            assert torch.equal(mixed, part(slopes))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_sums_on_the_cpu_of_many_blocks(dtype):
+    for first, second in (
+        ((70001,), (70001,)),
+        ((300, 257), (257,)),
+        ((257, 300), (257, 1)),
+        ((5, 1, 301), (67, 1)),
+        ((40, 3, 50, 3), (3, 1, 1)),
+        ((1,), (1000, 3)),
+    ):
+        a, b = (torch.randn(sizes).to(dtype) for sizes in (first, second))
+        for x, y in itertools.product((a, a.t() if a.dim() == 2 else a[::2]), (b,)):
+            if x is not a and x.shape != y.shape:
+                y = torch.randn(x.shape[-1:]).to(dtype)
+            assert torch.equal(kernelopt.add(x, y), x + y)
+            assert torch.equal(kernelopt.add(y, x), y + x)
+
+
+def test_special_values_on_the_cpu():
+    values = [math.inf, -math.inf, math.nan, 0.0, -0.0, 1e30, -1e30, 3e38, -3e38, 1e-40, -1e-40]
+    x = torch.tensor(values).repeat(40)  # in whole blocks and in a part of one
+    for dtype, form in itertools.product((torch.float32, torch.float64), ("none", "tanh")):
+        expected = F.gelu(x.double(), approximate=form).to(dtype)
+        output = kernelopt.gelu(x.to(dtype), approximate=form)
+        torch.testing.assert_close(output, expected, equal_nan=True, rtol=1e-6, atol=0)
+        ones = torch.ones_like(x, dtype=dtype)
+        slope = torch.ops.kernelopt.gelu_backward(ones, x.to(dtype), int(form == "tanh"))
+        expected = torch.ops.aten.gelu_backward(ones.double(), x.double(), approximate=form)
+        torch.testing.assert_close(slope.double(), expected, equal_nan=True, rtol=1e-6, atol=1e-30)
+
+
 LARGEST_ERROR = {False: 0.56, True: 0.6}  # of a 16-bit result, in units of its last place
 
 

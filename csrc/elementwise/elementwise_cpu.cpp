@@ -1,5 +1,6 @@
 #include "elementwise/elementwise_cpu.h"
 
+#include "elementwise/activation_cpu.h"
 #include "elementwise/functors.h"
 
 #include <algorithm>
@@ -11,8 +12,8 @@ void activation_cpu(const char* op, const Tensor& z, const Tensor& output, Activ
   dispatch_floating_cpu(op, z.scalar_type(), [&](auto tag) {
     using T = typename decltype(tag)::type;
     with_activation(activation, [&](auto kind) {
-      elementwise_loop_cpu<T, 1>(plan, ActivationForward<decltype(kind)>{}, mutable_data<T>(output),
-                                 {const_data<T>(z)});
+      elementwise_loop_cpu<T, 1>(plan, ActivationForward<OnCpu<decltype(kind), T>>{},
+                                 mutable_data<T>(output), {const_data<T>(z)}, kCpuFunctionGrainSize);
     });
   });
 }
@@ -23,8 +24,9 @@ void activation_backward_cpu(const char* op, const Tensor& grad, const Tensor& z
   dispatch_floating_cpu(op, z.scalar_type(), [&](auto tag) {
     using T = typename decltype(tag)::type;
     with_activation(activation, [&](auto kind) {
-      elementwise_loop_cpu<T, 2>(plan, ActivationBackward<decltype(kind)>{},
-                                 mutable_data<T>(grad_z), {const_data<T>(grad), const_data<T>(z)});
+      elementwise_loop_cpu<T, 2>(plan, ActivationBackward<OnCpu<decltype(kind), T>>{},
+                                 mutable_data<T>(grad_z), {const_data<T>(grad), const_data<T>(z)},
+                                 kCpuFunctionGrainSize);
     });
   });
 }

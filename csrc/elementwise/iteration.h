@@ -19,13 +19,22 @@ struct Iteration {
   int64_t sizes[kDims];
   int64_t strides[kOperands][kDims];
 
-  /// Every operand is one dense run of memory in the output's order.
-  bool contiguous() const {
-    if (dims > 1) {
-      return false;
+  /// An operand is one dense run of memory in the output's order.
+  bool dense(int operand) const {
+    int64_t stride = 1;
+    for (int dim = 0; dim < dims; ++dim) {
+      if (strides[operand][dim] != stride) {
+        return false;
+      }
+      stride *= sizes[dim];
     }
+    return true;
+  }
+
+  /// Every operand is.
+  bool contiguous() const {
     for (int operand = 0; operand < kOperands; ++operand) {
-      if (dims == 1 && strides[operand][0] != 1) {
+      if (!dense(operand)) {
         return false;
       }
     }

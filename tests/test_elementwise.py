@@ -107,6 +107,44 @@ def test_other_operands_go_to_torch(a, b):
     assert torch.equal(output.to_dense(), expected.to_dense())
 
 
+def test_sum_into_out(device):
+    a, b = torch.randn(3, 1, 5, device=device), torch.randn(4, 1, device=device)
+    expected = torch.add(a, b, alpha=-2)
+    wide = torch.full((3, 4, 10), 7.0, device=device)
+    for out in (
+        torch.empty(3, 4, 5, device=device),
+        torch.empty(0, device=device),  # resized
+        torch.empty(3, 4, 5, device=device, dtype=torch.float64),
+        torch.empty(5, 4, 3, device=device).permute(2, 1, 0),
+        wide[..., ::2],
+    ):
+        strides = out.stride() if out.numel() else expected.stride()
+        assert kernelopt.add(a, b, alpha=-2, out=out) is out
+        assert torch.equal(out, expected.to(out.dtype))
+        assert out.stride() == strides
+    assert (wide[..., 1::2] == 7).all()
+    a = expected.clone()
+    assert torch.equal(kernelopt.add(a, b, out=a), expected + b)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("out", "grad", "error"),
+    [
+        (torch.empty(2), False, UserWarning),  # resized, though it has elements
+        (torch.empty(3, dtype=torch.int64), False, RuntimeError),
+        (torch.empty(1).expand(3), False, RuntimeError),
+        (torch.empty(3), True, RuntimeError),
+        ([0.0, 0.0, 0.0], False, TypeError),
+    ],
+)
+def test_out_that_torch_refuses(out, grad, error):
+    x = torch.ones(3, requires_grad=grad)
+    for function in (torch.add, kernelopt.add):
+        with pytest.raises(error):
+            function(x, torch.ones(3), out=out.clone() if error is UserWarning else out)
+
+
 def test_channels_last_is_kept(device):
     a = torch.randn(2, 3, 4, 5, device=device).to(memory_format=torch.channels_last)
     for output in (kernelopt.add(a, a.contiguous()), kernelopt.gelu(a)):

@@ -6,7 +6,7 @@ compiled on the user's machine.
 
 from __future__ import annotations
 
-from . import nn
+from . import _flops, nn
 from ._enums import Activation, Approximate, Precision
 from ._extension import build_info, unavailable_reason
 from ._registration import decompositions
@@ -16,6 +16,8 @@ from .ops.conv_transpose1d import conv_transpose1d
 from .ops.depthwise import depthwise_conv2d
 from .ops.elementwise import add, gelu
 from .ops.separable import pointwise_conv2d, separable_conv2d
+
+_flops.watch()
 
 __version__ = "0.1.0"
 

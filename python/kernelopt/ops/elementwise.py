@@ -138,31 +138,40 @@ def _converts(alpha: Number, dtype: torch.dtype) -> bool:
     )
 
 
-def add(input: torch.Tensor, other: torch.Tensor | Number, *, alpha: Number = 1) -> torch.Tensor:
+def add(
+    input: torch.Tensor,
+    other: torch.Tensor | Number,
+    *,
+    alpha: Number = 1,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
     """``input + alpha * other``, with broadcasting: :func:`torch.add`.
 
     kernelopt's kernels serve two tensors of one floating dtype on one device. Numbers, mixed
-    dtypes, integer and complex operands, a factor outside of the dtype's range, and a CPU scalar
-    beside a CUDA tensor go to :func:`torch.add`.
+    dtypes, integer and complex operands, a factor outside of the dtype's range, a CPU scalar
+    beside a CUDA tensor, and calls with ``out`` go to :func:`torch.add`.
 
     Args:
         input: tensor of any shape.
         other: tensor of a shape that broadcasts with ``input``'s, or a number.
         alpha: factor on ``other``.
+        out: tensor to write to, resized where it has another shape.
 
     Returns:
-        The sum in the broadcast shape, in torch's result dtype and memory format.
+        The sum in the broadcast shape, in torch's result dtype and memory format; ``out`` where
+        that is given.
 
     Raises:
-        RuntimeError: the shapes do not broadcast, the devices differ, or ``alpha`` overflows in the
-            operands' dtype.
+        RuntimeError: the shapes do not broadcast, the devices differ, ``alpha`` overflows in the
+            operands' dtype, or ``out`` cannot hold the sum's dtype or is asked for a gradient.
         OverflowError: ``alpha`` is an int that does not fit 64 bits.
         TypeError: an operand is neither a tensor nor a number.
     """
     if has_torch_function_variadic(input, other):
         return handle_torch_function(add, (input, other), input, other, alpha=alpha)
     plain = (
-        type(alpha) in (int, float)
+        out is None
+        and type(alpha) in (int, float)
         and isinstance(input, torch.Tensor)
         and isinstance(other, torch.Tensor)
         and input.dtype == other.dtype
@@ -171,7 +180,7 @@ def add(input: torch.Tensor, other: torch.Tensor | Number, *, alpha: Number = 1)
         and _converts(alpha, input.dtype)
     )
     if not plain:
-        return torch.add(input, other, alpha=alpha)  # type: ignore[arg-type]
+        return torch.add(input, other, alpha=alpha, out=out)  # type: ignore[arg-type]
     return _call_add((input, other), (float(alpha),))  # type: ignore[arg-type]
 
 

@@ -9,11 +9,11 @@
 namespace kernelopt {
 namespace detail {
 
-/// c[kFirst] + x c[kFirst + kStep] + x^2 c[kFirst + 2 kStep] + ..., unrolled.
-template <int kFirst, int kStep, int kCount, typename A>
+/// c[kFirst] + x c[kFirst + kStep] + x^2 c[kFirst + 2 kStep] + ... to before kEnd, unrolled.
+template <int kFirst, int kStep, int kEnd, int kCount, typename A>
 inline A horner(A x, const A (&c)[kCount]) {
-  if constexpr (kFirst + kStep < kCount) {
-    return c[kFirst] + x * horner<kFirst + kStep, kStep>(x, c);
+  if constexpr (kFirst + kStep < kEnd) {
+    return c[kFirst] + x * horner<kFirst + kStep, kStep, kEnd>(x, c);
   } else {
     return c[kFirst];
   }
@@ -23,21 +23,22 @@ inline A horner(A x, const A (&c)[kCount]) {
 /// short chains of dependent operations are done sooner than one long one.
 template <typename A, typename... Others>
 inline A polynomial(A x, A first, Others... others) {
+  constexpr int kCount = sizeof...(others);
   const A c[] = {others...};
   const A square = x * x;
-  return first + x * (horner<0, 2>(square, c) + x * horner<1, 2>(square, c));
+  return first + x * (horner<0, 2, kCount>(square, c) + x * horner<1, 2, kCount>(square, c));
 }
 
 /// What differs between the two precisions. The polynomials are minimax fits (Remez) in the
 /// relative error given with each.
 template <typename A>
-struct Precise;
+struct Constants;
 
 template <>
-struct Precise<float> {
+struct Constants<float> {
   using Bits = uint32_t;
-  static constexpr int kMantissaBits = 23, kExponentBias = 127;
-  static constexpr float kRound = 12582912.0f;     // 1.5 * 2^23: adding it rounds to an integer
+  static constexpr int kMantissaBits = 23;
+  static constexpr float kRound = 12583039.0f;     // 1.5 * 2^23 + 127, see exp_of_negative
   static constexpr float kLn2High = 0.693359375f;  // 9 bits
   static constexpr float kLn2Low = -2.12194440e-4f;
   static constexpr float kExpLowest = -87.3f;  // beneath, e^x is no normal number
@@ -61,10 +62,10 @@ struct Precise<float> {
 };
 
 template <>
-struct Precise<double> {
+struct Constants<double> {
   using Bits = uint64_t;
-  static constexpr int kMantissaBits = 52, kExponentBias = 1023;
-  static constexpr double kRound = 6755399441055744.0;            // 1.5 * 2^52
+  static constexpr int kMantissaBits = 52;
+  static constexpr double kRound = 6755399441056767.0;            // 1.5 * 2^52 + 1023
   static constexpr double kLn2High = 6.93147180369123816490e-01;  // 32 bits
   static constexpr double kLn2Low = 1.90821492927058770002e-10;
   static constexpr double kExpLowest = -708.3;
@@ -104,18 +105,19 @@ inline To bits_as(From from) {
   return to;
 }
 
-/// e^x for x <= 0; 0 where it is no normal number. By the powers of two
-/// (Cody and Waite, 1980): e^x = 2^n e^f, n the integer next to x / ln 2.
+/// e^x for x <= 0; 0 where it is no normal number. e^x = 2^n e^f, n the integer next to x / ln 2
+/// (Cody and Waite, 1980).
 template <typename A>
 inline A exp_of_negative(A x) {
-  using P = Precise<A>;
-  using Bits = typename P::Bits;
-  const A shifted = x * A(1.44269504088896340736) + P::kRound;  // its last bits are n
-  const A n = shifted - P::kRound;
-  const A f = (x - n * P::kLn2High) - n * P::kLn2Low;
-  const Bits exponent = bits_as<Bits>(shifted) + Bits(P::kExponentBias);
-  const A power = bits_as<A>(exponent << P::kMantissaBits);
-  return x < P::kExpLowest ? A(0) : P::exp(f) * power;
+  using K = Constants<A>;
+  using Bits = typename K::Bits;
+  // A number added to 1.5 * 2^23 (2^52) is rounded to an integer, and that is the last bits of the
+  // sum; with the exponent's bias added as well they are the exponent of 2^n.
+  const A shifted = x * A(1.44269504088896340736) + K::kRound;
+  const A n = shifted - K::kRound;
+  const A f = (x - n * K::kLn2High) - n * K::kLn2Low;
+  const A power = bits_as<A>(bits_as<Bits>(shifted) << K::kMantissaBits);
+  return x < K::kExpLowest ? A(0) : K::exp(f) * power;
 }
 
 /// The normal distribution function Phi(z), and its density times sqrt(2 pi).
@@ -128,29 +130,33 @@ struct Normal {
   A cdf;
   A density;
   explicit Normal(A z) {
-    using P = Precise<A>;
+    using K = Constants<A>;
     const A a = std::abs(z);
     const A square = z * z;
     density = exp_of_negative(A(-0.5) * square);
-    const A inverse = A(1) / (a + P::kTailCenter);
-    const A tail = density * (inverse * P::tail(A(1) - A(2) * P::kTailCenter * inverse));
+    const A inverse = A(1) / (a + K::kTailCenter);
+    const A tail = density * (inverse * K::tail(A(1) - A(2) * K::kTailCenter * inverse));
     const A outer = z < A(0) ? tail : A(1) - tail;
-    cdf = square < A(1) ? A(0.5) + z * P::center(square) : outer;
+    cdf = square < A(1) ? A(0.5) + z * K::center(square) : outer;
   }
 };
 
 /// z Phi(z) as max(z, 0) - |z| Phi(-|z|), with `coefficients` of (1 + log2 Phi(-a)) / a.
 template <typename... Coefficients>
 inline float gelu_by_tail(float z, Coefficients... coefficients) {
-  using P = Precise<float>;
+  using K = Constants<float>;
   constexpr float kEnd = 12.8f;  // beyond, Phi(-a) is no normal number
   const float a = std::abs(z);
+  // In two chains as well, but not of odd and even powers, which nearly cancel.
+  constexpr int kSplit = 6;
   const float c[] = {coefficients...};
-  const float exponent = a * horner<0, 1>(a, c);  // its odd and even powers nearly cancel
-  const float shifted = exponent + P::kRound;
-  const float f = exponent - (shifted - P::kRound);
-  const uint32_t bits = bits_as<uint32_t>(shifted) + uint32_t(P::kExponentBias - 1);
-  const float power = bits_as<float>(bits << P::kMantissaBits);
+  const float cube = a * a * a;
+  const float exponent = a * (horner<0, 1, kSplit>(a, c) +
+                              cube * cube * horner<kSplit, 1, sizeof...(coefficients)>(a, c));
+  constexpr float kRound = K::kRound - 1;  // for half the power of two
+  const float shifted = exponent + kRound;
+  const float f = exponent - (shifted - kRound);
+  const float power = bits_as<float>(bits_as<uint32_t>(shifted) << K::kMantissaBits);
   const float tail = power * polynomial(f, 1.0f, 0.6931472f, 0.24022646f, 0.055503286f,
                                         0.009618489f, 0.0013399931f, 0.00015345776f);
   const float upper = 0.5f * z + 0.5f * a;  // NaN for -Inf, whose product is -Inf * 0
@@ -165,8 +171,8 @@ struct OnCpu : ActivationType {};
 
 template <typename T>
 struct OnCpu<Gelu, T> {
-  // The polynomials are the least that T's precision asks for: Phi(-a) within 2^-25 and 2e-5 of
-  // itself down to -9 in float32, 3e-5 of itself for the 16-bit types.
+  // The polynomials are the least that T's precision asks for: Phi(-a) within 2^-25 and 3e-5 of
+  // itself down to -8 in float32, 3e-5 of itself for the 16-bit types.
   template <typename A>
   static A forward(A z) {
     if constexpr (std::is_same_v<T, double>) {

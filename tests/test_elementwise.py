@@ -277,7 +277,7 @@ def test_float32_gelu_is_as_close_as_torchs(device):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_gelu_on_the_cpu_keeps_the_digits_of_its_tail(dtype, form, derivative):
     """Close in units of x everywhere, and in units of the result where 1 + erf has no digits."""
-    x = torch.cat([torch.linspace(-9, 9, 20001), torch.logspace(-12, 0, 200)]).to(dtype)
+    x = torch.cat([torch.linspace(-12.5, 12.5, 20001), torch.logspace(-12, 0, 200)]).to(dtype)
     x = torch.cat([x, -x])
     if derivative:
         output = torch.ops.kernelopt.gelu_backward(torch.ones_like(x), x, int(form == "tanh"))
@@ -287,11 +287,12 @@ def test_gelu_on_the_cpu_keeps_the_digits_of_its_tail(dtype, form, derivative):
     error = (output.double() - expected).abs()
     eps = torch.finfo(dtype).eps
     assert (error <= 2 * eps * (1 if derivative else x.double().abs())).all()
-    normal = expected.abs() > torch.finfo(dtype).smallest_normal
-    tail = normal & (x < -2)
-    assert (
-        error[tail] <= (2.0**-15 if dtype == torch.float32 else 1e-12) * expected[tail].abs()
-    ).all()
+    relative = error / expected.abs()
+    # Of float32, the forward's exponent is a sum of terms that nearly cancel below -8.
+    near, far = (2.0**-15, 2.0**-10) if dtype == torch.float32 else (1e-12, 1e-12)
+    counts = expected.abs() > 2.0**-100  # exp ends at 2^-127, and a slope is x^3 times that
+    assert (relative[counts & (x < -2) & (x >= -8)] <= near).all()
+    assert (relative[counts & (x < -8)] <= far).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -13,7 +13,8 @@ void activation_cpu(const char* op, const Tensor& z, const Tensor& output, Activ
     using T = typename decltype(tag)::type;
     with_activation(activation, [&](auto kind) {
       elementwise_loop_cpu<T, 1>(plan, ActivationForward<OnCpu<decltype(kind), T>>{},
-                                 mutable_data<T>(output), {const_data<T>(z)}, kCpuFunctionGrainSize);
+                                 mutable_data<T>(output), {const_data<T>(z)},
+                                 kCpuFunctionGrainSize);
     });
   });
 }

@@ -63,6 +63,21 @@ KERNELOPT_AVX2 __attribute__((flatten)) void run_avx2(const Body& body, int64_t 
 
 struct Avx512Set : Avx2Set {};
 
+template <int kCount>
+KERNELOPT_AVX512 inline void convert(Avx512Set, const torch::headeronly::Half* from, float* to) {
+  for (int i = 0; i < kCount; i += 16) {
+    const __m256i packed = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i));
+    _mm512_storeu_ps(to + i, _mm512_cvtph_ps(packed));
+  }
+}
+template <int kCount>
+KERNELOPT_AVX512 inline void convert(Avx512Set, const float* from, torch::headeronly::Half* to) {
+  for (int i = 0; i < kCount; i += 16) {
+    const __m256i packed = _mm512_cvtps_ph(_mm512_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), packed);
+  }
+}
+
 template <typename Body>
 KERNELOPT_AVX512 __attribute__((flatten)) void run_avx512(const Body& body, int64_t begin,
                                                           int64_t end) {

@@ -127,6 +127,19 @@ def test_sum_into_out(device):
     assert torch.equal(kernelopt.add(a, b, out=a), expected + b)
 
 
+def test_out_reaches_a_subclass():
+    class Recorder(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            if func is kernelopt.add:
+                return kwargs["out"]
+            return super().__torch_function__(func, types, args, kwargs or {})
+
+    plain, other = torch.ones(3), torch.ones(3).as_subclass(Recorder)
+    for input, out in ((other, torch.empty(3)), (plain, other)):
+        assert kernelopt.add(input, plain, out=out) is out
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("out", "grad", "error"),

@@ -167,8 +167,9 @@ def add(
         OverflowError: ``alpha`` is an int that does not fit 64 bits.
         TypeError: an operand is neither a tensor nor a number.
     """
-    if has_torch_function_variadic(input, other):
-        return handle_torch_function(add, (input, other), input, other, alpha=alpha)
+    if has_torch_function_variadic(input, other, out):
+        operands = (input, other, out)
+        return handle_torch_function(add, operands, input, other, alpha=alpha, out=out)
     plain = (
         out is None
         and type(alpha) in (int, float)

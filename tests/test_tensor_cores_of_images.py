@@ -25,8 +25,8 @@ def test_pointwise_of_small_images(dtype: torch.dtype) -> None:
         (70, 96, 152, (7, 7), 0),
         (70, 200, 104, (7, 7), 0),
         (12, 72, 288, (25, 5), 0),
-        (43, 40, 64, (3, 5), 0),
-        (3, 40, 72, (7, 7), 0),
+        (643, 40, 64, (3, 5), 0),
+        (3, 200, 2056, (7, 7), 0),
         (9, 136, 136, (14, 14), 0),
         (70, 80, 150, (5, 5), 0),
         (70, 64, 152, (8, 8), 1),
@@ -48,6 +48,56 @@ def test_pointwise_of_small_images(dtype: torch.dtype) -> None:
         for case in runs:
             assert_launched([case], "channel_images_wgmma_kernel")
         assert_launched(runs, "channel_gradient_wgmma_kernel", backward=True)
+
+
+def _few_pixels(dtype: torch.dtype) -> list[Case]:
+    """Pointwise calls of few pixels in both formats: channels and pixels on 16 bytes and off them,
+    tiles and chunks of the sum that are not filled, fewer chunks than warps and more."""
+    cases = []
+    for channels_last in (False, True):
+        for batch, channels, outputs, size, offset in (
+            (1, 512, 96, (14, 14), 0),
+            (1, 384, 64, (14, 14), 0),
+            (2, 300, 50, (7, 7), 0),
+            (3, 65, 40, (6, 10), 0),
+            (1, 40, 72, (9, 5), 1),
+            (5, 256, 100, (2, 2), 0),
+            (70, 128, 40, (1, 1), 0),
+        ):
+            elements = batch * channels * size[0] * size[1]
+            flat = torch.randn(elements + offset, device="cuda", dtype=dtype)[offset:]
+            if channels_last:
+                x = flat.view(batch, *size, channels).permute(0, 3, 1, 2)
+            else:
+                x = flat.view(batch, channels, *size)
+            weight = torch.randn(outputs, channels, 1, 1, device="cuda", dtype=dtype)
+            bias = torch.randn(outputs, device="cuda", dtype=dtype)
+            case = Case(OPS["pointwise_conv2d"], (x, weight, bias))
+            cases.append(replace(case, precision=kernelopt.Precision.DEFAULT))
+    return cases
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_pointwise_of_few_pixels(dtype: torch.dtype) -> None:
+    for case in _few_pixels(dtype):
+        for activation in (None, "silu"):
+            check(case.with_options(activation=activation))
+        assert_launched([case], "channel_warps_mma_kernel")
+
+
+def test_separable_of_few_pixels() -> None:
+    """Two kernels, of which the second one's is that of few pixels."""
+    tensors = (
+        torch.randn(1, 256, 14, 14, device="cuda"),
+        torch.randn(256, 1, 3, 3, device="cuda"),
+        torch.randn(96, 256, 1, 1, device="cuda"),
+        torch.randn(256, device="cuda"),
+        torch.randn(96, device="cuda"),
+    )
+    case = Case(OPS["separable_conv2d"], tensors, {"padding": 1})
+    case = replace(case, precision=kernelopt.Precision.DEFAULT)
+    check(case)
+    assert_launched([case], "depthwise_small_kernel", "channel_warps_mma_kernel")
 
 
 def _pixel_rows(dtype: torch.dtype) -> list[Case]:
@@ -130,7 +180,12 @@ def test_pointwise_weight_gradient_keeps_inf_and_nan(
 
 @pytest.mark.parametrize(
     ("batch", "size", "memory_format"),
-    [(4, (20, 30), torch.channels_last), (11, (7, 7), torch.contiguous_format)],
+    [
+        (16, (20, 30), torch.channels_last),
+        (200, (7, 7), torch.contiguous_format),
+        (5, (7, 7), torch.contiguous_format),
+        (5, (7, 7), torch.channels_last),
+    ],
 )
 def test_tensor_cores_keep_inf_and_nan_of_images(
     batch: int, size: tuple[int, int], memory_format: torch.memory_format

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "common/cuda.cuh"
+#include "common/grid_dependency.cuh"
 #include "common/padded_sum.cuh"
 #include "depthwise/depthwise_params.h"
 #include "depthwise/depthwise_policy.h"
@@ -23,6 +24,7 @@ __global__ void __launch_bounds__(DepthwisePolicy::kThreads) depthwise_channels_
   constexpr int kSourceColumns = (kColumns - 1) * kStride + kWidth;
   constexpr int kTapsOfThread = (kLanes * kTaps + kThreads - 1) / kThreads;
   __shared__ float shared_taps[kTaps][kLanes + 1];
+  grid_dependency_launch();
   const int thread = static_cast<int>(threadIdx.x);
   const int lane = thread % kLanes;
   const unsigned item_block = blockIdx.x / channel_blocks;
@@ -33,15 +35,6 @@ __global__ void __launch_bounds__(DepthwisePolicy::kThreads) depthwise_channels_
   const unsigned item = min(own_item, items - 1);
   const bool active = own_item < items && block_channel + lane < channels;
 
-  // Both kinds of loads are under way before the first is waited for.
-  T filter[kTapsOfThread];
-  const int filters_end = min(kLanes, channels - block_channel) * kTaps;
-#pragma unroll
-  for (int u = 0; u < kTapsOfThread; ++u) {
-    const int i = thread + u * kThreads;
-    filter[u] =
-        i < filters_end ? weight[int64_t{block_channel} * kTaps + i] : from_accumulate<T>(0.0f);
-  }
   // item = (n * result_height + row) * column_groups + column group
   const unsigned line = item / column_groups;
   const int column = static_cast<int>(item - line * column_groups) * kColumns;
@@ -54,6 +47,17 @@ __global__ void __launch_bounds__(DepthwisePolicy::kThreads) depthwise_channels_
   const int64_t pitch = params.source_channels;
   const T* const image =
       source + int64_t{n} * height * width * pitch + channel / static_cast<int>(params.multiplier);
+
+  grid_dependency_wait();
+  // Both kinds of loads are under way before the first is waited for.
+  T filter[kTapsOfThread];
+  const int filters_end = min(kLanes, channels - block_channel) * kTaps;
+#pragma unroll
+  for (int u = 0; u < kTapsOfThread; ++u) {
+    const int i = thread + u * kThreads;
+    filter[u] =
+        i < filters_end ? weight[int64_t{block_channel} * kTaps + i] : from_accumulate<T>(0.0f);
+  }
   // Where the window leaves the image it reads the image's edge, so that no load has to wait for a
   // branch, and counts zeros.
   T loaded[kHeight][kSourceColumns];

@@ -113,6 +113,23 @@ struct DepthwiseSmallPolicy {
            : taps > 9     ? 12'000'000
                           : (element_bytes == 2 ? 1'900'000 : 4'000'000);
   }
+  // The same where a thread owns vectors of columns.
+  static constexpr int64_t max_vector_products(int element_bytes, int64_t taps, int64_t stride,
+                                               int columns) {
+    if (taps == 9) {
+      return element_bytes == 4 && columns == 4 ? 60'000'000 : 24'000'000;
+    }
+    return element_bytes == 4 ? 15'000'000 : stride == 2 ? 20'000'000 : 4'800'000;
+  }
+  // Rows of such a thread: more of them share what it reads, fewer are more threads.
+  static constexpr int vector_rows(int element_bytes, int taps, int stride) {
+    return element_bytes == 4 || (taps == 9 && stride == 1) ? 2 : 1;
+  }
+  // The columns, the widest vectors first; 5x5 at stride 2 in fp32 is slower by any.
+  static constexpr bool has_vectors(int element_bytes, int taps, int stride, int columns) {
+    return columns == 4 ? element_bytes == 2 || (taps == 9 && stride == 1)
+                        : element_bytes == 4 && !(taps == 25 && stride == 2);
+  }
   // Results from which a thread owns four of them, not two: rows of a 3x3 kernel, or columns of the
   // channels_last one.
   static constexpr int64_t kManyResults = 150'000;

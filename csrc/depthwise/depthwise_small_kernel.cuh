@@ -1,45 +1,62 @@
 // The sliding kernel's correlation (depthwise_sliding_kernel.cuh) for tensors so small that latency
-// is their time, and for dilated kernels: a thread reads what its kRows results of a column need at
-// once, straight into registers, and stores them straight to memory. Its rows are a dilation apart,
-// neighbours own neighbouring columns. Coordinates and items below 2^30.
+// is their time, and for dilated kernels: a thread reads what its kRows results of kColumns columns
+// need at once, straight into registers, and stores them straight to memory. Its rows are a
+// dilation apart, neighbours own neighbouring columns. Coordinates and items below 2^30.
 #pragma once
 
 #include "common/cuda.cuh"
+#include "common/grid_dependency.cuh"
 #include "depthwise/depthwise_params.h"
 #include "depthwise/depthwise_policy.h"
+#include "elementwise/fast_iteration.h"
 
 namespace kernelopt {
 
+/// From an item to its place: item = (plane * strips + strip) * column_groups + column group.
+struct DepthwiseSmallItems {
+  unsigned items;
+  FastDivisor column_groups;
+  FastDivisor strips;
+  FastDivisor channels;  // of the result
+  FastDivisor multiplier;
+};
+
+/// @tparam kColumns  of a thread; more than one are vectors: rows of source and result begin on as
+///                   many elements, the padding is half the width
 /// @tparam kDilated  false where the dilation is 1
-template <typename T, int kHeight, int kWidth, int kStride, int kRows, bool kDilated>
+template <typename T, int kHeight, int kWidth, int kStride, int kRows, int kColumns, bool kDilated>
 __global__ void __launch_bounds__(DepthwisePolicy::kThreads)
     depthwise_small_kernel(const __grid_constant__ DepthwiseParams params,
                            const T* __restrict__ source,  // [N, source_channels, h, w]
                            const T* __restrict__ weight,  // [result_channels, kHeight, kWidth]
                            const T* __restrict__ bias,    // [result_channels] or null
                            T* __restrict__ result,        // [N, result_channels, h, w]
-                           Activation activation, unsigned strips, unsigned items) {
+                           Activation activation,
+                           const __grid_constant__ DepthwiseSmallItems items) {
   static_assert(kStride == 1 || !kDilated, "rows a dilation apart share no source rows");
+  static_assert(kColumns == 1 || !kDilated, "columns a dilation apart are no vectors");
   constexpr int kSourceRows = (kRows - 1) * kStride + kHeight;
+  constexpr int kSourceColumns = (kColumns - 1) * kStride + kWidth;
   constexpr int kTaps = kHeight * kWidth;
+  grid_dependency_launch();
   const unsigned item = blockIdx.x * DepthwisePolicy::kThreads + threadIdx.x;
-  if (item >= items) {
+  if (item >= items.items) {
     return;
   }
   const int dilation_h = kDilated ? static_cast<int>(params.h.dilation) : 1;
   const int dilation_w = kDilated ? static_cast<int>(params.w.dilation) : 1;
-  const unsigned result_width = static_cast<unsigned>(params.w.result_size);
-  const unsigned rest = item / result_width;
-  const int column = static_cast<int>(item - rest * result_width);
-  const unsigned plane = rest / strips;
-  const int strip = static_cast<int>(rest - plane * strips);
+  const unsigned rest = items.column_groups.quotient(item);
+  const int column = static_cast<int>(item - rest * items.column_groups.divisor) * kColumns;
+  const unsigned plane = items.strips.quotient(rest);
+  const int strip = static_cast<int>(rest - plane * items.strips.divisor);
   const int unit = kDilated ? strip / dilation_h : strip;
   const int row = unit * dilation_h * kRows + (strip - unit * dilation_h);
-  const unsigned n = plane / static_cast<unsigned>(params.result_channels);
-  const int channel = static_cast<int>(plane - n * static_cast<unsigned>(params.result_channels));
-  const int source_channel = channel / static_cast<int>(params.multiplier);
+  const unsigned n = items.channels.quotient(plane);
+  const unsigned channel = plane - n * items.channels.divisor;
+  const unsigned source_channel = items.multiplier.quotient(channel);
   const int height = static_cast<int>(params.h.source_size);
   const int width = static_cast<int>(params.w.source_size);
+  const int result_width = static_cast<int>(params.w.result_size);
   const int result_height = static_cast<int>(params.h.result_size);
   const int first_y = row * kStride - static_cast<int>(params.h.padding);
   const int first_x = column * kStride - static_cast<int>(params.w.padding);
@@ -50,50 +67,87 @@ __global__ void __launch_bounds__(DepthwisePolicy::kThreads)
 
   const T* const image =
       source + (int64_t{n} * params.source_channels + source_channel) * height * width;
-  float values[kSourceRows][kWidth];
+  const T* const filter = weight + int64_t{channel} * kTaps;
+  grid_dependency_wait();
+  T values[kSourceRows][kSourceColumns];
+  // Columns of vectors; those beside them are read one by one.
+  constexpr int kLeft = (kWidth - 1) / 2;
+  constexpr int kEnd = kLeft + kColumns * kStride;
+  constexpr int kRight = kColumns == 1 ? 0 : kEnd < kSourceColumns ? kEnd : kSourceColumns;
 #pragma unroll
   for (int i = 0; i < kSourceRows; ++i) {
+    const int line = (first_y + i * dilation_h) * width + first_x;
+    if constexpr (kColumns > 1) {
 #pragma unroll
-    for (int j = 0; j < kWidth; ++j) {
-      const int offset = (first_y + i * dilation_h) * width + first_x + j * dilation_w;
-      values[i][j] = inside(i, j) ? to_accumulate(image[offset]) : 0.0f;
+      for (int v = 0; v < kStride; ++v) {
+        Vec<T, kColumns> vector = {};
+        if (inside(i, kLeft + v * kColumns)) {
+          vector = *reinterpret_cast<const Vec<T, kColumns>*>(image + line + kLeft + v * kColumns);
+        }
+#pragma unroll
+        for (int j = 0; j < kColumns; ++j) {
+          if (kLeft + v * kColumns + j < kRight) {
+            values[i][kLeft + v * kColumns + j] = vector.values[j];
+          }
+        }
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kSourceColumns; ++j) {
+      if (kColumns == 1 || j < kLeft || j >= kRight) {
+        values[i][j] = inside(i, j) ? image[line + j * dilation_w] : from_accumulate<T>(0.0f);
+      }
     }
   }
-  const T* const filter = weight + int64_t{channel} * kTaps;
   float taps[kTaps];
 #pragma unroll
   for (int tap = 0; tap < kTaps; ++tap) {
     taps[tap] = to_accumulate(filter[params.flipped ? kTaps - 1 - tap : tap]);
   }
+  const float start = bias == nullptr ? 0.0f : to_accumulate(bias[channel]);
   float zero = 0.0f;
 #pragma unroll
   for (int tap = 0; tap < kTaps; ++tap) {
     zero += taps[tap] * 0.0f;
   }
   const bool finite = zero == 0.0f;
-  const float start = bias == nullptr ? 0.0f : to_accumulate(bias[channel]);
   T* const to = result + (int64_t{plane} * result_height + row) * result_width + column;
+  float sums[kRows][kColumns];
 #pragma unroll
   for (int o = 0; o < kRows; ++o) {
-    float sum = start;
-    if (finite) {
 #pragma unroll
-      for (int tap = 0; tap < kTaps; ++tap) {
-        sum += taps[tap] * values[o * kStride + tap / kWidth][tap % kWidth];
-      }
-    } else {
-      // The zeros outside the image must not meet these taps.
+    for (int c = 0; c < kColumns; ++c) {
+      float sum = start;
+      if (finite) {
 #pragma unroll
-      for (int tap = 0; tap < kTaps; ++tap) {
-        const int i = o * kStride + tap / kWidth, j = tap % kWidth;
-        sum += inside(i, j) ? taps[tap] * values[i][j] : 0.0f;
+        for (int tap = 0; tap < kTaps; ++tap) {
+          const int i = o * kStride + tap / kWidth, j = c * kStride + tap % kWidth;
+          sum += taps[tap] * to_accumulate(values[i][j]);
+        }
+      } else {
+        // The zeros outside the image must not meet these taps.
+#pragma unroll
+        for (int tap = 0; tap < kTaps; ++tap) {
+          const int i = o * kStride + tap / kWidth, j = c * kStride + tap % kWidth;
+          sum += inside(i, j) ? taps[tap] * to_accumulate(values[i][j]) : 0.0f;
+        }
       }
-    }
-    if (row + o * dilation_h < result_height) {
-      to[int64_t{o} * dilation_h * result_width] =
-          from_accumulate<T>(apply_activation(activation, sum));
+      sums[o][c] = sum;
     }
   }
+  with_activation(activation, [&](auto kind) {
+#pragma unroll
+    for (int o = 0; o < kRows; ++o) {
+      Vec<T, kColumns> results;
+#pragma unroll
+      for (int c = 0; c < kColumns; ++c) {
+        results.values[c] = from_accumulate<T>(decltype(kind)::forward(sums[o][c]));
+      }
+      if (row + o * dilation_h < result_height) {
+        *reinterpret_cast<Vec<T, kColumns>*>(to + int64_t{o} * dilation_h * result_width) = results;
+      }
+    }
+  });
 }
 
 }  // namespace kernelopt

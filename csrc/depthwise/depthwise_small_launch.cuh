@@ -11,19 +11,41 @@
 
 namespace kernelopt {
 
-template <typename T, typename Shape, int kRows, bool kDilated>
+/// Whether rows of source and result are vectors of `columns` that meet: the taps of the middle
+/// column of one are the columns of the other.
+template <typename T>
+bool has_vector_columns(const DepthwiseParams& params, const DepthwiseOperands& operands,
+                        int64_t columns) {
+  const auto aligned = [columns](const Tensor& tensor, int64_t width) {
+    return width % columns == 0 &&
+           reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % (columns * sizeof(T)) == 0;
+  };
+  const DepthwiseAxis& w = params.w;
+  return w.padding == (w.kernel_size - 1) / 2 && aligned(operands.source, w.source_size) &&
+         aligned(operands.result, w.result_size);
+}
+
+template <typename T, typename Shape, int kRows, int kColumns, bool kDilated>
 void launch_small(const char* op, const DepthwiseParams& params, const DepthwiseOperands& operands,
                   Activation activation, cudaStream_t stream) {
   const int64_t class_rows = divide_up(params.h.result_size, params.h.dilation);
   const int64_t strips = divide_up(class_rows, kRows) * params.h.dilation;
-  const int64_t items = params.batch * params.result_channels * strips * params.w.result_size;
-  depthwise_small_kernel<T, Shape::kKernelHeight, Shape::kKernelWidth, Shape::kStride, kRows,
-                         kDilated>
-      <<<grid_size(op, items, DepthwisePolicy::kThreads), DepthwisePolicy::kThreads, 0, stream>>>(
-          params, const_data<T>(operands.source), const_data<T>(operands.weight),
-          data_or_null<T>(operands.bias), mutable_data<T>(operands.result), activation,
-          static_cast<unsigned>(strips), static_cast<unsigned>(items));
-  KERNELOPT_CHECK_LAUNCH(op);
+  const int64_t column_groups = divide_up(params.w.result_size, kColumns);
+  const int64_t items = params.batch * params.result_channels * strips * column_groups;
+  const auto divisor = [](int64_t number) {
+    return FastDivisor::of(static_cast<uint32_t>(number));
+  };
+  const DepthwiseSmallItems places{static_cast<unsigned>(items), divisor(column_groups),
+                                   divisor(strips), divisor(params.result_channels),
+                                   divisor(params.multiplier)};
+  const auto kernel = depthwise_small_kernel<T, Shape::kKernelHeight, Shape::kKernelWidth,
+                                             Shape::kStride, kRows, kColumns, kDilated>;
+  constexpr int kThreads = DepthwisePolicy::kThreads;
+  KERNELOPT_CUDA_CHECK(
+      op, launch_dependent(kernel, dim3(grid_size(op, items, kThreads)), kThreads, 0, stream,
+                           params, const_data<T>(operands.source), const_data<T>(operands.weight),
+                           data_or_null<T>(operands.bias), mutable_data<T>(operands.result),
+                           activation, places));
 }
 
 template <typename T, typename Shape, int kColumns>
@@ -34,15 +56,35 @@ void launch_channels_last_small(const char* op, const DepthwiseParams& params,
   const int64_t column_groups = divide_up(params.w.result_size, kColumns);
   const int64_t channel_blocks = divide_up(params.result_channels, 32);
   const int64_t items = params.batch * params.h.result_size * column_groups;
-  depthwise_channels_last_small_kernel<T, Shape::kKernelHeight, Shape::kKernelWidth, Shape::kStride,
-                                       kColumns>
-      <<<grid_size(op, divide_up(items, kItemsPerBlock) * channel_blocks, 1),
-         DepthwisePolicy::kThreads, 0, stream>>>(
-          params, const_data<T>(operands.source), const_data<T>(operands.weight),
-          data_or_null<T>(operands.bias), mutable_data<T>(operands.result), activation,
-          static_cast<unsigned>(column_groups), static_cast<unsigned>(channel_blocks),
-          static_cast<unsigned>(items));
-  KERNELOPT_CHECK_LAUNCH(op);
+  const unsigned blocks = grid_size(op, divide_up(items, kItemsPerBlock) * channel_blocks, 1);
+  const auto kernel =
+      depthwise_channels_last_small_kernel<T, Shape::kKernelHeight, Shape::kKernelWidth,
+                                           Shape::kStride, kColumns>;
+  KERNELOPT_CUDA_CHECK(
+      op, launch_dependent(kernel, dim3(blocks), DepthwisePolicy::kThreads, 0, stream, params,
+                           const_data<T>(operands.source), const_data<T>(operands.weight),
+                           data_or_null<T>(operands.bias), mutable_data<T>(operands.result),
+                           activation, static_cast<unsigned>(column_groups),
+                           static_cast<unsigned>(channel_blocks), static_cast<unsigned>(items)));
+}
+
+/// False where threads are to own single columns, or the sliding kernels are faster.
+template <typename T, typename Shape, int kColumns>
+bool launch_small_vectors(const char* op, const DepthwiseParams& params,
+                          const DepthwiseOperands& operands, Activation activation,
+                          cudaStream_t stream) {
+  using Policy = DepthwiseSmallPolicy;
+  constexpr int kSize = sizeof(T), kTaps = Shape::kKernelHeight * Shape::kKernelWidth;
+  if constexpr (Policy::has_vectors(kSize, kTaps, Shape::kStride, kColumns)) {
+    if (!operands.channels_last && has_vector_columns<T>(params, operands, kColumns) &&
+        operands.result.numel() * kTaps <=
+            Policy::max_vector_products(kSize, kTaps, Shape::kStride, kColumns)) {
+      launch_small<T, Shape, Policy::vector_rows(kSize, kTaps, Shape::kStride), kColumns, false>(
+          op, params, operands, activation, stream);
+      return true;
+    }
+  }
+  return false;
 }
 
 /// False where there is no instance for the shape or the sliding kernels are faster.
@@ -60,27 +102,31 @@ bool launch_depthwise_small_as(const char* op, const DepthwiseParams& params,
            w.source_size * h.dilation <= kMaxIndex32 / 4 &&
            dispatch_shape(DilatedShapes{}, h.kernel_size, w.kernel_size, h.stride, w.stride,
                           [&](auto shape) {
-                            launch_small<T, decltype(shape), 4, true>(op, params, operands,
-                                                                      activation, stream);
+                            launch_small<T, decltype(shape), 4, 1, true>(op, params, operands,
+                                                                         activation, stream);
                           });
   }
   const int64_t taps = h.kernel_size * w.kernel_size;
-  if (results * taps >
-      DepthwiseSmallPolicy::max_products(sizeof(T), operands.channels_last, taps)) {
-    return false;
-  }
+  const bool few =
+      results * taps <= DepthwiseSmallPolicy::max_products(sizeof(T), operands.channels_last, taps);
   const bool many = results > DepthwiseSmallPolicy::kManyResults;
-  return dispatch_shape(SmallShapes{}, h.kernel_size, w.kernel_size, h.stride, w.stride,
-                        [&](auto shape) {
-                          using Shape = decltype(shape);
-                          constexpr int kMostRows = Shape::kKernelHeight == 3 ? 4 : 2;
-                          const auto kernel = operands.channels_last
-                                                  ? (many ? launch_channels_last_small<T, Shape, 4>
-                                                          : launch_channels_last_small<T, Shape, 2>)
-                                                  : (many ? launch_small<T, Shape, kMostRows, false>
-                                                          : launch_small<T, Shape, 2, false>);
-                          kernel(op, params, operands, activation, stream);
-                        });
+  bool launched = false;
+  dispatch_shape(SmallShapes{}, h.kernel_size, w.kernel_size, h.stride, w.stride, [&](auto shape) {
+    using Shape = decltype(shape);
+    constexpr int kMostRows = Shape::kKernelHeight == 3 ? 4 : 2;
+    launched = launch_small_vectors<T, Shape, 4>(op, params, operands, activation, stream) ||
+               launch_small_vectors<T, Shape, 2>(op, params, operands, activation, stream);
+    if (launched || !few) {
+      return;
+    }
+    const auto kernel = operands.channels_last ? (many ? launch_channels_last_small<T, Shape, 4>
+                                                       : launch_channels_last_small<T, Shape, 2>)
+                                               : (many ? launch_small<T, Shape, kMostRows, 1, false>
+                                                       : launch_small<T, Shape, 2, 1, false>);
+    kernel(op, params, operands, activation, stream);
+    launched = true;
+  });
+  return launched;
 }
 
 extern template bool launch_depthwise_small_as<float>(const char*, const DepthwiseParams&,

@@ -37,13 +37,15 @@ bool launch(const char* op, DepthwiseWeightGradientParams params, const Tensor& 
         params.shares = divide_up(items, params.share_length);
         const Tensor partial =
             empty_shares<T>(op, params.shares == 1 ? 0 : params.shares, grad_weight.numel(), input);
-        depthwise_weight_gradient_small_kernel<T, Shape::kKernelHeight, Shape::kKernelWidth,
-                                               Shape::kStride, kRows>
-            <<<grid_size(op, params.filters * params.shares, 1), static_cast<unsigned>(threads), 0,
-               stream>>>(params, const_data<T>(grad_z), const_data<T>(input),
-                         mutable_data<float>(partial), mutable_data<T>(grad_weight),
-                         static_cast<int>(strips));
-        KERNELOPT_CHECK_LAUNCH(op);
+        const auto kernel =
+            depthwise_weight_gradient_small_kernel<T, Shape::kKernelHeight, Shape::kKernelWidth,
+                                                   Shape::kStride, kRows>;
+        const dim3 grid(grid_size(op, params.filters * params.shares, 1));
+        KERNELOPT_CUDA_CHECK(
+            op, launch_dependent(kernel, grid, static_cast<unsigned>(threads), 0, stream, params,
+                                 const_data<T>(grad_z), const_data<T>(input),
+                                 mutable_data<float>(partial), mutable_data<T>(grad_weight),
+                                 static_cast<int>(strips)));
         if (params.shares > 1) {
           launch_share_sum<T>(op, partial, grad_weight, stream);
         }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "common/cuda.cuh"
+#include "common/grid_dependency.cuh"
 #include "depthwise/depthwise_params.h"
 #include "depthwise/depthwise_policy.h"
 
@@ -24,6 +25,7 @@ __global__ void __launch_bounds__(DepthwiseSmallPolicy::kGradientThreads)
         int strips) {
   constexpr int kTaps = kHeight * kWidth;
   constexpr int kInputRows = (kRows - 1) * kStride + kHeight;
+  grid_dependency_launch();
   const int filters = static_cast<int>(params.filters);
   const int share = static_cast<int>(blockIdx.x) / filters;
   const int filter = static_cast<int>(blockIdx.x) - share * filters;
@@ -41,6 +43,7 @@ __global__ void __launch_bounds__(DepthwiseSmallPolicy::kGradientThreads)
   for (int tap = 0; tap < kTaps; ++tap) {
     sums[tap] = 0.0f;
   }
+  grid_dependency_wait();
 #pragma unroll 1
   for (int item = begin + static_cast<int>(threadIdx.x); item < end;
        item += static_cast<int>(blockDim.x)) {

@@ -1,6 +1,8 @@
 // Tuning of the pointwise and the fused separable products. Includes no torch header.
 #pragma once
 
+#include "separable/channel_warps_mma_params.h"
+
 #include <cstdint>
 #include <type_traits>
 
@@ -67,6 +69,28 @@ struct ChannelGemmWgmmaPolicy {
   static constexpr bool converts(int64_t batch, int64_t pixels, int64_t element_bytes) {
     return batch >= kMinConvertedBatch &&
            pixels <= (element_bytes == 2 ? kMaxConvertedPixels16 : kMaxConvertedPixels);
+  }
+};
+
+struct FewPixelsPolicy {
+  // A block has its warps to itself where it has a multiprocessor to itself. With two of them, in
+  // fp32 up to 512 channels of the sum, and in 16 bit, where the others pack no weights or little,
+  // up to 256 of contiguous images; docs/tuning/pointwise.md has the times.
+  static constexpr int64_t kLongestSum = 1536;
+  static constexpr int64_t kShortSum = 512, kShortSum16 = 256;
+
+  /// @param rows  images and result are rows of channels
+  static constexpr bool pays(int64_t images, int64_t pixels, int64_t n, int64_t k, bool rows,
+                             int64_t element_bytes, int64_t multiprocessors) {
+    constexpr int64_t kTile = ChannelWarpsMmaShape::kTile;
+    const int64_t tiles =
+        rows ? divide_up(images * pixels, kTile) : images * divide_up(pixels, kTile);
+    const int64_t blocks = tiles * divide_up(n, kTile);
+    const int64_t longest = blocks <= multiprocessors ? kLongestSum
+                            : element_bytes == 4      ? kShortSum
+                            : rows                    ? 0
+                                                      : kShortSum16;
+    return blocks <= 2 * multiprocessors && k <= longest;
   }
 };
 

@@ -1,5 +1,6 @@
 #include "separable/channel_gemm_wgmma.h"
 
+#include "common/dtype.cuh"
 #include "separable/channel_gemm_policy.h"
 #include "separable/channel_gemm_wgmma_launch.cuh"
 
@@ -22,12 +23,10 @@ bool multiply_pixel_rows(const char* op, const Tensor& images, const Tensor& wei
   }
   const ChannelGemmWgmmaParams problem =
       channel_gemm_problem(images, weight, transposed, bias, activation, pixels, result);
-  switch (images.scalar_type()) {
-    case ScalarType::Half: return launch_channel_gemm_wgmma_as<__half>(op, problem, images);
-    case ScalarType::BFloat16:
-      return launch_channel_gemm_wgmma_as<__nv_bfloat16>(op, problem, images);
-    default: return launch_channel_gemm_wgmma_as<float>(op, problem, images);
-  }
+  return dispatch_up_to_32bit(images.scalar_type(), [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    return launch_channel_gemm_wgmma_as<T>(op, problem, images);
+  });
 }
 
 }  // namespace kernelopt

@@ -96,10 +96,12 @@ __device__ __forceinline__ void load_images(const ChannelImagesWgmmaParams& p,
           }
         }
         fence_async_proxy();
-        __syncwarp();
       }
-      if (lane == 0) {
-        const uint32_t barrier = full + stage * 8;
+      // Each lane arrives after the zeros it wrote.
+      const uint32_t barrier = full + stage * 8;
+      if (lane != 0) {
+        mbarrier_arrive(barrier);
+      } else {
         mbarrier_arrive_expect(barrier, images * bytes + kWeightBytes);
         for (int image = 0; image < images; ++image) {
           bulk_load(shared_address(raw) + image * place_bytes,
@@ -143,7 +145,7 @@ __global__ void __launch_bounds__(ChannelImagesWgmmaShape::kThreads, 1)
   const uint32_t empty = full + product.stages * 8;
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < product.stages; ++stage) {
-      mbarrier_init(full + stage * 8, 1);
+      mbarrier_init(full + stage * 8, 32);  // the loading warp's lanes
       mbarrier_init(empty + stage * 8, Shape::kWarpgroups * 4);
     }
     mbarrier_fence_init();

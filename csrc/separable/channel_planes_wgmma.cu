@@ -1,3 +1,4 @@
+#include "common/dtype.cuh"
 #include "separable/channel_gemm_policy.h"
 #include "separable/channel_gemm_wgmma.h"
 #include "separable/channel_gemm_wgmma_launch.cuh"
@@ -43,11 +44,10 @@ bool multiply_planes(const char* op, const Tensor& images, const Tensor& weight,
   }
   const ChannelGemmWgmmaParams problem =
       channel_gemm_problem(images, weight, transposed, bias, activation, pixels, result);
-  switch (images.scalar_type()) {
-    case ScalarType::Half: return launch_as<__half>(op, problem, batch, images);
-    case ScalarType::BFloat16: return launch_as<__nv_bfloat16>(op, problem, batch, images);
-    default: return launch_as<float>(op, problem, batch, images);
-  }
+  return dispatch_up_to_32bit(images.scalar_type(), [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    return launch_as<T>(op, problem, batch, images);
+  });
 }
 
 }  // namespace kernelopt

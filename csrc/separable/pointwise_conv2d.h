@@ -54,6 +54,9 @@ struct PointwiseCuda {
   /// Whether tensor cores are worth having for an output in one of the two formats.
   static bool on_tensor_cores(const Tensor& output, const Tensor& weight, Precision precision,
                               bool channels_last);
+  /// Whether they are so few that a kernel of their own is faster than any that is fused.
+  static bool has_few_pixels(const Tensor& output, const Tensor& weight, Precision precision,
+                             bool channels_last);
   static Gradients gradients(const char* op, const Tensor& grad_z, const Tensor& input,
                              const Tensor& weight, Precision precision,
                              const BoolList& output_mask);

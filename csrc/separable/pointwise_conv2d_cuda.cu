@@ -4,6 +4,7 @@
 #include "separable/channel_gemm.h"
 #include "separable/channel_gemm_policy.h"
 #include "separable/channel_gemm_wgmma.h"
+#include "separable/channel_warps_mma.h"
 #include "separable/pointwise_conv2d.h"
 #include "separable/pointwise_weight_gradient.h"
 
@@ -39,12 +40,18 @@ bool as_pixel_rows(const Tensor& images, int64_t n, int64_t k, Precision precisi
 }
 
 /// result = act(bias + images * weight) on tensor cores where they pay; whether it did.
-/// @param transposed  the images are the output's gradient, the result is the input's
+/// @param transposed     the images are the output's gradient, the result is the input's
+/// @param channels_last  the result's format
 bool multiply_on_tensor_cores(const char* op, const Tensor& images, const Tensor& weight,
                               bool transposed, const std::optional<Tensor>& bias,
                               Activation activation, Precision precision, bool channels_last,
                               const Tensor& result) {
   const int64_t plane = images.size(2) * images.size(3);
+  if (few_pixels_serve(images.size(0), plane, result.size(1), images.size(1),
+                       channels_last && is_channels_last(images), precision, images)) {
+    multiply_few_pixels(op, images, weight, transposed, bias, activation, channels_last, result);
+    return true;
+  }
   if (channels_last || plane == 1) {
     return multiply_pixel_rows(op, images, weight, transposed, bias, activation, precision, result);
   }
@@ -119,6 +126,12 @@ bool PointwiseCuda::on_tensor_cores(const Tensor& output, const Tensor& weight, 
           conv1d_on_tensor_cores(problem_of_images(output.size(0), output.size(2) * output.size(3),
                                                    weight, false, Activation::kNone, precision),
                                  output));
+}
+
+bool PointwiseCuda::has_few_pixels(const Tensor& output, const Tensor& weight, Precision precision,
+                                   bool channels_last) {
+  return few_pixels_serve(output.size(0), output.size(2) * output.size(3), weight.size(0),
+                          weight.size(1), channels_last, precision, output);
 }
 
 Tensor PointwiseCuda::forward(const char* op, const Tensor& input, const Tensor& weight,

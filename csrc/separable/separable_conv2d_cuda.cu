@@ -35,10 +35,12 @@ Tensor separable_conv2d_cuda(const Tensor& input, const Tensor& depthwise_weight
   }
   // On tensor cores two kernels are faster than the fused one that multiplies on CUDA cores.
   const bool channels_last = is_channels_last(input);
+  const Precision mode = arguments.precision;
   const bool tensor_cores =
-      PointwiseCuda::on_tensor_cores(output, pointwise_weight, arguments.precision, channels_last);
-  if (tensor_cores ? !channels_last && separable_wgmma_cuda(kOp, arguments, output)
-                   : separable_fused_cuda(kOp, arguments, output)) {
+      PointwiseCuda::on_tensor_cores(output, pointwise_weight, mode, channels_last);
+  if (!PointwiseCuda::has_few_pixels(output, pointwise_weight, mode, channels_last) &&
+      (tensor_cores ? !channels_last && separable_wgmma_cuda(kOp, arguments, output)
+                    : separable_fused_cuda(kOp, arguments, output))) {
     return output;
   }
   const Tensor hidden = DepthwiseCuda::forward(kOp, input, depthwise_weight, depthwise_bias,

@@ -196,6 +196,65 @@ def test_joined_rows_keep_inf_and_nan() -> None:
     torch.testing.assert_close(output[finite].double(), reference[finite], rtol=1e-3, atol=1e-3)
 
 
+# transposed, batch, groups, channels, output channels, length, taps, stride, padding, dilation
+CUTS = (
+    *(  # rows on 16 bytes: windows that are copied as boxes
+        (False, 3, 1, 40, 70, 2048, 3, 1, 1, 1),
+        (False, 2, 2, 48, 33, 4096, 5, 1, 3, 2),
+        (False, 3, 1, 37, 130, 1000, 2, 1, 0, 3),
+        (False, 2, 2, 40, 33, 4096, 3, 1, 0, 1),  # boxes would reach into the next group
+        (False, 1, 1, 200, 64, 400, 3, 1, 1, 1),
+        (True, 2, 1, 64, 40, 3000, 7, 1, 3, 1),
+    ),
+    *(  # runs that begin before the first output
+        (True, 4, 1, 64, 32, 12001, 8, 4, 2, 1),
+        (True, 6, 1, 40, 20, 9001, 16, 8, 4, 1),
+        (True, 3, 1, 48, 32, 16001, 6, 3, 1, 1),
+        (True, 1, 1, 384, 96, 248, 8, 4, 2, 1),
+    ),
+    *(  # blocks that pack their weights themselves; taps of a slot that several threads pack
+        (False, 1, 1, 384, 64, 196, 1, 1, 0, 1),
+        (True, 1, 1, 64, 16, 4096, 31, 2, 15, 1),
+        (False, 1, 1, 32, 32, 512, 39, 1, 19, 1),
+    ),
+    *(  # weights that could stay in shared memory, but for a few taps a step
+        (False, 5, 1, 120, 48, 8192, 5, 1, 2, 1),
+        (False, 8, 1, 160, 80, 8192, 4, 1, 0, 4),
+    ),
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_cuts(dtype: torch.dtype) -> None:
+    for transposed, batch, groups, inputs, outputs, length, taps, stride, padding, step in CUTS:
+        x = torch.randn(batch, groups * inputs, length, device="cuda", dtype=dtype)
+        shape = (groups * inputs, outputs) if transposed else (groups * outputs, inputs)
+        weight = torch.randn(*shape, taps, device="cuda", dtype=dtype)
+        bias = torch.randn(groups * outputs, device="cuda", dtype=dtype)
+        options = {"stride": stride, "padding": padding, "dilation": step, "groups": groups}
+        op = OPS["conv_transpose1d" if transposed else "conv1d"]
+        case = Case(op, (x, weight, bias), options, precision=kernelopt.Precision.DEFAULT)
+        case = replace(case, wanted=(False, False, True))
+        check(case)
+        check(case.with_options(activation="gelu"))
+        if is_hopper():
+            assert_launched([case], "conv1d_wgmma")
+
+
+def test_shifted_runs_keep_inf_and_nan() -> None:
+    """The outputs before the first see only what is zero padding to the others."""
+    x = torch.randn(4, 64, 12001, device="cuda")
+    weight = torch.randn(64, 32, 8, device="cuda")
+    x[0, 3, 0], x[1, 2, -1], x[2, 7, 300] = torch.inf, torch.nan, -torch.inf
+    options = {"stride": 4, "padding": 2}
+    reference = torch.nn.functional.conv_transpose1d(x.double(), weight.double(), **options)
+    output = kernelopt.conv_transpose1d(x, weight, **options)
+    assert torch.equal(output.isnan(), reference.isnan())
+    assert torch.equal(output.isinf(), reference.isinf())
+    finite = reference.isfinite()
+    torch.testing.assert_close(output[finite].double(), reference[finite], rtol=1e-3, atol=1e-3)
+
+
 # stride, dilation, taps, padding, channels, output channels, length
 CORRELATIONS = (
     *(

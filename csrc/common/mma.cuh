@@ -131,4 +131,26 @@ __device__ __forceinline__ SplitPair split_bf16(float first, float second) {
   return pair;
 }
 
+/// Writes eight values as operands of the tensor cores, of fp32 the high and the low parts.
+/// @param low  not written in 16 bits
+template <typename T>
+__device__ __forceinline__ void store_operands(const T (&values)[8], uint4* high, uint4* low) {
+  alignas(16) uint32_t words[MmaTraits<T>::kParts][4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if constexpr (MmaTraits<T>::kParts == 2) {
+      const SplitPair pair = split_bf16(values[i * 2], values[i * 2 + 1]);
+      words[0][i] = pair.high;
+      words[1][i] = pair.low;
+    } else {
+      const T two[2] = {values[i * 2], values[i * 2 + 1]};
+      words[0][i] = *reinterpret_cast<const uint32_t*>(two);
+    }
+  }
+  *high = *reinterpret_cast<const uint4*>(words[0]);
+  if constexpr (MmaTraits<T>::kParts == 2) {
+    *low = *reinterpret_cast<const uint4*>(words[1]);
+  }
+}
+
 }  // namespace kernelopt

@@ -131,11 +131,10 @@ __device__ __forceinline__ uint64_t wgmma_interleaved_descriptor(uint32_t shared
   "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, " \
   "%46, %47"
 #define KERNELOPT_NAMES_64                                                 \
-  KERNELOPT_NAMES_32                                                       \
+  KERNELOPT_NAMES_48                                                       \
   ", "                                                                     \
-  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, " \
-  "%46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, " \
-  "%60, %61, %62, %63"
+  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, " \
+  "%62, %63"
 #define KERNELOPT_OUTPUTS_8(i)                                                                \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
       "+f"(d[i + 6]), "+f"(d[i + 7])
@@ -160,6 +159,13 @@ __device__ __forceinline__ uint64_t wgmma_interleaved_descriptor(uint32_t shared
       : KERNELOPT_OUTPUTS_##kRegisters(0)                                             \
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(descriptor), "r"(accumulate))
 
+#define KERNELOPT_WGMMA_TYPES(kN, kRegisters, columns, a0, a1, a2, a3, b, predicate) \
+  if constexpr (kHalf) {                                                             \
+    KERNELOPT_WGMMA(kN, kRegisters, "f16", columns, a0, a1, a2, a3, b, predicate);   \
+  } else {                                                                           \
+    KERNELOPT_WGMMA(kN, kRegisters, "bf16", columns, a0, a1, a2, a3, b, predicate);  \
+  }
+
 /// d[64 x 2 * kRegisters] = a[64 x 16] * b[16 x 2 * kRegisters], plus d where `accumulate` is not
 /// 0; asynchronous. Operands of type fp16 for T = __half, else bf16; fp32 accumulation. `a` and `d`
 /// lie as those of mma.m16n8k16, 16 rows a warp.
@@ -172,26 +178,16 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], const uint3
   static_assert(kRegisters == 16 || kRegisters == 32 || kRegisters == 48 || kRegisters == 64,
                 "32, 64, 96 or 128 columns");
   static_assert(!kRightColumns || kRegisters == 32, "64 columns");
-  if constexpr (kRightColumns && kHalf) {
-    KERNELOPT_WGMMA(64, 32, "f16", "1", "%32", "%33", "%34", "%35", "%36", "%37");
-  } else if constexpr (kRightColumns) {
-    KERNELOPT_WGMMA(64, 32, "bf16", "1", "%32", "%33", "%34", "%35", "%36", "%37");
-  } else if constexpr (kRegisters == 16 && kHalf) {
-    KERNELOPT_WGMMA(32, 16, "f16", "0", "%16", "%17", "%18", "%19", "%20", "%21");
+  if constexpr (kRightColumns) {
+    KERNELOPT_WGMMA_TYPES(64, 32, "1", "%32", "%33", "%34", "%35", "%36", "%37");
   } else if constexpr (kRegisters == 16) {
-    KERNELOPT_WGMMA(32, 16, "bf16", "0", "%16", "%17", "%18", "%19", "%20", "%21");
-  } else if constexpr (kRegisters == 32 && kHalf) {
-    KERNELOPT_WGMMA(64, 32, "f16", "0", "%32", "%33", "%34", "%35", "%36", "%37");
+    KERNELOPT_WGMMA_TYPES(32, 16, "0", "%16", "%17", "%18", "%19", "%20", "%21");
   } else if constexpr (kRegisters == 32) {
-    KERNELOPT_WGMMA(64, 32, "bf16", "0", "%32", "%33", "%34", "%35", "%36", "%37");
-  } else if constexpr (kRegisters == 48 && kHalf) {
-    KERNELOPT_WGMMA(96, 48, "f16", "0", "%48", "%49", "%50", "%51", "%52", "%53");
+    KERNELOPT_WGMMA_TYPES(64, 32, "0", "%32", "%33", "%34", "%35", "%36", "%37");
   } else if constexpr (kRegisters == 48) {
-    KERNELOPT_WGMMA(96, 48, "bf16", "0", "%48", "%49", "%50", "%51", "%52", "%53");
-  } else if constexpr (kRegisters == 64 && kHalf) {
-    KERNELOPT_WGMMA(128, 64, "f16", "0", "%64", "%65", "%66", "%67", "%68", "%69");
+    KERNELOPT_WGMMA_TYPES(96, 48, "0", "%48", "%49", "%50", "%51", "%52", "%53");
   } else if constexpr (kRegisters == 64) {
-    KERNELOPT_WGMMA(128, 64, "bf16", "0", "%64", "%65", "%66", "%67", "%68", "%69");
+    KERNELOPT_WGMMA_TYPES(128, 64, "0", "%64", "%65", "%66", "%67", "%68", "%69");
   }
 }
 
@@ -217,11 +213,11 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], const uint3
   } else {                                                                         \
     KERNELOPT_WGMMA_SHARED(kN, kRegisters, kType, "0, 0", left, right, predicate); \
   }
-#define KERNELOPT_WGMMA_TYPES(kN, kRegisters, left, right, predicate)       \
-  if constexpr (kHalf) {                                                    \
-    KERNELOPT_WGMMA_COLUMNS(kN, kRegisters, "f16", left, right, predicate)  \
-  } else {                                                                  \
-    KERNELOPT_WGMMA_COLUMNS(kN, kRegisters, "bf16", left, right, predicate) \
+#define KERNELOPT_WGMMA_SHARED_TYPES(kN, kRegisters, left, right, predicate) \
+  if constexpr (kHalf) {                                                     \
+    KERNELOPT_WGMMA_COLUMNS(kN, kRegisters, "f16", left, right, predicate)   \
+  } else {                                                                   \
+    KERNELOPT_WGMMA_COLUMNS(kN, kRegisters, "bf16", left, right, predicate)  \
   }
 
 /// The same as above, both operands in shared memory as wgmma_descriptor() or
@@ -236,21 +232,22 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], uint64_t a,
                     kRegisters == 64,
                 "16, 32, 64, 96 or 128 columns");
   if constexpr (kRegisters == 8) {
-    KERNELOPT_WGMMA_TYPES(16, 8, "%8", "%9", "%10");
+    KERNELOPT_WGMMA_SHARED_TYPES(16, 8, "%8", "%9", "%10");
   } else if constexpr (kRegisters == 16) {
-    KERNELOPT_WGMMA_TYPES(32, 16, "%16", "%17", "%18");
+    KERNELOPT_WGMMA_SHARED_TYPES(32, 16, "%16", "%17", "%18");
   } else if constexpr (kRegisters == 32) {
-    KERNELOPT_WGMMA_TYPES(64, 32, "%32", "%33", "%34");
+    KERNELOPT_WGMMA_SHARED_TYPES(64, 32, "%32", "%33", "%34");
   } else if constexpr (kRegisters == 48) {
-    KERNELOPT_WGMMA_TYPES(96, 48, "%48", "%49", "%50");
+    KERNELOPT_WGMMA_SHARED_TYPES(96, 48, "%48", "%49", "%50");
   } else if constexpr (kRegisters == 64) {
-    KERNELOPT_WGMMA_TYPES(128, 64, "%64", "%65", "%66");
+    KERNELOPT_WGMMA_SHARED_TYPES(128, 64, "%64", "%65", "%66");
   }
 }
 
-#undef KERNELOPT_WGMMA_TYPES
+#undef KERNELOPT_WGMMA_SHARED_TYPES
 #undef KERNELOPT_WGMMA_COLUMNS
 #undef KERNELOPT_WGMMA_SHARED
+#undef KERNELOPT_WGMMA_TYPES
 #undef KERNELOPT_WGMMA
 #undef KERNELOPT_OUTPUTS_64
 #undef KERNELOPT_OUTPUTS_48

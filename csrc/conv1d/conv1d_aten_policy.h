@@ -27,22 +27,24 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes,
     return true;
   }
   // Long sums for many channels, float32 / bfloat16: 64x3072x301 -> 1536, k1: 1.68 / 1.06, ATen
-  // 0.82 / 0.50; 16x512x801 -> 512, k17: 0.59 / 0.31, ATen 0.39 / 0.22; 16x1024x128 -> 1024, k5:
-  // 0.14 / 0.11, ATen 0.14 / 0.10; 64x512x801 -> 512, k5: 0.74 / 0.40, ATen 0.62 / 0.38. Not:
-  // 16x768x3000 -> 768, k3 s2: 0.46 / 0.29, ATen 0.48 / 0.32.
+  // 0.82 / 0.50; 16x512x801 -> 512, k17: 0.59 / 0.31, ATen 0.39 / 0.22; 64x512x801 -> 512, k5: 0.74
+  // / 0.40, ATen 0.62 / 0.38. Not: 16x768x3000 -> 768, k3 s2: 0.46 / 0.29, ATen 0.48 / 0.32;
+  // 16x1024x128 -> 1024, k5: 0.13 / 0.080, ATen 0.14 / 0.12.
   if (sum >= 2560 * (problem.transposed ? problem.stride : 1) && problem.out_channels >= 512 &&
       static_cast<double>(positions) * static_cast<double>(sum * problem.out_channels) >=
-          1LL << 33) {
+          1LL << 34) {
     return true;
   }
   if (problem.stride >= 5 && many_channels) {
     // float32 / bfloat16: transposed 16x512x200 -> 256, k12 s6: 0.118 / 0.067, ATen 0.097 / 0.063;
-    // 4x512x803 -> 256, k16 s8: 0.139, ATen 0.131. Not where residues fill the columns of a pass
-    // and rows can be copied by pairs: 16x512x32 -> 256, k16 s8: 0.044 / 0.030, ATen 0.046 / 0.033;
-    // 4x768x696 -> 384, k16 s8: 0.174 / 0.117, ATen 0.254 / 0.143; nor 1x256x6424 -> 128, k16 s8.
+    // Not where residues fill the columns of a pass and rows can be copied by pairs: 16x512x32 ->
+    // 256, k16 s8: 0.044 / 0.030, ATen 0.046 / 0.033; 4x768x696 -> 384, k16 s8: 0.174 / 0.117, ATen
+    // 0.254 / 0.143; nor 1x256x6424 -> 128, k16 s8. In float32 nor where residues fill all columns:
+    // 4x512x803 -> 256, k16 s8: 0.117, ATen 0.132.
     if (problem.transposed) {
       const int64_t columns = problem.stride > 16 ? 0 : 16 / problem.stride * problem.stride;
-      const bool fast = problem.in_length % 2 == 0 && columns >= (positions <= 1024 ? 12 : 14);
+      const bool fast = (problem.in_length % 2 == 0 && columns >= (positions <= 1024 ? 12 : 14)) ||
+                        (element_bytes == 4 && columns == 16);
       return !fast && (element_bytes == 4 ? problem.batch >= 4 && positions <= 1 << 15
                                           : problem.batch >= 8 && problem.in_length <= 256);
     }

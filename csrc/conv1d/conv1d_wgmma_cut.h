@@ -89,6 +89,82 @@ inline Conv1dCut choose_conv1d_cut(const Conv1dCutProblem& problem, int multipro
   return best;
 }
 
+/// Bytes that a tile loads for a channel, of what is one run's.
+/// @param window_cost  of a window's byte, in bytes
+inline double loaded_bytes(const Conv1dWgmmaParams& p, int64_t window_cost = 1) {
+  const int64_t steps = divide_up(p.correlation.taps, p.taps_per_step);
+  return static_cast<double>(steps * (p.window_bytes * window_cost + p.step_weight_bytes)) /
+         static_cast<double>(p.stage_channels * p.warpgroup_step);
+}
+
+/// Fits a plan with weights that stay in shared memory, or that come with every step. Those that
+/// stay may leave room for so few taps a step that the windows, which come again for every step of
+/// them, are more than the weights: 16x120x8192 -> 48, k5 took 0.157 ms in float32.
+/// @param may_keep  whether they may stay
+/// @param fit_taps  fit_taps(keep) fits as many taps a step as it can; false where none do
+/// @param window_cost  as above
+template <typename Plan, typename FitTaps>
+void fit_weights(Plan& plan, bool may_keep, FitTaps&& fit_taps, int64_t window_cost = 1) {
+  const bool keeps = may_keep && fit_taps(true);
+  plan.fits = keeps;
+  if (keeps && plan.params.taps_per_step >= plan.params.correlation.taps) {
+    return;
+  }
+  const Plan kept = plan;
+  plan.fits = fit_taps(false);
+  if (keeps && (!plan.fits ||
+                loaded_bytes(kept.params, window_cost) <= loaded_bytes(plan.params, window_cost))) {
+    plan = kept;
+  }
+}
+
+/// Bytes of a row of a box, which begins on 16 bytes before the first position: 16 more than a
+/// multiple of 32 put the four rows that a fragment reads at once in different banks.
+/// @param runs  of a box
+template <typename T>
+int64_t box_pitch(const Conv1dCorrelation& correlation, int64_t taps, int64_t runs) {
+  constexpr int64_t kSize = sizeof(T);
+  const int64_t length = runs + (taps - 1) * correlation.tap_step + 16 / kSize - 1;
+  return round_up(length * kSize - 16, 32) + 16;
+}
+
+/// Whether windows are copied as boxes: rows on 16 bytes, short enough for a box. Channels that
+/// only fill the last chunk are then those behind the last, so zeros, or another group's. Not where
+/// memory is the limit, for a box reads lines of 128 bytes that the next one reads again. In
+/// float32 32x512x784 -> 128, k1 took 0.048 ms instead of 0.043, problem 74 0.78 instead of 0.75.
+template <typename T>
+bool has_boxes(const Conv1dProblem& problem, const Conv1dCorrelation& correlation) {
+  constexpr int64_t kVector = 16 / static_cast<int64_t>(sizeof(T)), kMaxBox = 256;
+  constexpr int64_t kLine = 128 / static_cast<int64_t>(sizeof(T)), kMinReduction = 192;
+  return correlation.input_step == 1 &&
+         problem.input_strides.channel % (correlation.taps == 1 ? kLine : kVector) == 0 &&
+         (problem.batch == 1 || problem.input_strides.batch % kVector == 0) &&
+         reinterpret_cast<uintptr_t>(problem.input) % 16 == 0 &&
+         problem.in_channels * correlation.taps >= kMinReduction &&
+         (problem.groups == 1 || problem.in_channels % Conv1dWgmmaShape::kChunkChannels == 0) &&
+         box_pitch<T>(correlation, correlation.taps, Conv1dWgmmaShape::kWarpgroupM) <=
+             kMaxBox * int64_t{sizeof(T)};
+}
+
+/// The map of the boxes. False where the driver refuses it.
+template <typename T>
+bool encode_input_map(Conv1dWgmmaParams* params) {
+  constexpr uint64_t kSize = sizeof(T);
+  const Conv1dProblem& problem = params->problem;
+  const uint64_t channels = problem.groups * problem.in_channels;
+  const uint64_t row_bytes = problem.input_strides.channel * kSize;
+  const uint64_t entry_bytes =
+      problem.batch == 1 ? channels * row_bytes : problem.input_strides.batch * kSize;
+  const TensorMapShape shape{
+      kSize,
+      {static_cast<uint64_t>(problem.in_length), channels, static_cast<uint64_t>(problem.batch), 1},
+      {row_bytes, entry_bytes, entry_bytes},
+      {static_cast<uint32_t>(params->window_pitch / kSize),
+       static_cast<uint32_t>(params->stage_channels), 1, 1},
+      false};
+  return encode_tensor_map(shape, problem.input, &params->input_map);
+}
+
 /// Whether batch entries of at most a segment's positions can be copied with all their channels at
 /// once: a single tap, channels side by side, every 16 of them on 16 bytes.
 template <typename T>

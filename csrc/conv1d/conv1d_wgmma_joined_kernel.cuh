@@ -80,7 +80,7 @@ __device__ __forceinline__ void store_joined_tile(const Conv1dWgmmaJoinedParams&
       const float* row = sums + channel * p.sums_pitch + v * kElements;
       const float bias = biases[channel];
       T* output = static_cast<T*>(p.problem.output) +
-                  (first_channel + channel) * p.problem.output_strides.channel - p.run_shift;
+                  (first_channel + channel) * p.problem.output_strides.channel;
       Vec<float, kElements> values = *reinterpret_cast<const Vec<float, kElements>*>(row);
       Vec<T, kElements> outputs;
 #pragma unroll

@@ -8,11 +8,8 @@ namespace kernelopt {
 
 /// The runs of all batch entries lie one after the other, `entry_runs` to an entry, of which those
 /// behind its last output are never stored. So tiles are full, however short the entries are.
-/// `problem` has run_shift less padding, and run_shift outputs more, than the one that is computed:
-/// the outputs before its first are not stored either.
 struct Conv1dWgmmaJoinedParams : Conv1dWgmmaParams {
   int entry_runs;
-  int run_shift;
   int window_lead;     // elements of a window before the one that the first run's first tap reads
   int copy_elements;   // of the input that are copied at once
   int window_copies;   // of a window's row

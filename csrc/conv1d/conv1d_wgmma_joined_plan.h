@@ -1,20 +1,15 @@
 // How a transposed convolution is cut for conv1d_wgmma_joined_kernel. Includes no torch header.
 #pragma once
 
-#include "conv1d/conv1d_wgmma_correlation.h"
-#include "conv1d/conv1d_wgmma_cut.h"
 #include "conv1d/conv1d_wgmma_joined_params.h"
+#include "conv1d/conv1d_wgmma_plan.h"
 
 #include <numeric>
 
 namespace kernelopt {
 
-struct Conv1dWgmmaJoinedPlan {
-  bool fits = false;
-  int block_slots = 0;  // 32, 64 or 128
-  int shared_bytes = 0;
-  int64_t packed_bytes = 0;
-  unsigned grid_x = 0, grid_y = 0;
+struct Conv1dWgmmaJoinedPlan : Conv1dWgmmaLaunch {
+  using Shape = Conv1dWgmmaJoinedShape;
   Conv1dWgmmaJoinedParams params{};
 };
 
@@ -30,13 +25,7 @@ Conv1dWgmmaJoinedPlan plan_conv1d_wgmma_joined(const Conv1dProblem& problem, int
   if (!problem.transposed || problem.stride == 1) {
     return plan;
   }
-  // Runs that begin as many outputs before the first have the fewest taps: then all residues' taps
-  // reach the same input positions. 64 -> 64, k4 s2 p1 has two a residue, three otherwise.
-  p.run_shift = static_cast<int>(problem.padding % problem.stride);
-  p.problem = problem;
-  p.problem.padding -= p.run_shift;
-  p.problem.out_length += p.run_shift;
-  p.correlation = conv1d_correlation(p.problem, false);
+  describe_shifted<T>(problem, false, &p);
   const Conv1dCorrelation& correlation = p.correlation;
   if (correlation.taps == 0) {
     return plan;
@@ -152,19 +141,23 @@ struct Conv1dJoinedCost {
   }
   // Of a chunk, in copies of single elements.
   static constexpr double kSingle = 3;
-  // What conv1d_wgmma_kernel takes with residues, of what choose_conv1d_cut() counts, and besides.
-  static constexpr double kOther = 1.25, kOtherLaunch = 5000;
+  // What conv1d_wgmma_kernel takes with residues, of what choose_conv1d_cut() counts, and besides;
+  // kOtherShifted where its runs are shifted, which leaves few taps for its fixed costs.
+  static constexpr double kOther = 1.25, kOtherShifted = 1.44, kOtherLaunch = 5000;
 };
 
 /// Plans a problem as above with the fastest number of slots; `fits` is false too where
 /// conv1d_wgmma_kernel is faster.
-/// @param other  the cost of that kernel's cut
+/// @param other  the plan of that kernel
 template <typename T>
 Conv1dWgmmaJoinedPlan choose_conv1d_wgmma_joined(const Conv1dProblem& problem, int max_shared_bytes,
-                                                 int multiprocessors, double other) {
+                                                 int multiprocessors,
+                                                 const Conv1dWgmmaPlan& other) {
   using Cost = Conv1dJoinedCost;
   Conv1dWgmmaJoinedPlan best;
-  double least = other * Cost::kOther + Cost::kOtherLaunch;
+  const double slower = other.params.run_shift > 0 ? Cost::kOtherShifted : Cost::kOther;
+  double least = other.fits ? other.cost * slower + Cost::kOtherLaunch
+                            : std::numeric_limits<double>::infinity();
   for (int block_slots = 128; block_slots >= 32; block_slots /= 2) {
     const Conv1dWgmmaJoinedPlan plan =
         plan_conv1d_wgmma_joined<T>(problem, max_shared_bytes, block_slots);

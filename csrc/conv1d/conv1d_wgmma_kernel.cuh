@@ -11,6 +11,7 @@
 
 #include "conv1d/conv1d_wgmma_load.cuh"
 #include "conv1d/conv1d_wgmma_split_store.cuh"
+#include "conv1d/conv1d_wgmma_weights.cuh"
 
 namespace kernelopt {
 
@@ -146,6 +147,9 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
   // Resident weights, stages, slabs, biases, fillers, barriers.
   extern __shared__ __align__(128) unsigned char shared[];
   grid_dependency_launch();
+  if (p.packs_weights) {
+    grid_dependency_wait();  // else the packing kernel has waited
+  }
   const int stage_bytes = p.window_bytes + p.step_weight_bytes;
   unsigned char* stages = shared + p.resident_bytes;
   float* slabs = reinterpret_cast<float*>(stages + p.stages * stage_bytes);
@@ -156,7 +160,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
   const uint32_t slab_full = empty + p.stages * 8;
   const uint32_t slab_empty = slab_full + Shape::kWarpgroups * p.slabs * 8;
   if (threadIdx.x == 0) {
-    mbarrier_init(resident_barrier, 1);
+    mbarrier_init(resident_barrier, p.packs_weights ? Shape::kThreads / 32 - 4 : 1);
     for (int stage = 0; stage < p.stages; ++stage) {
       mbarrier_init(full + stage * 8, 1);
       mbarrier_init(empty + stage * 8, Shape::kWarpgroups * 4);
@@ -178,9 +182,19 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
     return SlabRing<float>{reinterpret_cast<unsigned char*>(slabs) + first * p.slab_bytes,
                            slab_full + first * 8, slab_empty + first * 8};
   };
+  if (p.packs_weights && warpgroup != Shape::kWarpgroups) {
+    const int thread = static_cast<int>(threadIdx.x) - (warpgroup > Shape::kWarpgroups ? 128 : 0);
+    pack_block_weights<T, kSlots>(p, thread, Shape::kThreads - 128,
+                                  reinterpret_cast<uint4*>(shared));
+    fence_async_proxy();
+    __syncwarp();
+    if (lane == 0) {
+      mbarrier_arrive(resident_barrier);
+    }
+  }
   if (warpgroup == Shape::kWarpgroups) {
     give_registers<Shape::kLoadRegisters>();
-    if (p.resident_bytes > 0 && threadIdx.x % 128 == 0) {
+    if (p.resident_bytes > 0 && !p.packs_weights && threadIdx.x % 128 == 0) {
       grid_dependency_wait();  // for the packed weights
       mbarrier_arrive_expect(resident_barrier, p.resident_bytes);
       bulk_load(shared_address(shared),
@@ -188,7 +202,12 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
                     static_cast<int64_t>(blockIdx.y) * p.resident_bytes,
                 p.resident_bytes, resident_barrier);
     }
-    load_conv1d_stages<T, kSlots, kSegments>(p, warp % 4, stages, stage_bytes, full, empty);
+    if (p.box_bytes > 0) {
+      load_conv1d_stages<T, kSlots, kSegments, true>(p, warp % 4, stages, stage_bytes, full, empty);
+    } else {
+      load_conv1d_stages<T, kSlots, kSegments, false>(p, warp % 4, stages, stage_bytes, full,
+                                                      empty);
+    }
     return;
   }
   if (warpgroup == Shape::kWarpgroups + 1) {
@@ -228,7 +247,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
 #pragma unroll
   for (int m = 0; m < kRowSets; ++m) {
     row_start[m] = kSegments ? (warpgroup * Shape::kTilesM + m) * p.segment_bytes
-                             : (warpgroup * p.warpgroup_step + m * 64) * input_step * kSize;
+                             : warpgroup * p.warpgroup_bytes + m * 64 * input_step * kSize;
   }
 
   float accumulators[Shape::kTilesM][kRegisters];
@@ -242,7 +261,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
 #pragma unroll
     for (int m = 0; m < kRowSets; ++m) {
       window_n[m] = cursor.n;
-      window_run[m] = cursor.run;
+      window_run[m] = cursor.run + warpgroup * p.box_step;
       if (kSegments) {
         const Conv1dSegment segment(p, cursor, warpgroup * Shape::kTilesM + m);
         window_n[m] = segment.n;
@@ -277,7 +296,8 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
         for (int chunk = 0; chunk < chunks; ++chunk) {
           const uint32_t weights =
               p.resident_bytes > 0
-                  ? shared_address(shared) + ((channel / 16 + chunk) * taps + tap) * kTapBytes
+                  ? shared_address(shared) +
+                        (((channel - channels.begin) / 16 + chunk) * taps + tap) * kTapBytes
                   : shared_address(shared) + window + p.window_bytes +
                         chunk * p.taps_per_step * kTapBytes;
           uint64_t descriptor = wgmma_descriptor(weights, kSlots);

@@ -15,20 +15,32 @@
 
 namespace kernelopt {
 
+/// The kernel of a plan with kSlots slots.
 template <typename T, int kSlots>
-void launch_conv1d_wgmma_slots(const char* op, const Conv1dWgmmaPlan& plan, cudaStream_t stream) {
+auto conv1d_wgmma_kernel_of(const Conv1dWgmmaPlan& plan) {
   const Conv1dCorrelation& correlation = plan.params.correlation;
-  auto kernel = conv1d_wgmma_kernel<T, kSlots, false, false>;
   if (plan.params.segments > 1) {
-    kernel = conv1d_wgmma_kernel<T, kSlots, false, true>;
-  } else if (correlation.input_step == 1 && correlation.residues == 1) {
-    kernel = conv1d_wgmma_kernel<T, kSlots, true, false>;
+    return conv1d_wgmma_kernel<T, kSlots, false, true>;
   }
-  KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                plan.shared_bytes));
-  KERNELOPT_CUDA_CHECK(
-      op, launch_dependent(kernel, dim3(plan.grid_x, plan.grid_y, plan.splits),
-                           Conv1dWgmmaShape::kThreads, plan.shared_bytes, stream, plan.params));
+  return correlation.input_step == 1 && correlation.residues == 1
+             ? conv1d_wgmma_kernel<T, kSlots, true, false>
+             : conv1d_wgmma_kernel<T, kSlots, false, false>;
+}
+template <typename T, int kSlots>
+auto conv1d_wgmma_kernel_of(const Conv1dWgmmaSharedPlan& plan) {
+  if constexpr (kSlots <= 128) {
+    if (plan.params.correlation.residues == 2) {
+      return conv1d_wgmma_shared_kernel<T, kSlots, 2, false>;
+    }
+    if (plan.params.correlation.input_step > 1) {
+      return conv1d_wgmma_shared_kernel<T, kSlots, 1, true>;
+    }
+  }
+  return conv1d_wgmma_shared_kernel<T, kSlots, 1, false>;
+}
+template <typename T, int kSlots>
+auto conv1d_wgmma_kernel_of(const Conv1dWgmmaJoinedPlan&) {
+  return conv1d_wgmma_joined_kernel<T, kSlots>;
 }
 
 /// Packs the weights as a plan's kernel reads them.
@@ -39,120 +51,30 @@ void pack_conv1d_wgmma_weight(const char* op, const Plan& plan, uint4* packed_we
   constexpr int kPackThreads = 128;
   const int units = static_cast<int>(plan.packed_bytes /
                                      (16 * MmaTraits<T>::kParts * plan.params.correlation.taps));
+  const int taps = plan.params.correlation.taps;
+  int thread_taps = taps;
   auto pack = pack_conv1d_wgmma_weight_kernel<T, 0>;
-  if (has_vector_weights<T>(problem)) {
-    switch (problem.kernel_size) {
-      case 1: pack = pack_conv1d_wgmma_weight_kernel<T, 1>; break;
-      case 3: pack = pack_conv1d_wgmma_weight_kernel<T, 3>; break;
-      case 5: pack = pack_conv1d_wgmma_weight_kernel<T, 5>; break;
-      case 7: pack = pack_conv1d_wgmma_weight_kernel<T, 7>; break;
-      default: break;
-    }
+  const int vector_taps =
+      has_vector_weights<T>(problem) ? static_cast<int>(problem.kernel_size) : 0;
+  switch (vector_taps) {
+    case 1: pack = pack_conv1d_wgmma_weight_kernel<T, 1>; break;
+    case 3: pack = pack_conv1d_wgmma_weight_kernel<T, 3>; break;
+    case 5: pack = pack_conv1d_wgmma_weight_kernel<T, 5>; break;
+    case 7: pack = pack_conv1d_wgmma_weight_kernel<T, 7>; break;
+    default: thread_taps = pack_thread_taps(units, taps); break;
   }
-  pack<<<(units + kPackThreads - 1) / kPackThreads, kPackThreads, 0, stream>>>(
-      plan.params, packed_weight, plan.block_slots, units);
+  const dim3 grid(static_cast<unsigned>(divide_up(units, kPackThreads)),
+                  static_cast<unsigned>(divide_up(taps, thread_taps)));
+  pack<<<grid, kPackThreads, 0, stream>>>(plan.params, packed_weight, plan.block_slots, units,
+                                          thread_taps);
   KERNELOPT_CHECK_LAUNCH(op);
 }
 
-template <typename T, int kSlots>
-void launch_conv1d_wgmma_slots(const char* op, const Conv1dWgmmaSharedPlan& plan,
-                               cudaStream_t stream) {
-  auto kernel = conv1d_wgmma_shared_kernel<T, kSlots, 1, false>;
-  if constexpr (kSlots <= 128) {
-    if (plan.params.correlation.residues == 2) {
-      kernel = conv1d_wgmma_shared_kernel<T, kSlots, 2, false>;
-    } else if (plan.params.correlation.input_step > 1) {
-      kernel = conv1d_wgmma_shared_kernel<T, kSlots, 1, true>;
-    }
-  }
-  KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                plan.shared_bytes));
-  kernel<<<dim3(plan.grid_x, plan.grid_y), Conv1dWgmmaShape::kThreads, plan.shared_bytes, stream>>>(
-      plan.params);
-  KERNELOPT_CHECK_LAUNCH(op);
-}
-
-/// Computes a 16-bit problem with both operands in shared memory; false where that is not faster.
-template <typename T>
-bool launch_conv1d_wgmma_shared(const char* op, const Conv1dProblem& problem, const Tensor& like) {
-  const int device = like.get_device_index();
+/// Launches a plan's kernel behind the packing of its weights.
+/// @return the workspace: the packed weights, then the splits' sums
+template <typename T, typename Plan>
+Tensor launch_conv1d_wgmma_plan(const char* op, Plan& plan, const Tensor& like) {
   const cudaStream_t stream = current_stream(like);
-  Conv1dWgmmaSharedPlan plan = plan_conv1d_wgmma_shared<T>(
-      problem, max_shared_bytes_per_block(device), multiprocessor_count(device));
-  if (!plan.fits) {
-    return false;
-  }
-  const std::vector<int64_t> words{plan.packed_bytes / 4};
-  const Tensor packed = empty_contiguous(op, words, ScalarType::Float, like);
-  uint4* packed_weight = static_cast<uint4*>(packed.mutable_data_ptr());
-  plan.params.packed_weight = packed_weight;
-  pack_conv1d_wgmma_weight<T>(op, plan, packed_weight, stream);
-  switch (plan.block_slots) {
-    case 32: launch_conv1d_wgmma_slots<T, 32>(op, plan, stream); break;
-    case 64: launch_conv1d_wgmma_slots<T, 64>(op, plan, stream); break;
-    case 128: launch_conv1d_wgmma_slots<T, 128>(op, plan, stream); break;
-    default: launch_conv1d_wgmma_slots<T, 256>(op, plan, stream); break;
-  }
-  return true;
-}
-
-template <typename T, int kSlots>
-void launch_conv1d_wgmma_slots(const char* op, const Conv1dWgmmaJoinedPlan& plan,
-                               cudaStream_t stream) {
-  const auto kernel = conv1d_wgmma_joined_kernel<T, kSlots>;
-  KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                plan.shared_bytes));
-  KERNELOPT_CUDA_CHECK(
-      op, launch_dependent(kernel, dim3(plan.grid_x, plan.grid_y), Conv1dWgmmaJoinedShape::kThreads,
-                           plan.shared_bytes, stream, plan.params));
-}
-
-/// Computes a transposed problem with its batch entries joined; false where that is not faster, and
-/// of others.
-/// @param other  the plan of conv1d_wgmma_kernel
-template <typename T>
-bool launch_conv1d_wgmma_joined(const char* op, const Conv1dProblem& problem,
-                                const Conv1dWgmmaPlan& other, const Tensor& like) {
-  const int device = like.get_device_index();
-  const cudaStream_t stream = current_stream(like);
-  Conv1dWgmmaJoinedPlan plan = choose_conv1d_wgmma_joined<T>(
-      problem, max_shared_bytes_per_block(device), multiprocessor_count(device),
-      other.fits ? other.cost : std::numeric_limits<double>::infinity());
-  if (!plan.fits) {
-    return false;
-  }
-  const std::vector<int64_t> words{plan.packed_bytes / 4};
-  const Tensor packed = empty_contiguous(op, words, ScalarType::Float, like);
-  uint4* packed_weight = static_cast<uint4*>(packed.mutable_data_ptr());
-  plan.params.packed_weight = packed_weight;
-  pack_conv1d_wgmma_weight<T>(op, plan, packed_weight, stream);
-  switch (plan.block_slots) {
-    case 32: launch_conv1d_wgmma_slots<T, 32>(op, plan, stream); break;
-    case 64: launch_conv1d_wgmma_slots<T, 64>(op, plan, stream); break;
-    default: launch_conv1d_wgmma_slots<T, 128>(op, plan, stream); break;
-  }
-  return true;
-}
-
-/// Computes a problem; false where the kernel does not fit it.
-template <typename T>
-bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const Tensor& like) {
-  if constexpr (sizeof(T) == 2) {
-    if (launch_conv1d_wgmma_shared<T>(op, problem, like)) {
-      return true;
-    }
-  }
-  const int device = like.get_device_index();
-  const cudaStream_t stream = current_stream(like);
-  Conv1dWgmmaPlan plan = plan_conv1d_wgmma<T>(problem, max_shared_bytes_per_block(device),
-                                              multiprocessor_count(device));
-  if (launch_conv1d_wgmma_joined<T>(op, problem, plan, like)) {
-    return true;
-  }
-  if (!plan.fits) {
-    return false;
-  }
-  // The packed weights, then the splits' sums.
   const std::vector<int64_t> words{(plan.packed_bytes + plan.sums_bytes) / 4};
   const Tensor workspace = empty_contiguous(op, words, ScalarType::Float, like);
   uint4* packed_weight = static_cast<uint4*>(workspace.mutable_data_ptr());
@@ -161,20 +83,63 @@ bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const 
     plan.params.split_sums =
         static_cast<float*>(workspace.mutable_data_ptr()) + plan.packed_bytes / 4;
   }
-  pack_conv1d_wgmma_weight<T>(op, plan, packed_weight, stream);
-  switch (plan.block_slots) {
-    case 32: launch_conv1d_wgmma_slots<T, 32>(op, plan, stream); break;
-    case 64: launch_conv1d_wgmma_slots<T, 64>(op, plan, stream); break;
-    default: launch_conv1d_wgmma_slots<T, 128>(op, plan, stream); break;
+  if (!plan.params.packs_weights) {
+    pack_conv1d_wgmma_weight<T>(op, plan, packed_weight, stream);
   }
+  const auto launch = [&](auto slots) {
+    const auto kernel = conv1d_wgmma_kernel_of<T, decltype(slots)::value>(plan);
+    KERNELOPT_CUDA_CHECK(op,
+                         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                              plan.shared_bytes));
+    KERNELOPT_CUDA_CHECK(
+        op, launch_dependent(kernel, dim3(plan.grid_x, plan.grid_y, plan.splits),
+                             Plan::Shape::kThreads, plan.shared_bytes, stream, plan.params));
+  };
+  switch (plan.block_slots) {
+    case 32: launch(std::integral_constant<int, 32>()); break;
+    case 64: launch(std::integral_constant<int, 64>()); break;
+    case 128: launch(std::integral_constant<int, 128>()); break;
+    default:
+      if constexpr (std::is_same_v<Plan, Conv1dWgmmaSharedPlan>) {
+        launch(std::integral_constant<int, 256>());
+      }
+      break;
+  }
+  return workspace;
+}
+
+/// Computes a problem; false where no kernel fits it.
+template <typename T>
+bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const Tensor& like) {
+  const int device = like.get_device_index();
+  const int max_shared_bytes = max_shared_bytes_per_block(device);
+  const int multiprocessors = multiprocessor_count(device);
+  if constexpr (sizeof(T) == 2) {
+    Conv1dWgmmaSharedPlan shared =
+        plan_conv1d_wgmma_shared<T>(problem, max_shared_bytes, multiprocessors);
+    if (shared.fits) {
+      launch_conv1d_wgmma_plan<T>(op, shared, like);
+      return true;
+    }
+  }
+  Conv1dWgmmaPlan plan = plan_conv1d_wgmma<T>(problem, max_shared_bytes, multiprocessors);
+  Conv1dWgmmaJoinedPlan joined =
+      choose_conv1d_wgmma_joined<T>(problem, max_shared_bytes, multiprocessors, plan);
+  if (joined.fits) {
+    launch_conv1d_wgmma_plan<T>(op, joined, like);
+    return true;
+  }
+  if (!plan.fits) {
+    return false;
+  }
+  const Tensor workspace = launch_conv1d_wgmma_plan<T>(op, plan, like);
   if (plan.sums_bytes > 0) {
     constexpr int kSumThreads = 128;
     const int64_t sum_vectors = plan.sums_bytes / (16 * plan.splits);
-    const unsigned sum_blocks =
-        static_cast<unsigned>((sum_vectors + kSumThreads - 1) / kSumThreads);
-    KERNELOPT_CUDA_CHECK(
-        op, launch_dependent(sum_conv1d_splits_kernel<T>, dim3(sum_blocks), kSumThreads, 0, stream,
-                             plan.params, static_cast<int>(plan.splits), sum_vectors));
+    const unsigned sum_blocks = static_cast<unsigned>(divide_up(sum_vectors, kSumThreads));
+    KERNELOPT_CUDA_CHECK(op, launch_dependent(sum_conv1d_splits_kernel<T>, dim3(sum_blocks),
+                                              kSumThreads, 0, current_stream(like), plan.params,
+                                              static_cast<int>(plan.splits), sum_vectors));
   }
   return true;
 }

@@ -172,7 +172,8 @@ __device__ __forceinline__ WindowRowCopy load_window_row(const Conv1dWgmmaParams
 /// A loading warp: for every step of every tile a window of 32 channels, and the step's weights
 /// where they do not stay in shared memory. Four warps take a stage each in turn, so that they wait
 /// for memory side by side; a stage is always the same warp's.
-template <typename T, int kSlots, bool kSegments>
+/// @tparam kBoxes  windows are copied as boxes
+template <typename T, int kSlots, bool kSegments, bool kBoxes>
 __device__ __forceinline__ void load_conv1d_stages(const Conv1dWgmmaParams& p, int loader,
                                                    unsigned char* stages, int stage_bytes,
                                                    uint32_t full, uint32_t empty) {
@@ -243,7 +244,7 @@ __device__ __forceinline__ void load_conv1d_stages(const Conv1dWgmmaParams& p, i
       }
     };
     window += lane * p.window_pitch;
-    if (row_channel >= in_channels && row_channel < p.channel_chunks * 16 &&
+    if (!kBoxes && row_channel >= in_channels && row_channel < p.channel_chunks * 16 &&
         lane < p.stage_channels) {
       // A channel of the last chunk that is none: zeros times its zero weights.
       uint4* row = reinterpret_cast<uint4*>(window);
@@ -251,7 +252,24 @@ __device__ __forceinline__ void load_conv1d_stages(const Conv1dWgmmaParams& p, i
         row[i] = make_uint4(0, 0, 0, 0);
       }
     }
-    if constexpr (kSegments) {
+    if constexpr (kBoxes) {
+      const bool loads = lane < (kSegments ? p.segments : Shape::kWarpgroups);
+      arrive(loads ? p.box_bytes : 0);
+      if (loads) {
+        constexpr int kVector = 16 / static_cast<int>(sizeof(T));
+        int n = cursor.n, run = cursor.run + lane * p.box_step;
+        if constexpr (kSegments) {
+          const Conv1dSegment segment(p, cursor, lane);
+          n = segment.n;
+          run = segment.run;
+        }
+        const int position = run + p.correlation.input_first + tap * p.correlation.tap_step;
+        tensor_load(shared_address(stages + stage * stage_bytes + lane * p.box_bytes), &p.input_map,
+                    {position & -kVector,
+                     static_cast<int>(blockIdx.y / p.n_blocks) * in_channels + channel, n, 0},
+                    full + stage * 8);
+      }
+    } else if constexpr (kSegments) {
       int bytes = 0;
       if (p.copies_images) {
         const Conv1dSegment segment(p, cursor, lane);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "common/mma.cuh"
+#include "common/tensor_map.h"
 #include "conv1d/conv1d_problem.h"
 
 namespace kernelopt {
@@ -34,9 +35,18 @@ struct Conv1dCorrelation {
 
 /// What the kernel is told. A slot is a column of the product: 16 of them, a pass of the epilogue,
 /// hold all residues of pass_channels output channels.
+/// `problem` has run_shift less padding, and as many outputs more before its first, than the one
+/// that is computed: those are not stored.
 struct Conv1dWgmmaParams {
   Conv1dProblem problem;
+  int run_shift;
   Conv1dCorrelation correlation;
+  // Of the input [batch][channel][position], where windows are copied as boxes, one for each
+  // warpgroup or segment.
+  CUtensorMap input_map;
+  int box_bytes;               // of one, or 0
+  int box_step;                // runs from a warpgroup's box to the next one's, or 0
+  int warpgroup_bytes;         // of a window's row, or boxes, from one warpgroup to the next
   const void* input_end;       // one past the last element that the input's strides reach
   const uint4* packed_weight;  // [group][n block][chunk][tap][part][k / 8][slot][k % 8]
   int n_blocks;                // blocks of slots, of one group
@@ -57,12 +67,26 @@ struct Conv1dWgmmaParams {
   int window_pitch, window_bytes;  // of one row of a stage, and of all
   int step_weight_bytes;           // of a stage, 0 where the weights are resident
   int resident_bytes;              // of all weights of a block, 0 where they are not
+  bool packs_weights;              // a block packs them itself
   int split_channels;              // input channels of a split, whole stages
   float* split_sums;               // [split][batch][channel][split_pitch], null where not split
   int split_pitch;                 // of a row, out_length rounded up to whole vectors
   int slabs;                       // of a warpgroup
   int slab_pitch, slab_bytes;      // of a row in words, of a slab in bytes
 };
+
+/// What the plans of the warpgroup kernels have in common: a launch's slots of a block, memory and
+/// grid. `fits` is false where the kernel cannot take the problem, or another is faster.
+struct Conv1dWgmmaLaunch {
+  bool fits = false;
+  int block_slots = 0;  // 32, 64, 128 or 256
+  int shared_bytes = 0;
+  int64_t packed_bytes = 0;
+  int64_t sums_bytes = 0;                       // of the splits' sums, 0 where not split
+  unsigned grid_x = 0, grid_y = 0, splits = 1;  // splits: of the input channels
+};
+
+constexpr int kPackedAtOnce = 4;  // taps of which a thread that packs reads the weights at once
 
 struct Conv1dWgmmaShape {
   static constexpr int kWarpgroups = 2;  // that multiply; two more load and store

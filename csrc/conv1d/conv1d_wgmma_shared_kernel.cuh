@@ -109,6 +109,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
 
   // Resident weights, windows, operand stages, slabs, biases, fillers, flags, barriers.
   extern __shared__ __align__(128) unsigned char shared[];
+  grid_dependency_launch();
   unsigned char* windows = shared + p.resident_bytes;
   unsigned char* stages = windows + p.stages * p.window_bytes;
   unsigned char* slabs = stages + p.operand_stages * (p.operand_bytes + p.step_weight_bytes);
@@ -168,6 +169,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
     give_registers<Shape::kLoadRegisters>();
     if (warp % 4 == 0) {
       if (p.resident_bytes > 0 && lane == 0) {
+        grid_dependency_wait();  // for the packed weights
         mbarrier_arrive_expect(resident_barrier, p.resident_bytes);
         bulk_load(shared_address(shared),
                   reinterpret_cast<const unsigned char*>(p.packed_weight) +

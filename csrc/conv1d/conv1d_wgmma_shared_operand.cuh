@@ -201,6 +201,9 @@ __device__ __forceinline__ void make_conv1d_operands(const Conv1dWgmmaSharedPara
   const unsigned char* weights =
       reinterpret_cast<const unsigned char*>(p.packed_weight) +
       static_cast<int64_t>(blockIdx.y) * p.channel_chunks * taps * kTapBytes;
+  if (p.step_weight_bytes > 0 && warp == 0) {
+    grid_dependency_wait();  // for the packed weights
+  }
   RingCursor raw, ring;
   for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
     const int runs = window_runs<kSlots>(p, cursor.run);

@@ -7,12 +7,8 @@
 
 namespace kernelopt {
 
-struct Conv1dWgmmaSharedPlan {
-  bool fits = false;
-  int block_slots = 0;  // 32, 64, 128 or 256
-  int shared_bytes = 0;
-  int64_t packed_bytes = 0;
-  unsigned grid_x = 0, grid_y = 0;
+struct Conv1dWgmmaSharedPlan : Conv1dWgmmaLaunch {
+  using Shape = Conv1dWgmmaSharedShape;
   Conv1dWgmmaSharedParams params{};
 };
 
@@ -26,6 +22,9 @@ struct Conv1dWgmmaSharedLimits {
   // Taps from which on a window that is transposed in blocks pays where arithmetic is the limit:
   // 16x256x2048 -> 256, k11 d5 took 0.099 ms, 0.109 with the other kernel.
   static constexpr int kManyTaps = 9;
+  // Of a window's byte, in bytes of weights: it is transposed as well. 16x128x8191 -> 64, k5 took
+  // 0.19 ms with two taps a step and weights that stay, 0.07 with five.
+  static constexpr int64_t kWindowCost = 4;
   // A thread has all residues of a channel, and writes them as a word. When it wrote them with
   // gaps, 16x512x256 -> 256, k16 s8 took 0.18 ms, 0.09 with the other kernel.
   static constexpr int kMaxResidues = 2;
@@ -186,17 +185,23 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
   const bool large = plan.block_slots <= 64;
   const int fixed = fixed_slabs(plan.block_slots, correlation.residues),
             few = fixed > 0 ? fixed : 2;
-  for (const bool keep : {true, false}) {
-    for (int64_t taps = correlation.taps; taps >= least_taps;
-         taps = taps == 1 ? 0 : (taps + 1) / 2) {
-      plan.fits = plan.fits || (!large && fit(keep, taps, 4, 32, 3)) ||
-                  ((large || correlation.input_step > 1) && correlation.residues == 1 &&
-                   fit(keep, taps, 4, 32, 2)) ||
-                  (large ? fit(keep, taps, 2, 32, 2) || fit(keep, taps, 2, 16, 4)
-                         : fit(keep, taps, 4, 16, 3) || fit(keep, taps, few, 32, 2)) ||
-                  fit(keep, taps, few, 16, 2);
-    }
-  }
+  fit_weights(
+      plan, true,
+      [&](bool keep) {
+        for (int64_t taps = correlation.taps; taps >= least_taps;
+             taps = taps == 1 ? 0 : (taps + 1) / 2) {
+          if ((!large && fit(keep, taps, 4, 32, 3)) ||
+              ((large || correlation.input_step > 1) && correlation.residues == 1 &&
+               fit(keep, taps, 4, 32, 2)) ||
+              (large ? fit(keep, taps, 2, 32, 2) || fit(keep, taps, 2, 16, 4)
+                     : fit(keep, taps, 4, 16, 3) || fit(keep, taps, few, 32, 2)) ||
+              fit(keep, taps, few, 16, 2)) {
+            return true;
+          }
+        }
+        return false;
+      },
+      Conv1dWgmmaSharedLimits::kWindowCost);
   // The stages of a tile stay until the second warpgroup has had its turn. With an activation the
   // two are faster side by side, for they share its instructions as they are fetched.
   const int64_t steps = (problem.in_channels + p.stage_channels - 1) /

@@ -35,13 +35,14 @@ __global__ void sum_conv1d_splits_kernel(const __grid_constant__ Conv1dWgmmaPara
   const int channels = static_cast<int>(p.problem.groups * p.problem.out_channels);
   const int n = static_cast<int>(row / channels);
   const int channel = static_cast<int>(row - static_cast<int64_t>(n) * channels);
-  const int count = min(kVector, static_cast<int>(p.problem.out_length) - position);
+  const int begin = max(p.run_shift - position, 0);  // of the vector's outputs
+  const int end = min(kVector, static_cast<int>(p.problem.out_length) - position);
   if (MmaTraits<T>::kParts == 2 || p.correlation.residues > 1) {
     const int out_channels = static_cast<int>(p.problem.out_channels);
     const int group = channel / out_channels;
 #pragma unroll
     for (int i = 0; i < kVector; ++i) {
-      if (i < count && !isfinite(z[i])) {
+      if (i >= begin && i < end && !isfinite(z[i])) {
         z[i] =
             convolve_exactly<T>(p.problem, n, group, channel - group * out_channels, position + i);
       }
@@ -59,13 +60,13 @@ __global__ void sum_conv1d_splits_kernel(const __grid_constant__ Conv1dWgmmaPara
   });
   T* output = static_cast<T*>(p.problem.output) + n * p.problem.output_strides.batch +
               channel * p.problem.output_strides.channel + position;
-  if (count == kVector && reinterpret_cast<uintptr_t>(output) % sizeof(outputs) == 0) {
+  if (end - begin == kVector && reinterpret_cast<uintptr_t>(output) % sizeof(outputs) == 0) {
     *reinterpret_cast<Vec<T, kVector>*>(output) = outputs;
     return;
   }
 #pragma unroll
   for (int i = 0; i < kVector; ++i) {
-    if (i < count) {
+    if (i >= begin && i < end) {
       output[i] = outputs.values[i];
     }
   }

@@ -34,7 +34,7 @@ __device__ __forceinline__ OutputRow output_row(const Conv1dWgmmaParams& p, uint
       p.warpgroup_step < Conv1dWgmmaShape::kWarpgroupM ? (kSector - place % kSector) % kSector : 0;
   const int stop = min(first + shift + p.warpgroup_step * p.correlation.run_outputs(),
                        static_cast<int>(p.problem.out_length));
-  row.begin = row.before + (first == 0 ? 0 : shift);
+  row.begin = row.before + (first == 0 ? p.run_shift : shift);
   row.end = row.before + stop - first;
   return row;
 }
@@ -219,12 +219,14 @@ using PassVectors =
 /// Stores a pass of which every row lies inside the output, its first position not the row's first
 /// and its last not the row's last.
 /// @param values, biases, fillers, output  of the pass's first row
-/// @return whether all values were finite
-template <typename T, typename ActivationType, RunOutputs kRun>
+/// @param exact  exact(row, i) is the output `i` after the row's first in plain fp32
+/// @return whether all values of whole vectors were finite
+template <typename T, typename ActivationType, RunOutputs kRun, typename Exact>
 __device__ __forceinline__ bool store_inner_pass(const Conv1dWgmmaParams& p, int thread,
                                                  const PassVectors<T, kRun>& tile_places,
                                                  const float* values, const float* biases,
-                                                 const uint32_t* fillers, T* output) {
+                                                 const uint32_t* fillers, T* output,
+                                                 Exact&& exact) {
   using Places = PassVectors<T, kRun>;
   constexpr int kVector = 16 / static_cast<int>(sizeof(T)), kSpread = kSpreadOf<kRun>;
   constexpr int kPitch = slab_row_pitch<T>(1);
@@ -257,9 +259,9 @@ __device__ __forceinline__ bool store_inner_pass(const Conv1dWgmmaParams& p, int
       if (before > 0) {
         const int element =
             i % kVector + (i % kVector < before ? Conv1dWgmmaShape::kWarpgroupM : 0);
-        const float sum = values[row * kPitch + element];
-        if (MmaTraits<T>::kParts == 2) {
-          probe = fmaf(sum, 0.0f, probe);
+        float sum = values[row * kPitch + element];
+        if (MmaTraits<T>::kParts == 2 && !isfinite(sum)) {
+          sum = exact(row, element - before);
         }
         first[element - before] =
             from_accumulate<T>(activate_sum<T, ActivationType>(sum, biases[row]));
@@ -387,13 +389,17 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaParams& p, i
         p, min(channels, block_channels), pass_channels, [&](int channel, float* values) {
           with_activation(p.problem.activation, [&](auto kind) {
             using ActivationType = ActivationOfSum<T, decltype(kind)>;
+            const auto exact = [&](int row, int i) {
+              return convolve_exactly<T>(p.problem, cursor.n, group, block_channel + channel + row,
+                                         first + i);
+            };
             const auto store_inner = [&] {
               if constexpr (kResidues) {
                 return store_inner_residues<T, ActivationType>(p, thread, values, biases + channel,
                                                                fillers + channel, output);
               } else {
                 return store_inner_pass<T, ActivationType, kRun>(
-                    p, thread, places, values, biases + channel, fillers + channel, output);
+                    p, thread, places, values, biases + channel, fillers + channel, output, exact);
               }
             };
             if (inner && channel + pass_channels <= channels && store_inner()) {
@@ -415,11 +421,8 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaParams& p, i
               store_any_vector<T, ActivationType, kRun>(
                   values + piece.row * p.slab_pitch + piece.start / kSpread, row + offset,
                   part.begin - piece.start, part.end - piece.start, is_odd<kRun>(p, part.before),
-                  biases[channel + piece.row], fillers[channel + piece.row], [&](int i) {
-                    return convolve_exactly<T>(p.problem, cursor.n, group,
-                                               block_channel + channel + piece.row,
-                                               first + offset + i);
-                  });
+                  biases[channel + piece.row], fillers[channel + piece.row],
+                  [&](int i) { return exact(piece.row, offset + i); });
             }
           });
           output += pass_channels * channel_stride;

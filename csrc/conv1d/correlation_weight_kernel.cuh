@@ -27,31 +27,17 @@ __global__ void pack_correlation_weight_kernel(CorrelationParams<T> p, uint4* pa
   rest /= p.channel_chunks;
   const int m_block = static_cast<int>(rest % p.m_blocks);
   const int group = static_cast<int>(rest / p.m_blocks);
-  alignas(16) uint32_t high[4], low[4];
+  T values[8];
 #pragma unroll
-  for (int word = 0; word < 4; ++word) {
-    const int row = (m_block * m_tiles + tile) * 16 + lane / 4 + word % 2 * 8;
-    const int column = chunk * kChunkChannels + lane % 4 * 2 + word / 2 * 8;
-    T values[2];
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const bool inside = row < p.out_channels && column + i < p.in_channels;
-      values[i] = inside ? p.weight[group * p.weight_group_stride + row * p.weight_out_stride +
-                                    (column + i) * p.weight_in_stride + tap * p.weight_tap_stride]
-                         : from_accumulate<T>(0.0f);
-    }
-    if constexpr (kParts == 2) {
-      const SplitPair pair = split_bf16(values[0], values[1]);
-      high[word] = pair.high;
-      low[word] = pair.low;
-    } else {
-      high[word] = *reinterpret_cast<const uint32_t*>(values);
-    }
+  for (int i = 0; i < 8; ++i) {
+    const int row = (m_block * m_tiles + tile) * 16 + lane / 4 + i / 2 % 2 * 8;
+    const int column = chunk * kChunkChannels + lane % 4 * 2 + i / 4 * 8 + i % 2;
+    const bool inside = row < p.out_channels && column < p.in_channels;
+    values[i] = inside ? p.weight[group * p.weight_group_stride + row * p.weight_out_stride +
+                                  column * p.weight_in_stride + tap * p.weight_tap_stride]
+                       : from_accumulate<T>(0.0f);
   }
-  packed[slot] = *reinterpret_cast<const uint4*>(high);
-  if constexpr (kParts == 2) {
-    packed[slot + 32] = *reinterpret_cast<const uint4*>(low);
-  }
+  store_operands(values, packed + slot, packed + slot + 32);
 #endif
 }
 

@@ -16,30 +16,16 @@ __device__ __forceinline__ void pack_pointwise_weights(const Params& p, uint4* p
   for (int item = threadIdx.x; item < p.slots * p.chunks * 2; item += blockDim.x) {
     const int octet = item / p.slots, slot = item - octet * p.slots;
     const int o = blockIdx.y * p.slots + slot;
-    uint32_t high[4], low[4];
+    T values[8];
 #pragma unroll
-    for (int word = 0; word < 4; ++word) {
-      T values[2];
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const int c = octet * 8 + word * 2 + i;
-        values[i] = o < p.problem.out_channels && c < p.problem.channels
-                        ? weight[static_cast<int64_t>(o) * p.problem.channels + c]
-                        : from_accumulate<T>(0.0f);
-      }
-      if constexpr (kParts == 2) {
-        const SplitPair pair = split_bf16(values[0], values[1]);
-        high[word] = pair.high;
-        low[word] = pair.low;
-      } else {
-        high[word] = *reinterpret_cast<const uint32_t*>(values);
-      }
+    for (int i = 0; i < 8; ++i) {
+      const int c = octet * 8 + i;
+      values[i] = o < p.problem.out_channels && c < p.problem.channels
+                      ? weight[static_cast<int64_t>(o) * p.problem.channels + c]
+                      : from_accumulate<T>(0.0f);
     }
-    uint4* destination = packed + (octet / 2 * kParts * 2 + octet % 2) * p.slots + slot;
-    destination[0] = make_uint4(high[0], high[1], high[2], high[3]);
-    if constexpr (kParts == 2) {
-      destination[2 * p.slots] = make_uint4(low[0], low[1], low[2], low[3]);
-    }
+    uint4* high = packed + (octet / 2 * kParts * 2 + octet % 2) * p.slots + slot;
+    store_operands(values, high, high + 2 * p.slots);
   }
 }
 

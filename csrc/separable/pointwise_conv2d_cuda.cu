@@ -167,11 +167,14 @@ Gradients PointwiseCuda::gradients(const char* op, const Tensor& grad_z, const T
   Tensor grad_weight = no_gradient(op, input);
   if (output_mask[1]) {
     grad_weight = empty_contiguous(op, weight.sizes(), input.scalar_type(), input);
-    const std::vector<int64_t> channels{output_mask[2] ? weight.size(0) : 0};
-    const Tensor grad_bias = empty_contiguous(op, channels, input.scalar_type(), input);
+    std::optional<Tensor> grad_bias;
+    if (output_mask[2]) {
+      const std::vector<int64_t> sizes{weight.size(0)};
+      grad_bias = empty_contiguous(op, sizes, input.scalar_type(), input);
+    }
     if (pointwise_weight_gradient(op, grad, input, grad_weight, rows || channels_last, precision,
-                                  output_mask[2] ? &grad_bias : nullptr)) {
-      return {grad_input, grad_weight, grad_bias};
+                                  grad_bias.has_value() ? &*grad_bias : nullptr)) {
+      return {grad_input, grad_weight, *grad_bias};
     }
   }
   return {grad_input, grad_weight, bias_gradient(op, grad, output_mask[2])};

@@ -150,28 +150,51 @@ def test_pointwise_of_planes(dtype: torch.dtype) -> None:
             )
             x = flat[offset:].view(batch, channels, height, width)
             weight = torch.randn(150, channels, 1, 1, device="cuda", dtype=dtype)
-            case = Case(OPS["pointwise_conv2d"], (x, weight, None))
+            bias = torch.randn(150, device="cuda", dtype=dtype)
+            case = Case(OPS["pointwise_conv2d"], (x, weight, bias))
             check(replace(case, precision=kernelopt.Precision.DEFAULT))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_pointwise_of_few_pixels_and_many_channels(
+    dtype: torch.dtype, memory_format: torch.memory_format
+) -> None:
+    """Weight gradients whose blocks fill the device without shares of the pixels."""
+    cases = []
+    for batch, size in ((1, (7, 7)), (2, (5, 4)), (1, (9, 13))):
+        x = torch.randn(batch, 1100, *size, device="cuda", dtype=dtype)
+        weight = torch.randn(1049, 1100, 1, 1, device="cuda", dtype=dtype)
+        bias = torch.randn(1049, device="cuda", dtype=dtype)
+        tensors = (x.contiguous(memory_format=memory_format), weight, bias)
+        case = Case(OPS["pointwise_conv2d"], tensors, precision=kernelopt.Precision.DEFAULT)
+        check(case)
+        cases.append(case)
+    if is_hopper():
+        assert_launched(cases, "channel_gradient_wgmma_kernel", backward=True)
+
+
 @pytest.mark.parametrize(
-    ("size", "memory_format"),
+    ("channels", "size", "memory_format"),
     [
-        ((20, 30), torch.contiguous_format),
-        ((20, 30), torch.channels_last),
-        ((7, 7), torch.contiguous_format),
+        ((72, 80), (20, 30), torch.contiguous_format),
+        ((72, 80), (21, 31), torch.contiguous_format),
+        ((72, 80), (20, 30), torch.channels_last),
+        ((72, 80), (7, 7), torch.contiguous_format),
+        ((1090, 1100), (7, 7), torch.contiguous_format),  # a single share
+        ((1090, 1100), (7, 7), torch.channels_last),
     ],
 )
 def test_pointwise_weight_gradient_keeps_inf_and_nan(
-    size: tuple[int, int], memory_format: torch.memory_format
+    channels: tuple[int, int], size: tuple[int, int], memory_format: torch.memory_format
 ) -> None:
-    x = torch.randn(9, 72, *size, device="cuda").bfloat16().float()
-    grad = torch.randn(9, 80, *size, device="cuda").bfloat16().float()
+    x = torch.randn(9, channels[0], *size, device="cuda").bfloat16().float()
+    grad = torch.randn(9, channels[1], *size, device="cuda").bfloat16().float()
     x[0, 3, 5, 6], grad[1, 2, 0, 0], grad[2, 7, -1, 1] = torch.inf, torch.nan, -torch.inf
     x[3, 5, 3, 4] = torch.finfo(torch.float32).max
     grad[3, :, 3, 4] /= 64
     x, grad = (tensor.to(memory_format=memory_format) for tensor in (x, grad))
-    weight = torch.zeros(80, 72, 1, 1, device="cuda", requires_grad=True)
+    weight = torch.zeros(*channels[::-1], 1, 1, device="cuda", requires_grad=True)
     (found,) = torch.autograd.grad(kernelopt.pointwise_conv2d(x, weight), weight, grad)
     expected = torch.einsum("nohw,nchw->oc", grad.double(), x.double()).float()
     assert torch.equal(found[:, :, 0, 0].isnan(), expected.isnan())
@@ -245,6 +268,37 @@ def test_separable_on_tensor_cores(dtype: torch.dtype) -> None:
     for case in cases:
         check(case)
     assert_launched(cases, "separable_wgmma_kernel" if is_hopper() else "correlation_mma_kernel")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_separable_gradient_of_a_relu_between(
+    dtype: torch.dtype, memory_format: torch.memory_format
+) -> None:
+    """Planes and channels on and off 16 bytes, in one share of the pixels and in many."""
+    cases = []
+    for batch, channels, size in (
+        (3, 40, (37, 41)),
+        (70, 24, (7, 7)),
+        (2, 9, (128, 128)),
+        (1, 300, (2, 3)),
+        (9, 33, (60, 50)),
+    ):
+        tensors = (
+            torch.randn(batch, channels, *size, device="cuda", dtype=dtype),
+            torch.randn(channels, 1, 3, 3, device="cuda", dtype=dtype),
+            torch.randn(16, channels, 1, 1, device="cuda", dtype=dtype),
+            torch.randn(channels, device="cuda", dtype=dtype),
+            None,
+        )
+        tensors = (tensors[0].contiguous(memory_format=memory_format), *tensors[1:])
+        options = {"padding": 1, "depthwise_activation": "relu"}
+        # Sums of whole numbers are exact: near 0 the gradient of ReLU were a matter of luck.
+        cases.append(Case(OPS["separable_conv2d"], tensors, options).map(torch.round))
+    for case in cases:
+        check(case)
+    layout = "rows" if memory_format == torch.channels_last else "planes"
+    assert_launched(cases, f"relu_gradient_{layout}_kernel", backward=True)
 
 
 def test_separable_of_wide_images() -> None:

@@ -34,6 +34,14 @@ __device__ __forceinline__ void copy_async(uint32_t destination, const void* sou
   }
 }
 
+/// Copies the first `bytes` of 16 and puts zeros behind them. Both addresses aligned to 16 bytes.
+__device__ __forceinline__ void copy_async_part(uint32_t destination, const void* source,
+                                                int bytes) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(destination), "l"(source),
+               "r"(bytes)
+               : "memory");
+}
+
 __device__ __forceinline__ void copy_async_commit() {
   asm volatile("cp.async.commit_group;\n" ::: "memory");
 }

@@ -28,9 +28,10 @@ void launch_share_sum(const char* op, const Tensor& partial, const Tensor& resul
   KERNELOPT_CHECK(blocks <= std::numeric_limits<int32_t>::max(), op,
                   "expected at most 2^31 - 1 blocks of sums, got ", blocks);
   constexpr int kThreads = kShareSumParts * kShareSumColumns;
-  share_sum_kernel<T><<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(
-      const_data<AccumulateType<T>>(partial), mutable_data<T>(result), shares, count);
-  KERNELOPT_CHECK_LAUNCH(op);
+  KERNELOPT_CUDA_CHECK(op, launch_dependent(share_sum_kernel<T, AccumulateType<T>>,
+                                            dim3(static_cast<unsigned>(blocks)), kThreads, 0,
+                                            stream, const_data<AccumulateType<T>>(partial),
+                                            mutable_data<T>(result), shares, count));
 }
 
 }  // namespace kernelopt

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "common/cuda.cuh"
+#include "common/grid_dependency.cuh"
 
 namespace kernelopt {
 
@@ -21,6 +22,7 @@ __global__ void __launch_bounds__(kShareSumParts* kShareSumColumns)
   const int column = threadIdx.x % kShareSumColumns, part = threadIdx.x / kShareSumColumns;
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kShareSumColumns + column;
   A sum = 0;
+  grid_dependency_wait();
   if (i < count) {
 #pragma unroll 4
     for (int64_t share = part; share < shares; share += kShareSumParts) {

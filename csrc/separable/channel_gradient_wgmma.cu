@@ -29,7 +29,7 @@ void launch_columns(const char* op, const ChannelGradientWgmmaPlan& plan, cudaSt
 
 template <typename T>
 bool launch_as(const char* op, const Conv1dWeightGradientProblem& problem,
-               const Tensor& grad_weight) {
+               const Tensor& grad_weight, const Tensor* steady_sums) {
   const int device = grad_weight.get_device_index();
   const cudaStream_t stream = current_stream(grad_weight);
   ChannelGradientWgmmaParams params{};
@@ -43,8 +43,20 @@ bool launch_as(const char* op, const Conv1dWeightGradientProblem& problem,
   if (!plan.fits) {
     return false;
   }
-  const Tensor partial = empty_shares<T>(op, plan.shares, problem.numel(), grad_weight);
-  plan.params.partial = mutable_data<float>(partial);
+  Tensor partial = grad_weight, sums = grad_weight;  // kept until the launches
+  if (plan.direct) {
+    plan.params.result = grad_weight.mutable_data_ptr();
+  } else {
+    partial = empty_shares<T>(op, plan.shares, problem.numel(), grad_weight);
+    plan.params.partial = mutable_data<float>(partial);
+  }
+  const int64_t sum_shares = plan.shares * plan.params.sum_tiles;
+  if (steady_sums != nullptr) {
+    sums = sum_shares == 1
+               ? *steady_sums
+               : empty_shares<float>(op, sum_shares, problem.steady_channels, grad_weight);
+    plan.params.channel_sums = mutable_data<float>(sums);
+  }
   if (rows) {
     launch_columns<T, GradientLayout::kRows>(op, plan, stream);
   } else if (plan.layout == GradientLayout::kPlanes) {
@@ -52,7 +64,12 @@ bool launch_as(const char* op, const Conv1dWeightGradientProblem& problem,
   } else if constexpr (std::is_same_v<T, float>) {
     launch_columns<T, GradientLayout::kImages>(op, plan, stream);
   }
-  sum_conv1d_weight_gradient_shares(op, problem, partial, false, grad_weight);
+  if (!plan.direct) {
+    sum_conv1d_weight_gradient_shares(op, problem, partial, false, grad_weight);
+  }
+  if (steady_sums != nullptr && sum_shares > 1) {
+    launch_share_sum<float>(op, sums, *steady_sums, stream);
+  }
   return true;
 }
 
@@ -69,11 +86,11 @@ bool channel_gradient_serves(const Conv1dWeightGradientProblem& problem, const T
 }
 
 bool channel_gradient(const char* op, const Conv1dWeightGradientProblem& problem,
-                      const Tensor& grad_weight) {
+                      const Tensor& grad_weight, const Tensor* steady_sums) {
   switch (grad_weight.scalar_type()) {
-    case ScalarType::Half: return launch_as<__half>(op, problem, grad_weight);
-    case ScalarType::BFloat16: return launch_as<__nv_bfloat16>(op, problem, grad_weight);
-    default: return launch_as<float>(op, problem, grad_weight);
+    case ScalarType::Half: return launch_as<__half>(op, problem, grad_weight, nullptr);
+    case ScalarType::BFloat16: return launch_as<__nv_bfloat16>(op, problem, grad_weight, nullptr);
+    default: return launch_as<float>(op, problem, grad_weight, steady_sums);
   }
 }
 

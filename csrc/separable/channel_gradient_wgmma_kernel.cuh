@@ -1,14 +1,38 @@
 // The weight gradient of the pointwise convolution on Hopper's tensor cores (wgmma):
 //   partial[share, o, c] = sum over the share's pixels of grad[p, o] * input[p, c]
+// or, with a single share, the result; in fp32 also the sums of grad[p, o], for the bias gradient.
 // A block owns a share and 128 x kN channels. Warpgroups load chunks of pixels, 128 bytes of each
 // channel (channel_gradient_wgmma_load.cuh); two more multiply 64 output channels each, both
 // operands from shared memory: in planes (contiguous images) its rows run along the sum, in
 // channels_last across it. fp32 is split in two bf16 parts as it is loaded, three products.
 #pragma once
 
+#include "common/cuda.cuh"
 #include "separable/channel_gradient_wgmma_load.cuh"
 
+#include <type_traits>
+
 namespace kernelopt {
+
+/// A result in plain fp32, where the parts of fp32 or the zeros behind an image have made Inf or
+/// NaN of it, or it is.
+template <typename T, bool kPlanes>
+__device__ __noinline__ float channel_gradient_exactly(const ChannelGradientWgmmaParams& p, int o,
+                                                       int c) {
+  const int images = p.chunks / p.image_chunks;
+  const int64_t step = kPlanes ? 1 : p.grad.channels, input_step = kPlanes ? 1 : p.input.channels;
+  float sum = 0;
+  for (int image = 0; image < images; ++image) {
+    const T* grad = static_cast<const T*>(p.grad.data) +
+                    (kPlanes ? (int64_t{image} * p.grad.channels + o) * p.pixels : o);
+    const T* input = static_cast<const T*>(p.input.data) +
+                     (kPlanes ? (int64_t{image} * p.input.channels + c) * p.pixels : c);
+    for (int64_t pixel = 0; pixel < p.pixels && !isnan(sum); ++pixel) {
+      sum = fmaf(to_accumulate(grad[pixel * step]), to_accumulate(input[pixel * input_step]), sum);
+    }
+  }
+  return sum;
+}
 
 template <typename T, int kN, GradientLayout kLayout>
 __global__ void __launch_bounds__(ChannelGradientWgmmaShape::threads(sizeof(T)), 1)
@@ -28,7 +52,7 @@ __global__ void __launch_bounds__(ChannelGradientWgmmaShape::threads(sizeof(T)),
   const uint32_t stages = shared_address(shared), raw = stages + p.stages * kStageBytes;
   const int raw_bytes =
       kImages  ? Shape::kRawImages * Shape::raw_image_bytes(Shape::kTileM + kN, p.pixels)
-      : kSplit ? SplitChunkShape::kRawStages * kStageBytes
+      : kSplit ? SplitChunkShape::kRawStages * (Shape::kTileM + kN) * p.raw_row_bytes
                : 0;
   const uint32_t full = raw + raw_bytes, empty = full + p.stages * 8;
   [[maybe_unused]] const uint32_t raw_full = empty + p.stages * 8;  // of either operand's images
@@ -55,25 +79,28 @@ __global__ void __launch_bounds__(ChannelGradientWgmmaShape::threads(sizeof(T)),
       if constexpr (kN == 128) {
         give_registers<Shape::kSplitRegisters>();
       }
-      const auto split = [&](auto count, const ChannelGradientOperand& from, int channel,
-                             int offset) {
+      const auto split = [&](auto count, auto is_grad, int channel) {
         constexpr int kCount = decltype(count)::value;
+        constexpr bool kGrad = decltype(is_grad)::value;
+        const ChannelGradientOperand& from = kGrad ? p.grad : p.input;
+        const uint32_t place = stages + (kGrad ? 0 : kLeftBytes);
         if constexpr (kImages) {
-          const int before =
-              offset / kLeftBytes * Shape::kRawImages;  // images of the other operand
-          split_gradient_images<kCount>(
-              p, from, channel, begin, end, stages + offset,
-              raw + Shape::raw_image_bytes(before * Shape::kTileM, p.pixels), raw_full + before * 8,
-              kStageBytes, full, empty);
+          constexpr int kBefore = kGrad ? 0 : Shape::kRawImages;  // images of the other operand
+          split_gradient_images<kCount, kGrad>(
+              p, from, channel, begin, end, place,
+              raw + Shape::raw_image_bytes(kBefore * Shape::kTileM, p.pixels),
+              raw_full + kBefore * 8, kStageBytes, full, empty);
         } else {
-          split_gradient_chunks<kCount, kPlanes>(p, from, channel, begin, end, stages + offset,
-                                                 raw + offset, kStageBytes, full, empty);
+          split_gradient_chunks<kCount, kPlanes, kGrad>(
+              p, from, channel, begin, end, place,
+              raw + (kGrad ? 0 : Shape::kTileM * p.raw_row_bytes), kStageBytes,
+              (Shape::kTileM + kN) * p.raw_row_bytes, full, empty);
         }
       };
       if (warpgroup == Shape::kWarpgroups) {
-        split(std::integral_constant<int, Shape::kTileM>{}, p.grad, first_row, 0);
+        split(std::integral_constant<int, Shape::kTileM>{}, std::true_type{}, first_row);
       } else {
-        split(std::integral_constant<int, kN>{}, p.input, first_column, kLeftBytes);
+        split(std::integral_constant<int, kN>{}, std::false_type{}, first_column);
       }
     } else {
       load_gradient_chunks<T, kN, kPlanes>(p, first_row, first_column, begin, end, stages, full,
@@ -149,23 +176,55 @@ __global__ void __launch_bounds__(ChannelGradientWgmmaShape::threads(sizeof(T)),
   const int row = first_row + warpgroup * Shape::kColumns + warp % 4 * 16 + lane / 4;
   const int column = first_column + lane % 4 * 2;
   const int channels = p.input.channels;
-  float* partial =
-      p.partial + (static_cast<int64_t>(blockIdx.x) * p.grad.channels + row) * channels + column;
-  const bool pairs = channels % 2 == 0;
+  const auto store = [&](auto* result) {
+    using Result = std::remove_pointer_t<decltype(result)>;
+    const bool pairs = channels % 2 == 0;
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    float* target = partial + int64_t{half} * 8 * channels;
+    for (int half = 0; half < 2; ++half) {
+      Result* target = result + static_cast<int64_t>(row + half * 8) * channels + column;
 #pragma unroll
-    for (int i = 0; i < kN / 8; ++i) {
-      const float first = sums[i * 4 + half * 2], second = sums[i * 4 + half * 2 + 1];
-      const int rest = row + half * 8 < p.grad.channels ? channels - column - i * 8 : 0;
-      if (pairs && rest > 0) {
-        *reinterpret_cast<float2*>(target + i * 8) = make_float2(first, second);
-      } else if (rest > 0) {
-        target[i * 8] = first;
-        if (rest > 1) {
-          target[i * 8 + 1] = second;
+      for (int i = 0; i < kN / 8; ++i) {
+        const Vec<Result, 2> both{from_accumulate<Result>(sums[i * 4 + half * 2]),
+                                  from_accumulate<Result>(sums[i * 4 + half * 2 + 1])};
+        const int rest = row + half * 8 < p.grad.channels ? channels - column - i * 8 : 0;
+        if (pairs && rest > 0) {
+          *reinterpret_cast<Vec<Result, 2>*>(target + i * 8) = both;
+        } else if (rest > 0) {
+          target[i * 8] = both.values[0];
+          if (rest > 1) {
+            target[i * 8 + 1] = both.values[1];
+          }
         }
+      }
+    }
+  };
+  float* partial = p.partial + static_cast<int64_t>(blockIdx.x) * p.grad.channels * channels;
+  T* result = static_cast<T*>(p.result);
+  if constexpr (kSplit) {
+    store(result == nullptr ? partial : result);  // one copy of the code is read sooner
+  } else if (result == nullptr) {
+    store(partial);
+  } else {
+    store(result);
+  }
+  if (result == nullptr) {
+    return;  // what is not finite is found when the shares are added up
+  }
+  float zero = 0;
+#pragma unroll
+  for (int i = 0; i < kN / 2; ++i) {
+    zero = fmaf(sums[i], 0.0f, zero);
+  }
+  if (zero == 0) {
+    return;
+  }
+#pragma unroll 1
+  for (int i = 0; i < kN / 2; ++i) {
+    const int o = row + i / 2 % 2 * 8, c = column + i / 4 * 8 + i % 2;
+    if (o < p.grad.channels && c < channels) {
+      T& element = result[static_cast<int64_t>(o) * channels + c];
+      if (!isfinite(to_accumulate(element))) {
+        element = from_accumulate<T>(channel_gradient_exactly<T, kPlanes>(p, o, c));
       }
     }
   }

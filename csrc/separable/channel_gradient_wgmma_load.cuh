@@ -71,32 +71,143 @@ __device__ __forceinline__ void load_gradient_chunks(const ChannelGradientWgmmaP
   ring.finish<Shape::kPending>();
 }
 
-/// The same in fp32, of one operand, split in bf16 parts.
-/// @param place, raw  of the operand in the first stage, and of its copies
+/// A thread's part of the sums of a warpgroup's kCount channels over pixels: in planes of kCount /
+/// 16 rows 16 apart, whose other pixels the other seven of eight neighbouring threads have; else of
+/// four neighbouring channels, which each warp has.
 template <int kCount, bool kPlanes>
+class ChannelSums {
+  static constexpr int kSlots = SplitThread<kCount, kPlanes>::kSlots;
+
+ public:
+  __device__ __forceinline__ void add(int slot, const float4& v) {
+    if constexpr (kPlanes) {
+      sums_[slot] += (v.x + v.y) + (v.z + v.w);
+    } else {
+      sums_[0] += v.x;
+      sums_[1] += v.y;
+      sums_[2] += v.z;
+      sums_[3] += v.w;
+    }
+  }
+
+  /// Adds up the threads' parts, in one order, and writes the sums.
+  /// @param scratch  16 bytes of shared memory for each thread, where not in planes
+  __device__ __forceinline__ void store(float* to, int first_channel, int row, int channels,
+                                        uint32_t scratch) {
+    const int thread = threadIdx.x % 128;
+    if constexpr (kPlanes) {
+#pragma unroll
+      for (int slot = 0; slot < kSlots; ++slot) {
+        float sum = sums_[slot];
+#pragma unroll
+        for (int lanes = 4; lanes > 0; lanes /= 2) {
+          sum += __shfl_xor_sync(0xffffffffu, sum, lanes);
+        }
+        const int channel = first_channel + row + slot * 16;
+        if (thread % 8 == 0 && channel < channels) {
+          to[channel] = sum;
+        }
+      }
+    } else {
+      asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(scratch + thread * 16),
+                   "f"(sums_[0]), "f"(sums_[1]), "f"(sums_[2]), "f"(sums_[3])
+                   : "memory");
+      named_barrier(threadIdx.x / 128, 128);
+      // Of 32 lanes; a thread adds up one channel of them.
+      float sum = 0;
+#pragma unroll
+      for (int warp = 0; warp < 4; ++warp) {
+        float part;
+        asm volatile("ld.shared.f32 %0, [%1];"
+                     : "=f"(part)
+                     : "r"(scratch + warp * 32 * 16 + thread * 4)
+                     : "memory");
+        sum += part;
+      }
+      if (first_channel + thread < channels) {
+        to[first_channel + thread] = sum;
+      }
+    }
+  }
+
+ private:
+  float sums_[kPlanes ? kSlots : 4] = {};
+};
+
+/// The block's place among those that sum up `grad`: which chunks or images are its own.
+class SumDuty {
+ public:
+  __device__ __forceinline__ explicit SumDuty(const ChannelGradientWgmmaParams& p)
+      : tiles_(p.sum_tiles),
+        tile_(static_cast<int>(blockIdx.y) % p.column_tiles),
+        wanted_(p.channel_sums != nullptr && tile_ < tiles_),
+        next_(wanted_ ? tile_ : -1) {}
+
+  __device__ __forceinline__ bool wanted() const { return wanted_; }
+  /// Asked of each in turn.
+  __device__ __forceinline__ bool has(int index) {
+    const bool own = index == next_;
+    next_ += own ? tiles_ : 0;
+    return own;
+  }
+  __device__ __forceinline__ float* place(const ChannelGradientWgmmaParams& p) const {
+    return p.channel_sums + (int64_t{blockIdx.x} * tiles_ + tile_) * p.grad.channels;
+  }
+
+ private:
+  int tiles_, tile_;
+  bool wanted_;
+  int next_;
+};
+
+/// The same in fp32, of one operand, split in bf16 parts.
+/// @tparam kSums      whether it is `grad`, whose sums are wanted as well
+/// @param place, raw  of the operand in the first stage, and of its copies
+template <int kCount, bool kPlanes, bool kSums>
 __device__ __forceinline__ void split_gradient_chunks(const ChannelGradientWgmmaParams& p,
                                                       const ChannelGradientOperand& from,
                                                       int first_channel, int begin, int end,
                                                       uint32_t place, uint32_t raw, int stage_bytes,
-                                                      uint32_t full, uint32_t empty) {
+                                                      int raw_stage_bytes, uint32_t full,
+                                                      uint32_t empty) {
   constexpr int kPixels = ChannelGradientWgmmaShape::pixels(4);
   const int channels = from.channels - first_channel;
   GradientChunk at(p, begin);
-  const SplitStages stages{place, raw, stage_bytes, p.stages, full, empty};
-  split_chunks<kCount, kPlanes>(
-      stages, end - begin, kPlanes ? p.pixels : from.channels, from.piece == 16, [&] {
-        const int64_t pixel = int64_t{at.chunk} * kPixels;
-        const int pixels = static_cast<int>(min(p.pixels - pixel, int64_t{kPixels}));
-        const float* data = static_cast<const float*>(from.data);
-        const SplitRows rows =
-            kPlanes
-                ? SplitRows{data + (int64_t{at.image} * from.channels + first_channel) * p.pixels +
+  const SplitStages stages{place, raw, stage_bytes, raw_stage_bytes, p.stages, full, empty};
+  const auto next_chunk = [&] {
+    const int64_t pixel = int64_t{at.chunk} * kPixels;
+    const int pixels = static_cast<int>(min(p.pixels - pixel, int64_t{kPixels}));
+    const float* data = static_cast<const float*>(from.data);
+    const SplitRows rows =
+        kPlanes ? SplitRows{data + (int64_t{at.image} * from.channels + first_channel) * p.pixels +
                                 pixel,
                             channels, pixels}
                 : SplitRows{data + pixel * from.channels + first_channel, pixels, channels};
-        at.next(p);
-        return rows;
-      });
+    at.next(p);
+    return rows;
+  };
+  const int64_t row_stride = kPlanes ? p.pixels : from.channels;
+  if constexpr (kSums) {
+    SumDuty duty(p);
+    ChannelSums<kCount, kPlanes> sums;
+    split_chunks<kCount, kPlanes>(stages, end - begin, row_stride, from.piece == 16, next_chunk,
+                                  [&](int chunk, const auto& values) {
+                                    if (duty.has(chunk)) {
+#pragma unroll
+                                      for (int slot = 0;
+                                           slot < SplitThread<kCount, kPlanes>::kSlots; ++slot) {
+                                        sums.add(slot, values[slot]);
+                                      }
+                                    }
+                                  });
+    if (duty.wanted()) {
+      sums.store(duty.place(p), first_channel, SplitThread<kCount, kPlanes>().row, from.channels,
+                 raw);
+    }
+  } else {
+    split_chunks<kCount, kPlanes>(stages, end - begin, row_stride, from.piece == 16, next_chunk,
+                                  [](int, const auto&) {});
+  }
 }
 
 /// The same of small images whose planes are on no 16 bytes: the copy engine brings the channels of
@@ -104,7 +215,7 @@ __device__ __forceinline__ void split_gradient_chunks(const ChannelGradientWgmma
 /// banks where the number of pixels is odd.
 /// @param raw_full  barriers of the runs
 /// @param begin     of a whole image
-template <int kCount>
+template <int kCount, bool kSums>
 __device__ __forceinline__ void split_gradient_images(const ChannelGradientWgmmaParams& p,
                                                       const ChannelGradientOperand& from,
                                                       int first_channel, int begin, int end,
@@ -113,6 +224,7 @@ __device__ __forceinline__ void split_gradient_images(const ChannelGradientWgmma
                                                       uint32_t full, uint32_t empty) {
   using Shape = ChannelGradientWgmmaShape;
   constexpr int kStep = 16;  // rows of the warpgroup at a time
+  static_assert(!kSums || kCount == 128);
   const int thread = threadIdx.x % 128, pixels = static_cast<int>(p.pixels);
   const int raw_bytes = Shape::raw_image_bytes(kCount, pixels);
   const int first = begin / p.image_chunks, images = (end - begin) / p.image_chunks;
@@ -134,6 +246,8 @@ __device__ __forceinline__ void split_gradient_images(const ChannelGradientWgmma
       place + row * Shape::kChunkBytes + (column / 8 ^ row % 8) * 16 + column % 8 / 4 * 8;
   // Of neighbouring rows one writes its high parts while the other writes its low ones.
   const uint32_t order = row % 2 * 64;
+  SumDuty duty(p);
+  float sum = 0;  // of a channel's pixels, a thread each
   int stage = 0;
   uint32_t parity = 1;
   for (int image = 0; image < images; ++image) {
@@ -178,8 +292,20 @@ __device__ __forceinline__ void split_gradient_images(const ChannelGradientWgmma
         parity ^= 1;
       }
     }
+    if (kSums && duty.has(image)) {
+      const uint32_t own = raw + slot * raw_bytes + thread * pixels * 4;
+#pragma unroll 8
+      for (int i = 0; i < pixels; ++i) {
+        float value;
+        asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(own + i * 4) : "memory");
+        sum += value;
+      }
+    }
     named_barrier(threadIdx.x / 128, 128);
     load(image + Shape::kRawImages);
+  }
+  if (kSums && duty.wanted() && first_channel + thread < from.channels) {
+    duty.place(p)[first_channel + thread] = sum;
   }
 }
 

@@ -38,6 +38,14 @@ struct ChannelGradientWgmmaShape {
     return channels * static_cast<int>(pixels) * 4;
   }
   static constexpr int stage_bytes(int block_n) { return (kTileM + block_n) * kChunkBytes; }
+  // A sum that is not finite is computed again by one thread where there are no shares.
+  static constexpr int64_t kMaxDirectPixels = 8192;
+  // A share has so many chunks at least; up to so many are not shared. On an H100, ms: 1x24x56x56
+  // -> 144 in fp32 in shares of two chunks 0.0126, of four 0.0133, of eight 0.0156, in bf16 0.0087,
+  // 0.0093, 0.0116. Seven chunks, 1x384x14x14 -> 64 in fp32, in one share 0.0095, in seven 0.0106;
+  // 1x512x14x14 -> 512 0.0096, in four 0.0137, in bf16 0.0073, in two 0.0104.
+  static constexpr int kMinChunks = 2;
+  static constexpr int kMaxWholeChunks = 8;
   // Tensor cores round sums towards zero: so many products in a row, then a sum is added to another
   // one, rounded to nearest.
   static constexpr int kMaxProductsInRow = 384;
@@ -56,13 +64,18 @@ struct ChannelGradientOperand {
 struct ChannelGradientWgmmaParams {
   ChannelGradientOperand grad;
   ChannelGradientOperand input;
-  float* partial;    // [shares, out_channels, channels]
+  float* partial;  // [shares, out_channels, channels]
+  void* result;    // [out_channels, channels] in the operands' dtype, where one share is all
+  // fp32: [shares, sum_tiles, out_channels], sums of `grad` over pixels; null where not wanted.
+  float* channel_sums;
   int64_t pixels;    // of an image; channels_last: of all
   int image_chunks;  // of an image
   int chunks;
   int share_chunks;
   int column_tiles;
+  int sum_tiles;  // of columns, whose blocks divide the chunks to sum up among them
   int stages;
+  int raw_row_bytes;  // fp32: of 128 bytes on their way to be split
 };
 
 struct ChannelGradientWgmmaPlan {
@@ -73,6 +86,7 @@ struct ChannelGradientWgmmaPlan {
   int shared_bytes;
   int64_t shares;
   int64_t tiles;
+  bool direct;  // the kernel writes the result, not shares of it
 };
 
 /// Plans the gradient of `problem`, of which the operands' data and channels and the pixels are
@@ -84,21 +98,22 @@ inline ChannelGradientWgmmaPlan plan_channel_gradient_wgmma(
     int multiprocessors) {
   using Shape = ChannelGradientWgmmaShape;
   constexpr int kMaxStages = 8;
-  // Of a share: enough that its sums are a small part of what it reads.
-  const int64_t min_chunks = int64_t{256} / Shape::pixels(size);
   ChannelGradientWgmmaPlan plan{};
   ChannelGradientWgmmaParams& p = plan.params;
   p = problem;
-  plan.block_n = p.input.channels > 64 ? 128 : 64;
-  const int64_t columns = divide_up(p.input.channels, plan.block_n);
-  plan.tiles = divide_up(p.grad.channels, Shape::kTileM) * columns;
   const int64_t image_chunks = divide_up(p.pixels, Shape::pixels(size));
   const int64_t chunks = std::max<int64_t>(images, 1) * image_chunks;
   if (chunks <= 0 || chunks > std::numeric_limits<int32_t>::max() / 2) {
     return plan;
   }
-  const int64_t shares = std::clamp<int64_t>(multiprocessors / plan.tiles, 1,
-                                             std::max<int64_t>(1, chunks / min_chunks));
+  const int64_t useful = chunks <= Shape::kMaxWholeChunks ? 1 : chunks / Shape::kMinChunks;
+  const int64_t row_tiles = divide_up(p.grad.channels, Shape::kTileM);
+  // Narrow tiles where all blocks there can be with them are resident at once.
+  const int64_t narrow = row_tiles * divide_up(p.input.channels, 64);
+  plan.block_n = p.input.channels > 64 && narrow * useful > multiprocessors ? 128 : 64;
+  const int64_t columns = divide_up(p.input.channels, plan.block_n);
+  plan.tiles = row_tiles * columns;
+  const int64_t shares = std::clamp<int64_t>(multiprocessors / plan.tiles, 1, useful);
   p.image_chunks = static_cast<int>(image_chunks);
   p.chunks = static_cast<int>(chunks);
   bool even = true, runs = true;
@@ -122,12 +137,16 @@ inline ChannelGradientWgmmaPlan plan_channel_gradient_wgmma(
   const int64_t unit = as_images ? image_chunks : 1;
   p.share_chunks = static_cast<int>(divide_up(divide_up(chunks, shares), unit) * unit);
   p.column_tiles = static_cast<int>(columns);
+  const bool wide = p.grad.piece == 16 && p.input.piece == 16;
+  p.raw_row_bytes = images > 0 && !wide ? SplitChunkShape::kShiftedRowBytes : Shape::kChunkBytes;
   plan.shares = divide_up(chunks, p.share_chunks);
+  plan.direct = plan.shares == 1 && chunks * Shape::pixels(size) <= Shape::kMaxDirectPixels;
+  p.sum_tiles = plan.shares == 1 ? 1 : static_cast<int>(columns);
   const int stage_bytes = Shape::stage_bytes(plan.block_n) + 16;  // with its barriers
   const int raw_bytes =
       as_images   ? Shape::kRawImages *
                         (Shape::raw_image_bytes(Shape::kTileM + plan.block_n, p.pixels) + 2 * 8)
-      : size == 4 ? SplitChunkShape::kRawStages * Shape::stage_bytes(plan.block_n)
+      : size == 4 ? SplitChunkShape::kRawStages * (Shape::kTileM + plan.block_n) * p.raw_row_bytes
                   : 0;
   p.stages = std::min(kMaxStages, (max_shared_bytes - raw_bytes) / stage_bytes);
   plan.shared_bytes = p.stages * stage_bytes + raw_bytes;

@@ -49,13 +49,16 @@ __device__ __forceinline__ void load_planes(const ChannelPlanesWgmmaParams& p, u
     return static_cast<int>(min(product.m - pixel, int64_t{Shape::kPixels}));
   };
   if constexpr (MmaTraits<T>::kParts == 2) {
-    const SplitStages split{stages, raw, Shape::kStageBytes, product.stages, full, empty};
-    split_chunks_by<Shape::kPixels, false, true>(split, tiles * product.chunks, product.m, [&] {
+    const SplitStages split{stages, raw,  Shape::kStageBytes, Shape::kStageBytes, product.stages,
+                            full,   empty};
+    const auto next_chunk = [&] {
       const SplitRows rows{at.data<T>(p, kChunkK), product.k - at.chunk * kChunkK,
                            extent(at.pixel(p))};
       at.next(p);
       return rows;
-    });
+    };
+    split_chunks_by<Shape::kPixels, false, true>(split, tiles * product.chunks, product.m,
+                                                 next_chunk, [](int, const auto&) {});
   } else {
     constexpr int kPanelBytes = kChunkK * Shape::kChunkBytes, kColumns = Shape::kPixels / 2;
     LoadRing ring(product.stages, full, empty);

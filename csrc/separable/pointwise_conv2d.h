@@ -41,6 +41,7 @@ struct PointwiseCpu {
                              const Tensor& weight, Precision precision,
                              const BoolList& output_mask);
   static constexpr auto activation_backward = activation_backward_cpu;
+  static constexpr bool kReluGradientSums = false;  // ATen's gradients have a bias' anyhow
 };
 
 struct PointwiseCuda {
@@ -61,6 +62,7 @@ struct PointwiseCuda {
                              const Tensor& weight, Precision precision,
                              const BoolList& output_mask);
   static constexpr auto activation_backward = activation_backward_cuda;
+  static constexpr bool kReluGradientSums = true;  // relu_gradient_with_sums() serves
 };
 
 /// Gradients of activation(pointwise convolution).

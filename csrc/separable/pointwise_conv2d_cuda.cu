@@ -180,7 +180,15 @@ Gradients PointwiseCuda::gradients(const char* op, const Tensor& grad_z, const T
   Tensor grad_weight = no_gradient(op, input);
   if (output_mask[1]) {
     grad_weight = empty_contiguous(op, weight.sizes(), input.scalar_type(), input);
-    pointwise_weight_gradient(op, grad, input, grad_weight, rows || channels_last, precision);
+    std::optional<Tensor> grad_bias;
+    if (output_mask[2]) {
+      const std::vector<int64_t> sizes{weight.size(0)};
+      grad_bias = empty_contiguous(op, sizes, input.scalar_type(), input);
+    }
+    if (pointwise_weight_gradient(op, grad, input, grad_weight, rows || channels_last, precision,
+                                  grad_bias.has_value() ? &*grad_bias : nullptr)) {
+      return {grad_input, grad_weight, *grad_bias};
+    }
   }
   return {grad_input, grad_weight, bias_gradient(op, grad, output_mask[2])};
 }

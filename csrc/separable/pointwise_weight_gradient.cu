@@ -33,18 +33,24 @@ Conv1dWeightGradientProblem gradient_problem(const Tensor& grad_z, const Tensor&
 
 }  // namespace
 
-void pointwise_weight_gradient(const char* op, const Tensor& grad_z, const Tensor& input,
-                               const Tensor& grad_weight, bool channels_last, Precision precision) {
+bool pointwise_weight_gradient(const char* op, const Tensor& grad_z, const Tensor& input,
+                               const Tensor& grad_weight, bool channels_last, Precision precision,
+                               const Tensor* grad_bias) {
   const Tensor grad = in_format(op, grad_z, channels_last);
   const Tensor source = in_format(op, input, channels_last);
   const int64_t plane = source.size(2) * source.size(3);
   // Images of one pixel are in both formats at once.
   const Conv1dWeightGradientProblem problem =
       gradient_problem(grad, source, grad_weight, channels_last || plane == 1, precision);
-  if (grad.numel() > 0 && ((channel_gradient_serves(problem, grad_weight) &&
-                            channel_gradient(op, problem, grad_weight)) ||
-                           launch_conv1d_weight_gradient_mma(op, problem, grad_weight))) {
-    return;
+  if (grad.numel() > 0) {
+    const bool sums = grad_bias != nullptr && grad_weight.scalar_type() == ScalarType::Float;
+    if (channel_gradient_serves(problem, grad_weight) &&
+        channel_gradient(op, problem, grad_weight, sums ? grad_bias : nullptr)) {
+      return sums;
+    }
+    if (launch_conv1d_weight_gradient_mma(op, problem, grad_weight)) {
+      return false;
+    }
   }
   const int64_t channels = grad_weight.size(1), out_channels = grad_weight.size(0);
   ChannelGemmParams params{};
@@ -57,6 +63,7 @@ void pointwise_weight_gradient(const char* op, const Tensor& grad_z, const Tenso
   params.result = row_matrix(channels);
   channel_gemm_in_shares(op, params, {grad, !channels_last, source, !channels_last}, grad_weight,
                          current_stream(source));
+  return false;
 }
 
 }  // namespace kernelopt

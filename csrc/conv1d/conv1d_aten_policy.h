@@ -35,6 +35,16 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes,
           1LL << 33) {
     return true;
   }
+  // Input gradients in 16 bit, of pointwise convolutions and of those of many channels at strides:
+  // 1x768x196608 -> 768, k1: 0.74, ATen 0.34; 32x64x1024 -> 128, k1: 0.014, ATen 0.008;
+  // 16x768x3000 -> 768, k3 s2: 0.39, ATen 0.28; 8x512x31999 -> 512, k3 s2: 0.80, ATen 0.71
+  // (float32: 0.59, ATen 0.59; 1.46, ATen 1.38).
+  if (problem.transposed && element_bytes == 2 && many_channels &&
+      (problem.kernel_size == 1 ? positions >= 1 << 15
+                                : problem.stride > 1 && positions >= 1 << 13 &&
+                                      std::min(problem.in_channels, problem.out_channels) >= 512)) {
+    return true;
+  }
   if (problem.stride >= 5 && many_channels) {
     // float32 / bfloat16: transposed 16x512x200 -> 256, k12 s6: 0.118 / 0.067, ATen 0.097 / 0.063;
     // 4x512x803 -> 256, k16 s8: 0.139, ATen 0.131. Not where residues fill the columns of a pass

@@ -198,8 +198,7 @@ Conv1dGradients conv1d_backward_cuda(const char* op, const Tensor& grad_output, 
   const auto none = [&] {
     return empty_contiguous(op, std::vector<int64_t>{0}, input.scalar_type(), input);
   };
-  // Only the first kernel waits for all that is in front; the others read what was complete then,
-  // and may run beside it.
+  // The first kernel waits for all in front: what the others read is complete when it begins.
   bool ready = false;
   const Tensor grad_input =
       output_mask[0] ? input_gradient(op, grad_z, input, weight, arguments, ready) : none();

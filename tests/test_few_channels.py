@@ -122,3 +122,53 @@ def test_few_outputs(sizes: tuple, dtype: torch.dtype) -> None:
         assert_launched([case], "conv1d_wgmma")
     check(case)
     check(case.with_options(activation="gelu"))
+
+
+# Taps become channels of their own: op and sizes as above.
+UNFOLDED = (
+    ("conv1d", 8, 1, 1, 64, 16757, 7, 1),
+    ("conv1d", 8, 1, 1, 48, 6383, 8, 4),
+    ("conv1d", 20, 1, 4, 300, 601, 19, 1),
+    ("conv1d", 3, 2, 2, 18, 7001, 7, 2),
+    ("conv1d", 3, 1, 3, 64, 5000, 1, 1),
+    ("conv_transpose1d", 2, 1, 64, 1, 31999, 2, 1),
+    ("conv_transpose1d", 3, 1, 48, 1, 5002, 8, 4),
+)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weight_gradients(dtype: torch.dtype) -> None:
+    cases = []
+    for index, (name, batch, groups, channels, outputs, length, taps, stride) in enumerate(
+        UNFOLDED
+    ):
+        flat = torch.randn(batch * groups * channels * length + 1, device="cuda", dtype=dtype)
+        x = flat[index % 2 :][: flat.numel() - 1].view(batch, groups * channels, length)
+        shape = (channels, outputs) if name == "conv_transpose1d" else (outputs, channels)
+        weight = torch.randn(groups * shape[0], shape[1], taps, device="cuda", dtype=dtype)
+        options = {"stride": stride, "padding": taps // 2, "groups": groups}
+        case = Case(OPS[name], (x, weight, None), options, precision=kernelopt.Precision.DEFAULT)
+        if taps > 1:
+            assert_launched([case], "unfold_taps_kernel", backward=True)
+        check(case)
+        cases.append(case)
+    assert_launched(cases, "conv1d_weight_gradient_mma_kernel", backward=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_weight_gradient_keeps_inf_and_nan(dtype: torch.dtype, stride: int) -> None:
+    """Inf meets the zeros of positions outside, which are not part of the sums."""
+    x = torch.randn(3, 1, 9001, device="cuda").bfloat16().to(dtype)
+    x[0, 0, 300] = torch.inf
+    weight = torch.zeros(40, 1, 9, device="cuda", dtype=dtype, requires_grad=True)
+    options = {"stride": stride, "padding": 4}
+    output = kernelopt.conv1d(x, weight, **options)
+    grad = torch.randn_like(output).bfloat16().to(dtype)
+    grad[1, 2, 0], grad[2, 9, -1], grad[1, 5, 700] = torch.inf, -torch.inf, torch.nan
+    (found,) = torch.autograd.grad(output, weight, grad)
+    double = torch.zeros_like(weight, dtype=torch.double, requires_grad=True)
+    reference = torch.nn.functional.conv1d(x.double(), double, **options)
+    (expected,) = torch.autograd.grad(reference, double, grad.double())
+    assert torch.equal(found.isnan(), expected.isnan())
+    assert torch.equal(found.isinf(), expected.isinf())

@@ -21,15 +21,16 @@ __device__ __forceinline__ void grid_dependency_wait() {
 #endif
 }
 
-/// Launches a kernel that calls grid_dependency_wait() before it touches what the kernel in front
-/// writes, or anything that kernel may still read.
+/// Launches a kernel, `dependent` or after all that is in front. A dependent one calls
+/// grid_dependency_wait() before it touches what the kernel in front writes, or anything that
+/// kernel may still read.
 template <typename... Parameters, typename... Arguments>
-cudaError_t launch_dependent(void (*kernel)(Parameters...), dim3 grid, unsigned threads,
-                             size_t shared_bytes, cudaStream_t stream,
-                             const Arguments&... arguments) {
+cudaError_t launch_kernel(bool dependent, void (*kernel)(Parameters...), dim3 grid,
+                          unsigned threads, size_t shared_bytes, cudaStream_t stream,
+                          const Arguments&... arguments) {
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+  attribute.val.programmaticStreamSerializationAllowed = dependent ? 1 : 0;
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = dim3(threads);
@@ -38,6 +39,13 @@ cudaError_t launch_dependent(void (*kernel)(Parameters...), dim3 grid, unsigned 
   config.attrs = &attribute;
   config.numAttrs = 1;
   return cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
+}
+
+template <typename... Parameters, typename... Arguments>
+cudaError_t launch_dependent(void (*kernel)(Parameters...), dim3 grid, unsigned threads,
+                             size_t shared_bytes, cudaStream_t stream,
+                             const Arguments&... arguments) {
+  return launch_kernel(true, kernel, grid, threads, shared_bytes, stream, arguments...);
 }
 
 }  // namespace kernelopt

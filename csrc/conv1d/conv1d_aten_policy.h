@@ -35,6 +35,16 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes,
           1LL << 34) {
     return true;
   }
+  // Input gradients in 16 bit, of pointwise convolutions and of those of many channels at strides:
+  // 1x768x196608 -> 768, k1: 0.74, ATen 0.34; 32x512x784 -> 128, k1: 0.035, ATen 0.014;
+  // 16x768x3000 -> 768, k3 s2: 0.39, ATen 0.28; 8x512x31999 -> 512, k3 s2: 0.80, ATen 0.71
+  // (float32: 0.59, ATen 0.59; 1.46, ATen 1.38).
+  if (problem.transposed && element_bytes == 2 && many_channels &&
+      (problem.kernel_size == 1 ? positions >= 1 << 14
+                                : problem.stride > 1 && positions >= 1 << 13 &&
+                                      std::min(problem.in_channels, problem.out_channels) >= 512)) {
+    return true;
+  }
   if (problem.stride >= 5 && many_channels) {
     // float32 / bfloat16: transposed 16x512x200 -> 256, k12 s6: 0.118 / 0.067, ATen 0.097 / 0.063;
     // Not where residues fill the columns of a pass and rows can be copied by pairs: 16x512x32 ->
@@ -48,9 +58,19 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes,
       return !fast && (element_bytes == 4 ? problem.batch >= 4 && positions <= 1 << 15
                                           : problem.batch >= 8 && problem.in_length <= 256);
     }
-    // float32: 16x128x3000 -> 256, k10 s5: 0.095, ATen 0.069; the input gradients of the above,
-    // whose windows do not fit the tensor cores' kernel, take three times ATen's time.
-    return element_bytes == 4;
+    // float32: 16x128x3000 -> 256, k10 s5: 0.095, ATen 0.069. Input gradients, whose windows do not
+    // fit the tensor cores' kernel in float32, which then takes three times ATen's time, bfloat16:
+    // transposed 4x512x803 -> 256, k16 s8: 0.090, ATen 0.051; 1x256x6424 -> 128, k16 s8: 0.063,
+    // ATen 0.036; 16x512x200 -> 256, k12 s6: 0.058, ATen 0.041. Not: 32x256x600 -> 128, k10 s5:
+    // 0.064, ATen 0.065; nor forward 16x128x3000 -> 256, k10 s5: 0.037, ATen 0.048.
+    return element_bytes == 4 || problem.stride > 5;
+  }
+  // Strides of 4 at few positions, float32 / bfloat16: transposed 1x192x5376 -> 96, k8 s4: 0.032 /
+  // 0.023, ATen 0.023 / 0.020; 1x384x248 -> 192, k8 s4: 0.022 / 0.018, ATen 0.019 / 0.016;
+  // 1x2048x42 -> 1024, k8 s4: 0.19 / 0.12, ATen 0.13 / 0.12. Not: 4x256x2772 -> 128, k8 s4: 0.061 /
+  // 0.033, ATen 0.057 / 0.036.
+  if (!problem.transposed && problem.stride == 4 && many_channels && positions <= 1 << 13) {
+    return true;
   }
   if (problem.transposed) {
     // Input gradients of a stem in float32: 1x80x3200 -> 1, k251: 0.19, ATen 0.035; 1x32x8959 -> 1,
@@ -76,20 +96,32 @@ inline bool aten_is_faster(const Conv1dWeightGradientProblem& problem, int eleme
   const int64_t most = std::max(problem.steady_channels, problem.shifted_channels);
   // Many channels, float32 / bfloat16: 16x512x801 -> 512, k17: 1.16 / 0.45, ATen 0.79 / 0.22;
   // 1x768x196608 -> 768, k1: 1.54 / 0.53, ATen 0.94 / 0.36; 16x768x3000 -> 768, k3 s2: 1.07 / 0.59,
-  // ATen 0.66 / 0.27; transposed 32x512x256 -> 128, k31 s2: 0.35 / 0.17, ATen 0.19 / 0.094. Not:
-  // 4x256x6424 -> 256, k11 d5: 0.37 / 0.17, ATen 0.32 / 1.65; 8x256x2094 -> 256, k7 d9: 0.22 /
-  // 0.12, ATen 0.19 / 0.63.
+  // ATen 0.66 / 0.27; transposed 32x512x256 -> 128, k31 s2: 0.35 / 0.17, ATen 0.19 / 0.094. Not in
+  // bfloat16: 4x256x6424 -> 256, k11 d5: 0.15, ATen 1.65; 8x256x2094 -> 256, k7 d9: 0.12, ATen
+  // 0.63.
   if ((least >= 256 || (least >= 128 && problem.kernel_size >= 16)) && most >= 512) {
+    return true;
+  }
+  // Long filters of many channels in float32: 8x256x2094 -> 256, k7 d9: 0.22, ATen 0.18;
+  // 4x256x6424 -> 256, k11 d5: 0.36, ATen 0.30. Not: 1x256x1368 -> 256, k3: 0.025, ATen 0.028.
+  if (element_bytes == 4 && least >= 256 && problem.kernel_size >= 7) {
+    return true;
+  }
+  // Short rows of odd lengths, which are copied first, bfloat16: 1x192x437 -> 384, k5: 0.021, ATen
+  // 0.015; 1x192x137 -> 768, k3: 0.021, ATen 0.017. Not: 1x256x600 -> 256, k3: 0.012, ATen 0.014.
+  if (element_bytes == 2 && least >= 192 && problem.batch * problem.steady_length <= 1 << 12 &&
+      (problem.steady_length % 2 != 0 || problem.shifted_length % 2 != 0)) {
     return true;
   }
   // Windows of many positions, float32 / bfloat16: transposed 1x256x6424 -> 128, k16 s8: 0.17 /
   // 0.088, ATen 0.096 / 0.051; 16x128x3000 -> 256, k10 s5: 0.12 / 0.071, ATen 0.098 / 0.053;
   // 4x96x21499 -> 192, k8 s4: 0.23 / 0.097, ATen 0.14 / 0.078. Not: transposed 1x192x5376 -> 96, k8
   // s4: 0.055 in float32, ATen 0.074; 8x64x51392 -> 32, k8 s4: 0.34 / 0.13, ATen 0.49 / 0.30.
+  // 1x384x248 -> 192, k8 s4 in float32: 0.027, ATen 0.021.
   if (least < 64 || problem.stride < 4) {
     return false;
   }
-  return element_bytes == 2 || problem.stride > 4 ||
+  return element_bytes == 2 || problem.stride > 4 || least >= 192 ||
          (least >= 96 && problem.batch * problem.steady_length >= 1 << 13);
 }
 

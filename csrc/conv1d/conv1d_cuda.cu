@@ -42,9 +42,10 @@ void conv1d_forward_cuda(const char* op, const Conv1dProblem& problem, const Ten
   }
 }
 
-Tensor conv1d_bias_gradient_cuda(const char* op, const Tensor& grad_output) {
+Tensor conv1d_bias_gradient_cuda(const char* op, const Tensor& grad_output, bool ready) {
   const std::vector<int64_t> column{grad_output.size(1), 1}, sizes{grad_output.size(1)};
-  return torch::stable::view(sum_to_size_cuda(op, grad_output, column, 1.0), sizes);
+  const auto sum = ready ? sum_to_size_beside_cuda : sum_to_size_cuda;
+  return torch::stable::view(sum(op, grad_output, column, 1.0), sizes);
 }
 
 namespace {
@@ -125,11 +126,13 @@ Tensor forward(const char* op, const Conv1dProblem& problem, const Tensor& input
 }
 
 /// Convolution of grad_z the other way round, with the same weight: its layout fits both ways.
+/// @param[out] ours  whether kernels here compute it, the first of them after all that is in front
 Tensor input_gradient(const char* op, const Tensor& grad_z, const Tensor& input,
-                      const Tensor& weight, const Conv1dArguments& arguments) {
+                      const Tensor& weight, const Conv1dArguments& arguments, bool& ours) {
   const Conv1dProblem problem = describe(grad_z, weight.size(2), input.size(1), input.size(2),
                                          arguments, !arguments.transposed, Activation::kNone);
-  if (goes_to_aten(problem, input)) {
+  ours = !goes_to_aten(problem, input);
+  if (!ours) {
     return std::get<0>(conv1d_gradients_aten(op, grad_z, input, weight, arguments,
                                              {true, false, false}, kActivationCuda));
   }
@@ -139,7 +142,7 @@ Tensor input_gradient(const char* op, const Tensor& grad_z, const Tensor& input,
 }
 
 Tensor weight_gradient(const char* op, const Tensor& grad_z, const Tensor& input,
-                       const Tensor& weight, const Conv1dArguments& arguments) {
+                       const Tensor& weight, const Conv1dArguments& arguments, bool ready) {
   const Tensor& steady = arguments.transposed ? input : grad_z;
   const Tensor& shifted = arguments.transposed ? grad_z : input;
   Conv1dWeightGradientProblem problem{};
@@ -158,6 +161,7 @@ Tensor weight_gradient(const char* op, const Tensor& grad_z, const Tensor& input
   problem.padding = arguments.padding;
   problem.dilation = arguments.dilation;
   problem.precision = arguments.precision;
+  problem.operands_ready = ready;
   if (goes_to_aten(problem, input)) {
     return std::get<1>(conv1d_gradients_aten(op, grad_z, input, weight, arguments,
                                              {false, true, false}, kActivationCuda));
@@ -194,9 +198,15 @@ Conv1dGradients conv1d_backward_cuda(const char* op, const Tensor& grad_output, 
   const auto none = [&] {
     return empty_contiguous(op, std::vector<int64_t>{0}, input.scalar_type(), input);
   };
-  return {output_mask[0] ? input_gradient(op, grad_z, input, weight, arguments) : none(),
-          output_mask[1] ? weight_gradient(op, grad_z, input, weight, arguments) : none(),
-          output_mask[2] ? conv1d_bias_gradient_cuda(op, grad_z) : none()};
+  // The first kernel waits for all in front: what the others read is complete when it begins.
+  bool ready = false;
+  const Tensor grad_input =
+      output_mask[0] ? input_gradient(op, grad_z, input, weight, arguments, ready) : none();
+  const Tensor grad_bias = output_mask[2] ? conv1d_bias_gradient_cuda(op, grad_z, ready) : none();
+  ready = ready || output_mask[2];
+  return {grad_input,
+          output_mask[1] ? weight_gradient(op, grad_z, input, weight, arguments, ready) : none(),
+          grad_bias};
 }
 
 namespace {

@@ -20,7 +20,8 @@ void conv1d_weight_gradient_cuda(const char* op, const Conv1dWeightGradientProbl
                                  const Tensor& gradient);
 
 /// The sum of a gradient [N, C, L] over all but its channels: [C].
-Tensor conv1d_bias_gradient_cuda(const char* op, const Tensor& grad_output);
+/// @param ready  it was complete before the kernel in front in the stream began
+Tensor conv1d_bias_gradient_cuda(const char* op, const Tensor& grad_output, bool ready);
 
 /// A whole op on checked tensors. Results are contiguous.
 Tensor conv1d_forward_cuda(const char* op, const Tensor& input, const Tensor& weight,

@@ -4,6 +4,8 @@
 #include "conv1d/conv1d_cuda.h"
 #include "conv1d/conv1d_weight_gradient_kernel.cuh"
 #include "conv1d/conv1d_weight_gradient_mma.h"
+#include "conv1d/conv1d_weight_gradient_mma_policy.h"
+#include "conv1d/weight_gradient_unfold.cuh"
 #include "separable/pointwise_weight_gradient.h"
 
 namespace kernelopt {
@@ -47,15 +49,41 @@ bool is_pointwise(const Conv1dWeightGradientProblem& problem) {
          is_dense(problem.shifted_strides, problem.shifted_channels);
 }
 
+bool launch_on_tensor_cores(const char* op, const Conv1dWeightGradientProblem& problem,
+                            const Tensor& gradient) {
+  return (is_pointwise(problem) && channel_gradient_serves(problem, gradient) &&
+          channel_gradient(op, problem, gradient)) ||
+         launch_conv1d_weight_gradient_mma(op, problem, gradient);
+}
+
+/// Whether taps as channels of their own are few beside the steady channels, and enough for the
+/// tensor cores.
+bool unfolds(const Conv1dWeightGradientProblem& problem, const Tensor& gradient) {
+  Conv1dWeightGradientProblem unfolded = problem;
+  unfolded.shifted_channels *= problem.kernel_size;
+  unfolded.kernel_size = 1;
+  return problem.kernel_size > 1 && problem.steps() >= WeightGradientLimits::kMinUnfoldedSteps &&
+         unfolded.shifted_channels <= problem.steady_channels &&
+         conv1d_weight_gradient_on_tensor_cores(unfolded, gradient);
+}
+
 }  // namespace
 
 void conv1d_weight_gradient_cuda(const char* op, const Conv1dWeightGradientProblem& problem,
                                  const Tensor& gradient) {
   const torch::stable::accelerator::DeviceGuard guard(gradient.get_device_index());
-  if ((is_pointwise(problem) && channel_gradient_serves(problem, gradient) &&
-       channel_gradient(op, problem, gradient)) ||
-      launch_conv1d_weight_gradient_mma(op, problem, gradient)) {
+  if (launch_on_tensor_cores(op, problem, gradient)) {
     return;
+  }
+  if (unfolds(problem, gradient)) {
+    bool launched = false;
+    dispatch_floating_cuda(op, gradient.scalar_type(), [&](auto tag) {
+      const UnfoldedTaps<typename decltype(tag)::type> taps(op, problem, gradient);
+      launched = launch_on_tensor_cores(op, taps.problem, gradient);
+    });
+    if (launched) {
+      return;
+    }
   }
   const cudaStream_t stream = current_stream(gradient);
   const int64_t columns = problem.shifted_channels * problem.kernel_size;
@@ -80,8 +108,9 @@ void conv1d_weight_gradient_cuda(const char* op, const Conv1dWeightGradientProbl
     const bool whole = launch.shares == 1 && std::is_same_v<T, A>;
     const Tensor partial =
         whole ? gradient : empty_shares<T>(op, launch.shares, problem.numel(), gradient);
-    kernel<<<launch.blocks, threads, 0, stream>>>(problem, launch.grid, mutable_data<A>(partial));
-    KERNELOPT_CHECK_LAUNCH(op);
+    KERNELOPT_CUDA_CHECK(op, launch_kernel(problem.operands_ready, kernel, dim3(launch.blocks),
+                                           static_cast<unsigned>(threads), 0, stream, problem,
+                                           launch.grid, mutable_data<A>(partial)));
     if (!whole) {
       launch_share_sum<T>(op, partial, gradient, stream);
     }

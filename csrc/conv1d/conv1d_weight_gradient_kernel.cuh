@@ -7,6 +7,7 @@
 // positions within 32 bits. Direct: every argument; Index holds positions.
 #pragma once
 
+#include "common/grid_dependency.cuh"
 #include "conv1d/conv1d_policy.h"
 #include "conv1d/gemm_tile.cuh"
 #include "conv1d/reduction_cursor.cuh"
@@ -126,6 +127,7 @@ __global__ void __launch_bounds__(Conv1dWeightGradientPolicy::Tile::kThreads)
     __syncthreads();
   }
 
+  grid_dependency_wait();  // the kernel in front may use the memory of the sums
   A* const result = partial + share * problem.numel() +
                     group * problem.steady_channels * columns;  // [steady channel, column]
 #pragma unroll
@@ -207,6 +209,7 @@ __global__ void __launch_bounds__(Conv1dWeightGradientPolicy::kDirectThreads)
     }
   }
   __syncthreads();
+  grid_dependency_wait();  // the kernel in front may use the memory of the sums
   const int tap = threadIdx.x;
   if (tap < kTaps && first_tap + tap < problem.kernel_size) {
     A sum = 0;

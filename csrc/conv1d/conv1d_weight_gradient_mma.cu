@@ -7,19 +7,6 @@
 namespace kernelopt {
 namespace {
 
-/// What the tensor cores are worth having for: 16-bit operands, or fp32 that need not be IEEE;
-/// channels that fill at least half of a fragment.
-bool tensor_cores_serve(const Conv1dWeightGradientProblem& problem, const Tensor& gradient) {
-  using Limits = WeightGradientLimits;
-  const ScalarType dtype = gradient.scalar_type();
-  const bool precise = dtype == ScalarType::Double ||
-                       (dtype == ScalarType::Float && problem.precision == Precision::kIeee);
-  return !precise && compute_capability(gradient.get_device_index()) >= 80 &&
-         fits_32_bits(problem) && problem.steady_channels >= Limits::kMinChannels &&
-         problem.shifted_channels >= Limits::kMinChannels &&
-         problem.steady_channels <= Limits::kMaxIndex && problem.groups <= Limits::kMaxIndex;
-}
-
 template <typename T>
 bool launch_as(const char* op, const Conv1dWeightGradientProblem& problem, const Tensor& gradient) {
   return launch_conv1d_weight_gradient_wgmma_as<T>(op, problem, gradient) ||
@@ -28,9 +15,22 @@ bool launch_as(const char* op, const Conv1dWeightGradientProblem& problem, const
 
 }  // namespace
 
+bool conv1d_weight_gradient_on_tensor_cores(const Conv1dWeightGradientProblem& problem,
+                                            const Tensor& gradient) {
+  using Limits = WeightGradientLimits;
+  const ScalarType dtype = gradient.scalar_type();
+  const bool precise = dtype == ScalarType::Double ||
+                       (dtype == ScalarType::Float && problem.precision == Precision::kIeee);
+  return !precise && compute_capability(gradient.get_device_index()) >= 80 &&
+         fits_32_bits(problem) && problem.steady_channels >= Limits::kMinChannels &&
+         problem.shifted_channels >=
+             (problem.kernel_size == 1 ? Limits::kMinTapChannels : Limits::kMinChannels) &&
+         problem.steady_channels <= Limits::kMaxIndex && problem.groups <= Limits::kMaxIndex;
+}
+
 bool launch_conv1d_weight_gradient_mma(const char* op, const Conv1dWeightGradientProblem& problem,
                                        const Tensor& gradient) {
-  if (!tensor_cores_serve(problem, gradient)) {
+  if (!conv1d_weight_gradient_on_tensor_cores(problem, gradient)) {
     return false;
   }
   switch (gradient.scalar_type()) {

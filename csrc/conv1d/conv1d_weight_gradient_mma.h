@@ -6,6 +6,11 @@
 
 namespace kernelopt {
 
+/// What the tensor cores are worth having for: 16-bit operands, or fp32 that need not be IEEE;
+/// channels that fill fragments.
+bool conv1d_weight_gradient_on_tensor_cores(const Conv1dWeightGradientProblem& problem,
+                                            const Tensor& gradient);
+
 /// Computes a checked problem's weight gradient on tensor cores (sm_80 and later): fp16, bf16, and
 /// fp32 in default precision as three products of bf16 parts. False, and then nothing has been
 /// written, where they do not serve it.

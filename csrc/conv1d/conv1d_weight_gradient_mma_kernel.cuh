@@ -7,6 +7,7 @@
 // `shifted` serves every tap.
 #pragma once
 
+#include "common/grid_dependency.cuh"
 #include "conv1d/weight_gradient_copy.cuh"
 #include "conv1d/weight_gradient_fragments.cuh"
 
@@ -22,6 +23,7 @@ __global__ void __launch_bounds__(Policy::kThreads, 1)
   constexpr bool kChannels = kLayout == GradientLayout::kChannels;
   constexpr int kSteadyWords = kChannels ? SteadyTile::kWords : Policy::kBlockSteady * 32;
 
+  grid_dependency_launch();
   extern __shared__ __align__(128) uint32_t stages[];
   const int stage_words = kSteadyWords + p.shifted_words;
 
@@ -128,6 +130,9 @@ __global__ void __launch_bounds__(Policy::kThreads, 1)
       continue;
     }
     until_flush = p.flush_steps;
+    if (!flushed) {
+      grid_dependency_wait();  // the kernel in front may use the memory of the sums
+    }
     // Read anew, so that the compiler does not keep all addresses below in registers meanwhile.
     int flush_lane;
     asm volatile("mov.u32 %0, %%laneid;" : "=r"(flush_lane));

@@ -18,13 +18,15 @@ void sum_weight_gradient_shares_as(const char* op, const Conv1dWeightGradientPro
   const int splits = gradient_sum_splits(shares.size(0));
   const bool vectors = !taps_first && gradient_sum_has_vectors(problem.numel(), splits);
   const int64_t blocks = (problem.numel() - 1) / gradient_sum_elements(splits, vectors ? 4 : 1) + 1;
+  const Conv1dWeightGradientProblem& exact =
+      problem.original != nullptr ? *problem.original : problem;
   const auto kernel = vectors      ? weight_gradient_sum_kernel<T, 4>
                       : taps_first ? weight_gradient_sum_kernel<T, 1, true>
                                    : weight_gradient_sum_kernel<T, 1>;
-  KERNELOPT_CUDA_CHECK(
-      op, launch_dependent(kernel, dim3(grid_size(op, blocks)), kGradientSumThreads, 0,
-                           current_stream(gradient), problem, const_data<float>(shares),
-                           mutable_data<T>(gradient), shares.size(0), splits));
+  KERNELOPT_CUDA_CHECK(op,
+                       launch_dependent(kernel, dim3(grid_size(op, blocks)), kGradientSumThreads, 0,
+                                        current_stream(gradient), exact, const_data<float>(shares),
+                                        mutable_data<T>(gradient), shares.size(0), splits));
 }
 
 /// Plans a gradient for one policy and, where it fits, launches all stages.
@@ -32,7 +34,6 @@ template <typename T, typename Policy>
 bool launch_weight_gradient(const char* op, Conv1dWeightGradientProblem problem,
                             GradientLayout layout, const Tensor& gradient) {
   const int device = gradient.get_device_index();
-  const cudaStream_t stream = current_stream(gradient);
   WeightGradientMmaParams<T> p = weight_gradient_params<WeightGradientMmaParams<T>>(problem);
   const auto plan = [&] {
     return plan_weight_gradient_mma<T, Policy>(
@@ -60,9 +61,10 @@ bool launch_weight_gradient(const char* op, Conv1dWeightGradientProblem problem,
   }
   KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                 final_plan.shared_bytes));
-  kernel<<<static_cast<unsigned>(final_plan.blocks), Policy::kThreads, final_plan.shared_bytes,
-           stream>>>(p);
-  KERNELOPT_CHECK_LAUNCH(op);
+  KERNELOPT_CUDA_CHECK(
+      op, launch_kernel(problem.operands_ready && !copies.any(), kernel,
+                        dim3(static_cast<unsigned>(final_plan.blocks)), Policy::kThreads,
+                        final_plan.shared_bytes, current_stream(gradient), p));
   sum_weight_gradient_shares_as<T>(op, problem, partial, false, gradient);
   return true;
 }

@@ -69,13 +69,19 @@ Params weight_gradient_params(const Conv1dWeightGradientProblem& problem) {
 
 /// The number of shares with which the last multiprocessor is ready first: all blocks of a wave
 /// take as long as the longest share.
-inline int64_t choose_gradient_shares(int64_t tiles, int64_t steps, int multiprocessors) {
-  const int64_t most =
-      std::clamp<int64_t>(steps / WeightGradientLimits::kMinStepsPerShare, 1, multiprocessors);
-  int64_t best = 1, best_time = std::numeric_limits<int64_t>::max();
+/// @param min_steps  of a share
+/// @param sum_time   what a share more costs the sum of all, in steps
+inline int64_t choose_gradient_shares(int64_t tiles, int64_t steps, int multiprocessors,
+                                      int64_t min_steps = WeightGradientLimits::kMinStepsPerShare,
+                                      double sum_time = 0) {
+  const int64_t most = std::clamp<int64_t>(steps / min_steps, 1, multiprocessors);
+  int64_t best = 1;
+  double best_time = std::numeric_limits<double>::max();
   for (int64_t shares = 1; shares <= most; ++shares) {
     const int64_t waves = (tiles * shares - 1) / multiprocessors + 1;
-    const int64_t time = waves * ((steps - 1) / shares + 1 + WeightGradientLimits::kShareOverhead);
+    const double time = static_cast<double>(waves * ((steps - 1) / shares + 1 +
+                                                     WeightGradientLimits::kShareOverhead)) +
+                        static_cast<double>(shares) * sum_time;
     if (time < best_time) {
       best_time = time;
       best = shares;

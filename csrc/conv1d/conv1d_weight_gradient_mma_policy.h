@@ -23,6 +23,8 @@ struct WeightGradientMmaPolicy {
 };
 
 using PointwiseGradient = WeightGradientMmaPolicy<1, 2, 8, 2, 2, 2>;
+// For at most 16 shifted channels.
+using SlimPointwiseGradient = WeightGradientMmaPolicy<1, 1, 4, 1, 4, 2>;
 using WidePointwiseGradient = WeightGradientMmaPolicy<1, 4, 8, 2, 2, 2>;
 using WideGradient = WeightGradientMmaPolicy<3, 1, 8, 4, 2, 1>;
 // For at most 32 steady channels.
@@ -38,8 +40,12 @@ template <typename T>
 constexpr int kGradientPositions = sizeof(T) == 4 ? 32 : 64;
 
 struct WeightGradientLimits {
-  // Channels of a group, below which most of a fragment would be zeros.
+  // Channels of a group, below which most of a fragment would be zeros; of a single tap, which is
+  // limited by memory, the shifted ones may be fewer.
   static constexpr int kMinChannels = 8;
+  static constexpr int kMinTapChannels = 2;
+  // Products of an element from which on two more launches, and a copy of taps, are worth it.
+  static constexpr int64_t kMinUnfoldedSteps = 8193;
   static constexpr int kMaxStages = 4;  // steps in shared memory or on their way
   static constexpr int64_t kMaxIndex = 1 << 30;
   // Steps of a share, so that its sums are a small part of what it reads.
@@ -59,7 +65,10 @@ void with_weight_gradient_policy(const Conv1dWeightGradientProblem& problem, Gra
     return (problem.kernel_size + taps - 1) / taps * taps;
   };
   if (problem.kernel_size == 1 || layout == GradientLayout::kChannels) {
-    if (problem.shifted_channels > PointwiseGradient::kBlockShifted) {
+    if (problem.shifted_channels <= SlimPointwiseGradient::kBlockShifted &&
+        layout != GradientLayout::kChannels) {
+      function(SlimPointwiseGradient{});
+    } else if (problem.shifted_channels > PointwiseGradient::kBlockShifted) {
       function(WidePointwiseGradient{});
     } else {
       function(PointwiseGradient{});

@@ -52,9 +52,10 @@ bool launch_conv1d_weight_gradient_wgmma_as(const char* op,
   const auto kernel = weight_gradient_wgmma_instance<T>(plan.taps, plan.half);
   KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                 plan.shared_bytes));
-  kernel<<<static_cast<unsigned>(plan.blocks), WeightGradientWgmmaShape::kThreads,
-           plan.shared_bytes, current_stream(gradient)>>>(p);
-  KERNELOPT_CHECK_LAUNCH(op);
+  KERNELOPT_CUDA_CHECK(op, launch_kernel(problem.operands_ready && !copies.any(), kernel,
+                                         dim3(static_cast<unsigned>(plan.blocks)),
+                                         WeightGradientWgmmaShape::kThreads, plan.shared_bytes,
+                                         current_stream(gradient), p));
   sum_conv1d_weight_gradient_shares(op, operands, partial, true, gradient);
   return true;
 }

@@ -122,6 +122,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaJoinedShape::kThreads, 2)
   const int block_channel = blockIdx.y % p.n_blocks * kPasses * p.pass_channels;
   const int in_channels = static_cast<int>(p.problem.in_channels);
 
+  grid_dependency_launch();
   // Stages, later the sums; sources of a window's copies; barriers.
   extern __shared__ __align__(128) unsigned char shared[];
   const int stage_bytes = p.window_bytes + p.step_weight_bytes;

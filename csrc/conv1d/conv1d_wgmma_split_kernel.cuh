@@ -14,6 +14,7 @@ __global__ void sum_conv1d_splits_kernel(const __grid_constant__ Conv1dWgmmaPara
                                          int64_t vectors) {
   constexpr int kVector = 4;
   const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  grid_dependency_launch();
   grid_dependency_wait();
   if (index >= vectors) {
     return;

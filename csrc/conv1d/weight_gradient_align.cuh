@@ -41,6 +41,9 @@ class AlignedOperands {
                      problem.shifted_length);
   }
 
+  /// Whether an operand was copied, by a kernel now in front in the stream.
+  bool any() const { return steady_.has_value() || shifted_.has_value(); }
+
  private:
   std::optional<Tensor> steady_, shifted_;
 

@@ -29,6 +29,13 @@ struct Conv1dWeightGradientProblem {
   int64_t padding;
   int64_t dilation;
   Precision precision;
+  /// Both operands were complete before the kernel in front in the stream began: they may be read
+  /// while it runs.
+  bool operands_ready;
+  /// What this was made of, where the shifted operand is a copy with zeros outside: of that, sums
+  /// which are not finite are computed anew. The gradient's order is the same. Host memory, or
+  /// null.
+  const Conv1dWeightGradientProblem* original;
 
   /// Products of one gradient element.
   KERNELOPT_HOST_DEVICE int64_t steps() const { return batch * steady_length; }

@@ -194,6 +194,9 @@ __global__ void __launch_bounds__(WeightGradientWgmmaShape::kThreads, 1)
     }
     release();
     previous = -1;
+    if (begin == 0) {
+      grid_dependency_wait();  // the kernel in front may use the memory of the sums
+    }
     store_weight_gradient(p, block, block.steady_first + tile_row, tap, sums, begin > 0);
   }
 #endif

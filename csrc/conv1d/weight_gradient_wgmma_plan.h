@@ -95,12 +95,17 @@ WeightGradientWgmmaPlan plan_weight_gradient_wgmma(WeightGradientWgmmaParams<T>&
   if (tiles > kMaxBlocks) {
     return plan;
   }
-  plan.shares = choose_gradient_shares(static_cast<int64_t>(tiles), p.steps, multiprocessors);
+  const double sum_time = static_cast<double>(p.numel) / Shape::kSumsPerStep;
+  plan.shares = choose_gradient_shares(static_cast<int64_t>(tiles), p.steps, multiprocessors,
+                                       Shape::kMinStepsPerShare, sum_time);
   p.steps_per_share = (p.steps - 1) / plan.shares + 1;
   plan.blocks = static_cast<int64_t>(tiles) * plan.shares;
-  const double step = taps + Shape::kSteadyTime + Shape::kWindowTime * window / positions;
+  const double step =
+      taps + Shape::steady_time(kSize) + Shape::window_time(kSize) * window / positions;
+  constexpr double kTapsPerStep = 4;  // of a tap's products, in kSumsPerStep's steps
   plan.time = static_cast<double>(divide_up(plan.blocks, multiprocessors)) *
-              (p.steps_per_share + WeightGradientLimits::kShareOverhead) * step;
+                  (p.steps_per_share + WeightGradientLimits::kShareOverhead) * step +
+              static_cast<double>(plan.shares) * sum_time * kTapsPerStep;
   plan.fits = plan.blocks <= std::numeric_limits<int32_t>::max() &&
               p.steps_per_share <= std::numeric_limits<int32_t>::max();
   return plan;

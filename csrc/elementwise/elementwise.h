@@ -61,5 +61,7 @@ Tensor finish(const char* op, const Tensor& value, IntList strides, Activation a
 /// Bitwise repeatable: partial sums have a fixed order, no atomics.
 Tensor sum_to_size_cpu(const char* op, const Tensor& source, IntList sizes, double scale);
 Tensor sum_to_size_cuda(const char* op, const Tensor& source, IntList sizes, double scale);
+/// The same beside the kernel in front in the stream: `source` was complete before that one began.
+Tensor sum_to_size_beside_cuda(const char* op, const Tensor& source, IntList sizes, double scale);
 
 }  // namespace kernelopt

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "common/cuda.cuh"
+#include "common/grid_dependency.cuh"
 #include "elementwise/elementwise_policy.h"
 #include "elementwise/iteration.h"
 
@@ -144,15 +145,20 @@ __device__ __forceinline__ A sum_runs(const Source* source, const Iteration<1>& 
 }
 
 /// Source is T for the first stage, the accumulate type for the second. `run_items`: elements or
-/// vectors of a run of the reduced space; `items` of all of it.
+/// vectors of a run of the reduced space; `items` of all of it. `source_ready`: the kernel in front
+/// does not write the source.
 template <typename Source, typename Result, typename A, int kVec>
 __global__ void __launch_bounds__(SumPolicy::kThreads, SumPolicy::kResidentBlocks)
     sum_rows_kernel(const Source* __restrict__ source, Result* __restrict__ result, A scale,
                     const __grid_constant__ Iteration<1> kept,
-                    const __grid_constant__ Iteration<1> reduced, int64_t run_items,
-                    int64_t items) {
+                    const __grid_constant__ Iteration<1> reduced, int64_t run_items, int64_t items,
+                    bool source_ready) {
   constexpr int kWarps = SumPolicy::kThreads / 32;
   __shared__ A warp_sums[kWarps];
+  grid_dependency_launch();
+  if (!source_ready) {
+    grid_dependency_wait();
+  }
   const int64_t k = blockIdx.x;
   int64_t base[1];
   kept.offsets(k, base);
@@ -173,6 +179,7 @@ __global__ void __launch_bounds__(SumPolicy::kThreads, SumPolicy::kResidentBlock
     for (int warp = 1; warp < kWarps; ++warp) {
       sum += warp_sums[warp];
     }
+    grid_dependency_wait();
     result[blockIdx.y * kept.numel + k] = from_accumulate<Result>(scale * sum);
   }
 }
@@ -183,10 +190,14 @@ template <typename Source, typename Result, typename A, int kVec>
 __global__ void __launch_bounds__(SumPolicy::kThreads, SumPolicy::kResidentBlocks)
     sum_columns_kernel(const Source* __restrict__ source, Result* __restrict__ result, A scale,
                        const __grid_constant__ Iteration<1> kept,
-                       const __grid_constant__ Iteration<1> reduced, int lanes) {
+                       const __grid_constant__ Iteration<1> reduced, int lanes, bool source_ready) {
   constexpr int kThreads = SumPolicy::kThreads;
   constexpr int kUnroll = SumPolicy::unroll(kVec);
   __shared__ A block_sums[kThreads * kVec];
+  grid_dependency_launch();
+  if (!source_ready) {
+    grid_dependency_wait();
+  }
   const int lane = threadIdx.x % lanes, row = threadIdx.x / lanes, rows = kThreads / lanes;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * lanes * kVec;
   const int64_t k = first + lane * kVec;
@@ -224,6 +235,7 @@ __global__ void __launch_bounds__(SumPolicy::kThreads, SumPolicy::kResidentBlock
     block_sums[threadIdx.x * kVec + i] = sums[i];
   }
   __syncthreads();
+  grid_dependency_wait();
   for (int i = threadIdx.x; i < lanes * kVec; i += kThreads) {
     if (first + i < kept.numel) {
       A sum = block_sums[i];

@@ -110,13 +110,13 @@ def extension() -> Extension:
     host = [
         "-fvisibility=hidden",
         "-fvisibility-inlines-hidden",
-        # Nobody reads the floating-point exception flags, and for their sake the compiler makes no
-        # vectors of loops that choose between two values.
-        "-fno-trapping-math",
         # Error texts carry file names: they must not carry the build machine's folders.
         f"-ffile-prefix-map={ROOT}=.",
         f"-ffile-prefix-map={torch_include}=torch",
     ]
+    # Nobody reads the floating-point exception flags, and for their sake the compiler makes no
+    # vectors of loops that choose between two values.
+    cxx = [*common, *build_info, "-Wall", *host, "-fno-trapping-math"]
     # --no-as-needed: libtorch.so must stay among the needed libraries, for it is what makes the
     # weak symbols of common/torch_api.h resolve on a CUDA torch.
     link = ["-Wl,--no-as-needed", "-ltorch", "-ltorch_cpu", "-Wl,--as-needed"]
@@ -126,7 +126,7 @@ def extension() -> Extension:
             "kernelopt._C",
             sources(".cpp"),
             include_dirs=[str(ROOT / "csrc")],
-            extra_compile_args={"cxx": [*common, *build_info, "-Wall", *host]},
+            extra_compile_args={"cxx": cxx},
             extra_link_args=link,
             py_limited_api=True,
         )
@@ -147,7 +147,7 @@ def extension() -> Extension:
         sources(".cpp", ".cu"),
         include_dirs=[str(ROOT / "csrc")],
         extra_compile_args={
-            "cxx": [*common, *build_info, "-Wall", *host],
+            "cxx": cxx,
             "nvcc": [
                 *common,
                 *(["-DKERNELOPT_SM90A"] if "9.0a" in archs.split(",") else []),

@@ -147,7 +147,9 @@ def test_weight_gradients(dtype: torch.dtype) -> None:
         shape = (channels, outputs) if name == "conv_transpose1d" else (outputs, channels)
         weight = torch.randn(groups * shape[0], shape[1], taps, device="cuda", dtype=dtype)
         options = {"stride": stride, "padding": taps // 2, "groups": groups}
-        case = Case(OPS[name], (x, weight, None), options, precision=kernelopt.Precision.DEFAULT)
+        # Some input gradients go to ATen in float32, which has no fixed order.
+        case = Case(OPS[name], (x, weight, None), options, wanted=(False, True, True))
+        case = replace(case, precision=kernelopt.Precision.DEFAULT)
         if taps > 1:
             assert_launched([case], "unfold_taps_kernel", backward=True)
         check(case)

@@ -146,10 +146,11 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
 
   // Resident weights, stages, slabs, biases, fillers, barriers.
   extern __shared__ __align__(128) unsigned char shared[];
-  grid_dependency_launch();
   if (p.packs_weights) {
     grid_dependency_wait();  // else the packing kernel has waited
   }
+  // Not before: a dependent that reads what was complete when this call began does not wait for it.
+  grid_dependency_launch();
   const int stage_bytes = p.window_bytes + p.step_weight_bytes;
   unsigned char* stages = shared + p.resident_bytes;
   float* slabs = reinterpret_cast<float*>(stages + p.stages * stage_bytes);

@@ -49,11 +49,12 @@ struct SlotWeights {
 
 /// Packs the taps from `first_tap` to before `last_tap`.
 /// @param place  of the slot's high parts of tap 0
-template <typename T>
+/// @tparam kAtOnce  taps of which the weights are read at once
+template <typename T, int kAtOnce>
 __device__ __forceinline__ void pack_taps(const Conv1dWgmmaParams& p, const SlotWeights<T>& weights,
                                           int first_tap, int last_tap, int block_slots,
                                           uint4* place) {
-#pragma unroll kPackedAtOnce
+#pragma unroll kAtOnce
   for (int j = first_tap; j < last_tap; ++j) {
     const int tap = weight_tap(p, weights.residue, j);
     T values[8];
@@ -85,8 +86,9 @@ __device__ __forceinline__ void pack_block_weights(const Conv1dWgmmaParams& p, i
     const SlotWeights<T> weights(p, group, block, kSlots, slot,
                                  channels.begin + chunk * 16 + half * 8);
     const int first = share * kPackedAtOnce;
-    pack_taps<T>(p, weights, first, min(first + kPackedAtOnce, taps), kSlots,
-                 packed + (chunk * taps * MmaTraits<T>::kParts * 2 + half) * kSlots + slot);
+    pack_taps<T, kPackedAtOnce>(
+        p, weights, first, min(first + kPackedAtOnce, taps), kSlots,
+        packed + (chunk * taps * MmaTraits<T>::kParts * 2 + half) * kSlots + slot);
   }
 }
 

@@ -24,7 +24,6 @@ __global__ void __launch_bounds__(DepthwisePolicy::kThreads) depthwise_channels_
   constexpr int kSourceColumns = (kColumns - 1) * kStride + kWidth;
   constexpr int kTapsOfThread = (kLanes * kTaps + kThreads - 1) / kThreads;
   __shared__ float shared_taps[kTaps][kLanes + 1];
-  grid_dependency_launch();
   const int thread = static_cast<int>(threadIdx.x);
   const int lane = thread % kLanes;
   const unsigned item_block = blockIdx.x / channel_blocks;
@@ -49,6 +48,7 @@ __global__ void __launch_bounds__(DepthwisePolicy::kThreads) depthwise_channels_
       source + int64_t{n} * height * width * pitch + channel / static_cast<int>(params.multiplier);
 
   grid_dependency_wait();
+  grid_dependency_launch();  // not before: a dependent may read what was complete by then
   // Both kinds of loads are under way before the first is waited for.
   T filter[kTapsOfThread];
   const int filters_end = min(kLanes, channels - block_channel) * kTaps;

@@ -38,7 +38,6 @@ __global__ void __launch_bounds__(DepthwisePolicy::kThreads)
   constexpr int kSourceRows = (kRows - 1) * kStride + kHeight;
   constexpr int kSourceColumns = (kColumns - 1) * kStride + kWidth;
   constexpr int kTaps = kHeight * kWidth;
-  grid_dependency_launch();
   const unsigned item = blockIdx.x * DepthwisePolicy::kThreads + threadIdx.x;
   if (item >= items.items) {
     return;
@@ -69,6 +68,7 @@ __global__ void __launch_bounds__(DepthwisePolicy::kThreads)
       source + (int64_t{n} * params.source_channels + source_channel) * height * width;
   const T* const filter = weight + int64_t{channel} * kTaps;
   grid_dependency_wait();
+  grid_dependency_launch();  // not before: a dependent may read what was complete by then
   T values[kSourceRows][kSourceColumns];
   // Columns of vectors; those beside them are read one by one.
   constexpr int kLeft = (kWidth - 1) / 2;

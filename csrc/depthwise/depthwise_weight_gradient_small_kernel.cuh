@@ -25,7 +25,6 @@ __global__ void __launch_bounds__(DepthwiseSmallPolicy::kGradientThreads)
         int strips) {
   constexpr int kTaps = kHeight * kWidth;
   constexpr int kInputRows = (kRows - 1) * kStride + kHeight;
-  grid_dependency_launch();
   const int filters = static_cast<int>(params.filters);
   const int share = static_cast<int>(blockIdx.x) / filters;
   const int filter = static_cast<int>(blockIdx.x) - share * filters;
@@ -44,6 +43,7 @@ __global__ void __launch_bounds__(DepthwiseSmallPolicy::kGradientThreads)
     sums[tap] = 0.0f;
   }
   grid_dependency_wait();
+  grid_dependency_launch();  // not before: a dependent may read what was complete by then
 #pragma unroll 1
   for (int item = begin + static_cast<int>(threadIdx.x); item < end;
        item += static_cast<int>(blockDim.x)) {

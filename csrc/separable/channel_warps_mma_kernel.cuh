@@ -162,7 +162,6 @@ __global__ void __launch_bounds__(ChannelWarpsMmaShape::kMaxWarps * 32)
   constexpr int kTile = Shape::kTile, kPitch = kTile + 1;
   __shared__ float shared_sums[Shape::kMaxWarps][kTile * kPitch];
   __shared__ float shared_bias[kTile];
-  grid_dependency_launch();
   const int warp = static_cast<int>(threadIdx.x) / 32, warps = static_cast<int>(blockDim.x) / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32, group = lane / 4, quad = lane % 4;
   const int first_pixel = static_cast<int>(blockIdx.x) * kTile;
@@ -178,6 +177,7 @@ __global__ void __launch_bounds__(ChannelWarpsMmaShape::kMaxWarps * 32)
     image_offsets[i] = min(first_pixel + Columns::line(group, i), last) * p.image_pixel_stride;
   }
   grid_dependency_wait();
+  grid_dependency_launch();  // not before: a dependent may read what was complete by then
   float bias = 0.0f;
   if (threadIdx.x < kTile && p.bias != nullptr) {
     const int channel = min(first_channel + static_cast<int>(threadIdx.x), p.n - 1);

@@ -81,7 +81,7 @@ def filters() -> tuple[torch.Tensor, ...]:
     if torch.cuda.get_device_capability() != (9, 0):
         pytest.skip("the rules were measured on a GPU of compute capability 9.0")
     generator = torch.Generator("cuda").manual_seed(0)
-    shapes = ((4, 512, 512), (512, 512, 17), (512,))
+    shapes = ((16, 512, 512), (512, 512, 17), (512,))
     return tuple(torch.randn(s, device="cuda", generator=generator) for s in shapes)
 
 

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     import torch
 
 # Ops that may compute float32 as three bfloat16 products.
-_SPLIT_PRODUCTS = ("conv1d", "conv_transpose1d")
+_SPLIT_PRODUCTS = (
+    "conv1d",
+    "conv_transpose1d",
+    "depthwise_conv2d",
+    "pointwise_conv2d",
+    "separable_conv2d",
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:

@@ -53,8 +53,6 @@ class OpSpec:
         expand: the op out of other ops of kernelopt that are differentiable by themselves, for
             arguments that ``backward`` does not cover; None for those that it does.
         autocast: whether autocast casts the op's floating arguments, as it does for convolutions.
-        saves_output: from the other arguments, whether the backward needs the output, which is then
-            saved behind the other tensors; as with torch's own ops the caller may not change it.
     """
 
     name: str
@@ -64,7 +62,6 @@ class OpSpec:
     backward: Callable[..., Sequence[torch.Tensor | None]] | None = None
     expand: Callable[..., Any] | None = None
     autocast: bool = False
-    saves_output: Callable[[Values], bool] | None = None
 
     @functools.cached_property
     def op(self) -> torch._ops.OpOverload:
@@ -97,14 +94,11 @@ class _Node(torch.autograd.Function):
     @staticmethod
     def forward(ctx, spec: OpSpec, values: Values, *tensors):  # type: ignore[override]
         saved, ctx.values = spec.save(tensors, values)  # type: ignore[misc]
+        ctx.save_for_backward(*saved)
         ctx.set_materialize_grads(False)
         ctx.spec = spec
         with _BelowAutograd():
-            output = spec.op(*tensors, *values)
-        if spec.saves_output is not None and spec.saves_output(values):
-            saved = (*saved, output)
-        ctx.save_for_backward(*saved)
-        return output
+            return spec.op(*tensors, *values)
 
     @staticmethod
     def backward(ctx, *grad_outputs):  # type: ignore[override]

@@ -364,31 +364,21 @@ def register_convolution(
     """Registers a convolution op and its backward op, and returns what calls the op.
 
     The op takes tensors and then plain values; the backward op takes ``grad_output`` before them
-    and ``output_mask`` behind; the last of the plain values are the activation and the precision.
-    The inputs are saved, and the output where the activation is ReLU, whose derivative it tells;
-    what else the backward op needs of the forward it computes again. ``expand_backward`` is the
-    backward op out of other ops, for an op that is no single convolution.
+    and ``output_mask`` behind. Nothing but the inputs is saved: the backward op computes again what
+    it needs of the forward. ``expand_backward`` is the backward op out of other ops, for an op that
+    is no single convolution.
     """
     backward_op = getattr(torch.ops.kernelopt, f"{name}_backward")
 
     def save(tensors, values):
         return tensors, values
 
-    def ends_in_relu(values):
-        return values[-2] == Activation.RELU
-
     def gradients(tensors, values, grad_output, needs):
-        if ends_in_relu(values):
-            *tensors, output = tensors
-            grad_output = activation_backward(grad_output, output, Activation.RELU)
-            values = (*values[:-2], int(Activation.NONE), values[-1])
         computed = backward_op(grad_output, *tensors, *values, list(needs))
         return tuple(
             gradient if needed else None for gradient, needed in zip(computed, needs, strict=True)
         )
 
-    call = register(
-        OpSpec(name, fake, aten, save, gradients, autocast=True, saves_output=ends_in_relu)
-    )
+    call = register(OpSpec(name, fake, aten, save, gradients, autocast=True))
     _register_backward(f"{name}_backward", backward_fake, backward_aten, expand_backward)
     return call

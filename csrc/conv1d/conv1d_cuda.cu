@@ -61,8 +61,7 @@ Strides1d strides_of(const Tensor& tensor) {
   return {tensor.stride(0), tensor.stride(1), tensor.stride(2)};
 }
 
-/// The convolution of `input` with a kernel of `kernel_size` to `out_channels` and `out_length` as
-/// `arguments` say, `transposed` or not; without memory.
+/// A convolution of `input` as `arguments` say, `transposed` or not; its memory is not named yet.
 Conv1dProblem describe(const Tensor& input, int64_t kernel_size, int64_t out_channels,
                        int64_t out_length, const Conv1dArguments& arguments, bool transposed,
                        Activation activation) {

@@ -107,17 +107,23 @@ FEW_OUTPUTS = (
 )
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("sizes", FEW_OUTPUTS)
-def test_few_outputs(sizes: tuple, dtype: torch.dtype) -> None:
+def _case(sizes: tuple, dtype: torch.dtype, offset: int = 0) -> Case:
+    """A convolution of such sizes, whose input begins ``offset`` elements behind 16 bytes."""
     name, batch, groups, channels, outputs, length, taps, stride = sizes
-    x = torch.randn(batch, groups * channels, length, device="cuda", dtype=dtype)
+    flat = torch.randn(batch * groups * channels * length + offset, device="cuda", dtype=dtype)
+    x = flat[offset:].view(batch, groups * channels, length)
     shape = (channels, outputs) if name == "conv_transpose1d" else (outputs, channels)
     weight = torch.randn(groups * shape[0], shape[1], taps, device="cuda", dtype=dtype)
     bias = torch.randn(groups * outputs, device="cuda", dtype=dtype)
     options = {"stride": stride, "padding": taps // 2, "groups": groups}
     case = Case(OPS[name], (x, weight, bias), options)
-    case = replace(case, precision=kernelopt.Precision.DEFAULT)
+    return replace(case, precision=kernelopt.Precision.DEFAULT)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sizes", FEW_OUTPUTS)
+def test_few_outputs(sizes: tuple, dtype: torch.dtype) -> None:
+    case = _case(sizes, dtype)
     if is_hopper():
         assert_launched([case], "conv1d_wgmma")
     check(case)
@@ -139,18 +145,11 @@ UNFOLDED = (
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_weight_gradients(dtype: torch.dtype) -> None:
     cases = []
-    for index, (name, batch, groups, channels, outputs, length, taps, stride) in enumerate(
-        UNFOLDED
-    ):
-        flat = torch.randn(batch * groups * channels * length + 1, device="cuda", dtype=dtype)
-        x = flat[index % 2 :][: flat.numel() - 1].view(batch, groups * channels, length)
-        shape = (channels, outputs) if name == "conv_transpose1d" else (outputs, channels)
-        weight = torch.randn(groups * shape[0], shape[1], taps, device="cuda", dtype=dtype)
-        options = {"stride": stride, "padding": taps // 2, "groups": groups}
+    for index, sizes in enumerate(UNFOLDED):
+        case = _case(sizes, dtype, offset=index % 2)
         # Some input gradients go to ATen in float32, which has no fixed order.
-        case = Case(OPS[name], (x, weight, None), options, wanted=(False, True, True))
-        case = replace(case, precision=kernelopt.Precision.DEFAULT)
-        if taps > 1:
+        case = replace(case, tensors=(*case.tensors[:2], None), wanted=(False, True, True))
+        if case.tensors[1].shape[2] > 1:
             assert_launched([case], "unfold_taps_kernel", backward=True)
         check(case)
         cases.append(case)

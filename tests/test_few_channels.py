@@ -107,7 +107,7 @@ FEW_OUTPUTS = (
 )
 
 
-def _case(sizes: tuple, dtype: torch.dtype, offset: int = 0) -> Case:
+def _case_of_op(sizes: tuple, dtype: torch.dtype, offset: int = 0) -> Case:
     """A convolution of such sizes, whose input begins ``offset`` elements behind 16 bytes."""
     name, batch, groups, channels, outputs, length, taps, stride = sizes
     flat = torch.randn(batch * groups * channels * length + offset, device="cuda", dtype=dtype)
@@ -123,7 +123,7 @@ def _case(sizes: tuple, dtype: torch.dtype, offset: int = 0) -> Case:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("sizes", FEW_OUTPUTS)
 def test_few_outputs(sizes: tuple, dtype: torch.dtype) -> None:
-    case = _case(sizes, dtype)
+    case = _case_of_op(sizes, dtype)
     if is_hopper():
         assert_launched([case], "conv1d_wgmma")
     check(case)
@@ -146,7 +146,7 @@ UNFOLDED = (
 def test_weight_gradients(dtype: torch.dtype) -> None:
     cases = []
     for index, sizes in enumerate(UNFOLDED):
-        case = _case(sizes, dtype, offset=index % 2)
+        case = _case_of_op(sizes, dtype, offset=index % 2)
         # Some input gradients go to ATen in float32, which has no fixed order.
         case = replace(case, tensors=(*case.tensors[:2], None), wanted=(False, True, True))
         if case.tensors[1].shape[2] > 1:

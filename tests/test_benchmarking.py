@@ -186,28 +186,6 @@ def test_records_have_the_documented_form(tmp_path: Path) -> None:
     }
 
 
-def test_wrong_documents_are_told() -> None:
-    identity = ("seeds", "67", "conv1d", "1x1x1", "float32", "forward")
-    environment = dict.fromkeys(
-        ("device", "driver", "torch", "python", "commit", "csrc_sha256", "wheel_sha256"), "x"
-    ) | dict.fromkeys(("copy_gbps", "tensor_tflops", "fp32_tflops"), 1.0)
-    record = new_record(identity, 1.0)
-    assert problems({"environment": environment, "records": [record]}) == []
-    assert problems([])
-    assert problems({"environment": {}, "records": []})
-    for change in (
-        {"suite": "other"},
-        {"direction": "sideways"},
-        {"peers_ms": {"eager": None}},
-        {"peers_ms": {"other": 1.0}},
-        {"kernelopt_ms": "fast"},
-        {"error": 0.1},
-        {"extra": 1},
-    ):
-        assert problems({"environment": environment, "records": [{**record, **change}]}), change
-    assert problems({"environment": environment, "records": [record, record]})
-
-
 def test_a_failing_peer_costs_only_its_own_figure(tmp_path: Path) -> None:
     outcome = measure(fake_options(tmp_path, "eager=fail"))
     assert outcome.failed == 2

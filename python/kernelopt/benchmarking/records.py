@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,28 @@ class Results:
             self.path,
             f'{{\n  "environment": {environment},\n  "records": [\n{lines}\n  ]\n}}\n',
         )
+
+
+def join(output: Path, parts: Sequence[Path]) -> Results:
+    """Adds the records of result files to those of ``output``, made where it does not exist.
+
+    For figures measured side by side on several cards of one kind. A record that several files
+    hold is taken from the last. Raises ValueError where a file's figures must not join.
+    """
+    results = Results.load(output) if output.exists() else None
+    for path in parts:
+        part = Results.load(path)
+        if results is None:
+            results = Results(output, part.environment)
+        wrong = results.disagreement(part.environment)
+        if wrong:
+            raise ValueError(f"{path}: {wrong}")
+        for record in part.records.values():
+            results.put(record)
+    if results is None:
+        raise ValueError("expected at least one result file")
+    results.save()
+    return results
 
 
 def fastest_peer(record: Record) -> tuple[str, float] | None:

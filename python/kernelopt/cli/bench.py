@@ -18,6 +18,10 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
+def _variable(name: str) -> str:
+    return "KERNELOPT_" + name.upper().replace("-", "_")
+
+
 def _add_measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--suite",
@@ -52,7 +56,7 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fresh", action="store_true", help="start the output file again")
     parser.add_argument("--retry-failed", action="store_true", help="repeat what failed before")
     for name in ("commit", "csrc-sha256", "wheel-sha256"):
-        parser.add_argument(f"--{name}", help=f"for the record; also KERNELOPT_{name.upper()}")
+        parser.add_argument(f"--{name}", help=f"for the record; also {_variable(name)}")
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -73,6 +77,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--check",
         action="store_true",
         help="exit 1 where README, docs or plots differ from the result files",
+    )
+    shown.add_argument(
+        "--join",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="add the records of these files, measured on cards of one kind, to --output",
     )
     parser.set_defaults(run=run)
 
@@ -154,6 +165,20 @@ def _list(options: argparse.Namespace, selection: Selection) -> int:
     return 0
 
 
+def _join(options: argparse.Namespace) -> int:
+    from ..benchmarking.records import join
+    from . import UsageError
+
+    if options.output is None:
+        raise UsageError("--join needs the file to add to in --output")
+    try:
+        results = join(options.output, options.join)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--join: {error}") from None
+    print(f"{results.path}: {len(results.records)} records")
+    return 0
+
+
 def run(options: argparse.Namespace) -> int:
     from . import UsageError
 
@@ -161,6 +186,8 @@ def run(options: argparse.Namespace) -> int:
         from ..benchmarking.render import check, render
 
         return (render if options.render else check)(options.benchmarks)
+    if options.join:
+        return _join(options)
     if options.show:
         from ..benchmarking.records import Results
         from ..benchmarking.tables import show

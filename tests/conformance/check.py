@@ -10,7 +10,7 @@ import torch
 from torch._subclasses import FakeTensorMode
 
 from kernelopt import Precision
-from kernelopt.ops._convolution import is_channels_last
+from kernelopt.ops._convolution import suggests_channels_last
 from support import strict_float32, strides
 from tolerance import check_close, elementwise_limit, max_norm_limit
 
@@ -114,7 +114,8 @@ def _check_format(case: Case, results: Results, grad_output: torch.Tensor) -> No
             f"{case}: strides {output.stride()}, torch's are {expected.stride()}"
         )
     elif not case.op.elementwise and case.input.dim() == output.dim() == case.tensors[1].dim():
-        channels_last = is_channels_last(case.input)
+        images = [tensor for tensor in case.tensors if tensor is not None and tensor.dim() == 4]
+        channels_last = any(map(suggests_channels_last, images))
         memory_format = torch.channels_last if channels_last else torch.contiguous_format
         assert output.is_contiguous(memory_format=memory_format), (
             f"{case}: expected {memory_format}, got strides {output.stride()}"

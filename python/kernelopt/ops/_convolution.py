@@ -118,6 +118,47 @@ def is_channels_last(tensor: torch.Tensor) -> bool:
     )
 
 
+def suggests_channels_last(tensor: torch.Tensor) -> bool:
+    """Whether torch takes a 4-D tensor's strides for channels_last, with gaps or without: the rule
+    of ``Tensor::suggest_memory_format``."""
+    strides = tensor.stride()
+    if strides[1] == 0 or strides[3] < strides[1]:  # contiguous tensors mostly end here
+        return False
+    least = 0
+    for dim in (1, 3, 2, 0):
+        size, stride = tensor.shape[dim], strides[dim]
+        if size == 0 or stride < least or (dim == 0 and least == strides[1]):
+            return False
+        least = stride * max(size, 1)
+    return True
+
+
+def call_in_torchs_format(
+    call: Callable[..., torch.Tensor],
+    tensors: tuple[Any, ...],
+    values: tuple[Any, ...],
+    weights: tuple[torch.Tensor, ...],
+) -> torch.Tensor:
+    """``call(tensors, values)`` of a 2-D convolution, whose first tensor is the input, 4-D or
+    without a batch.
+
+    The ops take their format from a dense input. ``torch.nn.functional.conv2d`` gives channels_last
+    where the input or the weight only looks like it: a slice of channels, a contiguous input of
+    a model whose weights are channels_last.
+    """
+    input = tensors[0]
+    if input.dim() == 3:
+        output = call((input.unsqueeze(0), *tensors[1:]), values)
+        return output.squeeze(0).contiguous()
+    channels_last = suggests_channels_last(input) or any(map(suggests_channels_last, weights))
+    if not channels_last or torch._C._functorch.is_functorch_wrapped_tensor(input):
+        return call(tensors, values)
+    dense = input.contiguous(memory_format=torch.channels_last)
+    output = call((dense, *tensors[1:]), values)
+    # One channel or one pixel is in both formats, and the op then chose contiguous.
+    return output.contiguous(memory_format=torch.channels_last)
+
+
 def in_format_of(input: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
     """``result`` in the format of an op with this input: channels_last or contiguous."""
     if torch._C._functorch.is_functorch_wrapped_tensor(input):
@@ -147,7 +188,7 @@ def empty_gradients(
 ) -> tuple[torch.Tensor, ...]:
     """A fake backward op's gradients: input's in its format, the parameters' contiguous, 0-element
     where not asked for."""
-    grad_input = empty_in_format_of(input, input.shape if output_mask[0] else (0,))
+    grad_input = empty_in_format_of(input, input.shape) if output_mask[0] else input.new_empty(0)
     return grad_input, *(
         input.new_empty(shape if wanted else (0,))
         for shape, wanted in zip(parameter_shapes, output_mask[1:], strict=True)

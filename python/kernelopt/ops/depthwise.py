@@ -20,6 +20,7 @@ from .._arguments import (
 from .._enums import Activation
 from ._convolution import (
     apply_activation,
+    call_in_torchs_format,
     check_grad_output,
     check_operand,
     convolution_aten,
@@ -131,7 +132,8 @@ def depthwise_conv2d(
 
     Returns:
         ``[N, C * multiplier, H_out, W_out]`` in ``input``'s dtype, with sizes as in
-        :func:`kernelopt.conv1d`; channels_last where ``input`` is, else contiguous.
+        :func:`kernelopt.conv1d`; channels_last where ``input`` or ``weight`` is, else
+        contiguous.
 
     Raises:
         TypeError: an argument is of a wrong type.
@@ -154,9 +156,6 @@ def depthwise_conv2d(
         return apply_activation(z, code)
     strides = int_list(function, "stride", stride, 2)
     dilations = int_list(function, "dilation", dilation, 2)
-    batched = input.dim() == 4
-    if not batched:
-        input = input.unsqueeze(0)
     input, paddings = resolve_padding(function, input, weight, strides, padding, dilations)
-    output = _call((input, weight, bias), (strides, paddings, dilations, code, current_precision()))
-    return output if batched else output.squeeze(0).contiguous()
+    values = (strides, paddings, dilations, code, current_precision())
+    return call_in_torchs_format(_call, (input, weight, bias), values, (weight,))

@@ -22,6 +22,7 @@ from .._enums import Activation
 from ._convolution import (
     activation_backward,
     apply_activation,
+    call_in_torchs_format,
     check_grad_output,
     check_operand,
     convolution_aten,
@@ -125,8 +126,8 @@ def pointwise_conv2d(
             :class:`kernelopt.Activation`.
 
     Returns:
-        ``[N, C_out, H, W]`` in ``input``'s dtype; channels_last where ``input`` is, else
-        contiguous.
+        ``[N, C_out, H, W]`` in ``input``'s dtype; channels_last where ``input`` or
+        ``weight`` is, else contiguous.
 
     Raises:
         TypeError: an argument is of a wrong type.
@@ -145,11 +146,8 @@ def pointwise_conv2d(
     _check_pointwise_weight(function, "weight", weight)
     if not served(input, weight, bias) or weight.numel() == 0:
         return apply_activation(F.conv2d(input, weight, bias), code)
-    batched = input.dim() == 4
-    output = _call_pointwise(
-        (input if batched else input.unsqueeze(0), weight, bias), (code, current_precision())
-    )
-    return output if batched else output.squeeze(0).contiguous()
+    values = (code, current_precision())
+    return call_in_torchs_format(_call_pointwise, (input, weight, bias), values, (weight,))
 
 
 # separable_conv2d
@@ -355,7 +353,8 @@ def separable_conv2d(
 
     Returns:
         ``[N, C_out, H_out, W_out]`` in ``input``'s dtype, with sizes as in
-        :func:`kernelopt.conv1d`; channels_last where ``input`` is, else contiguous.
+        :func:`kernelopt.conv1d`; channels_last where ``input`` or a weight is, else
+        contiguous.
 
     Raises:
         TypeError: an argument is of a wrong type.
@@ -393,14 +392,12 @@ def separable_conv2d(
         return apply_activation(z, code)
     strides = int_list(function, "stride", stride, 2)
     dilations = int_list(function, "dilation", dilation, 2)
-    batched = input.dim() == 4
-    if not batched:
-        input = input.unsqueeze(0)
     input, paddings = resolve_padding(
         function, input, depthwise_weight, strides, padding, dilations
     )
-    output = _call_separable(
+    return call_in_torchs_format(
+        _call_separable,
         (input, depthwise_weight, depthwise_bias, pointwise_weight, pointwise_bias),
         (strides, paddings, dilations, depthwise_code, code, current_precision()),
+        (depthwise_weight, pointwise_weight),
     )
-    return output if batched else output.squeeze(0).contiguous()

@@ -19,8 +19,8 @@ from kernelopt import Precision
 FLOATING = {
     "float32": (torch.float32, Precision.DEFAULT),
     "float32-ieee": (torch.float32, Precision.IEEE),
-    "float16": (torch.float16, Precision.IEEE),
-    "bfloat16": (torch.bfloat16, Precision.IEEE),
+    "float16": (torch.float16, Precision.DEFAULT),
+    "bfloat16": (torch.bfloat16, Precision.DEFAULT),
     "float64": (torch.float64, Precision.IEEE),
 }
 # On the CPU float32 is always IEEE.

@@ -47,6 +47,11 @@ def checker(model: nn.Module, mapped: nn.Module, inputs) -> Checker:
         ([NAN, 1.0], [NAN, 1.0], [NAN, 1.0], (0.0, 0.0, 1.0)),
         ([INF, 1.0], [NAN, 1.0], [NAN, 1.0], (INF, 0.0, 1.0)),
         ([-INF, 1.0], [INF, 1.0], [INF, 1.0], (INF, 0.0, 1.0)),
+        # The original's may be the wrong one of the two.
+        ([INF, 1.0], [NAN, 1.0], [INF, 1.0], (0.0, 0.0, 1.0)),
+        ([NAN, 1.0], [INF, 1.0], [NAN, 1.0], (0.0, 0.0, 1.0)),
+        ([NAN, 1.0], [NAN, 1.0], [INF, 1.0], (0.0, 0.0, 1.0)),
+        ([-INF, 1.0], [NAN, 1.0], [INF, 1.0], (INF, 0.0, 1.0)),
         ([NAN, 1.0], [1.0, 1.0], [1.0, 1.0], (INF, 0.0, 1.0)),
         ([INF, 1.0], [2.0, 1.0], [2.0, 1.0], (INF, 0.0, 2.0)),
         # The original overflowed where the reference did not: nothing is asked of ours there.

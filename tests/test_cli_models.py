@@ -95,6 +95,37 @@ def test_layers_built_by_every_call_are_compared_with_the_original(run):
     assert "random numbers" in result["reference_reason"]
 
 
+# Models that change from call to call
+
+
+def test_a_model_that_cannot_be_timed_keeps_its_checks(run):
+    """Its second backward pass goes through the first one's graph, which is gone."""
+    forward = """
+    y = self.conv(x)
+    self.sum = y if self.sum is None else self.sum + y
+    return self.sum"""
+    status, result, printed = run(text(forward, "self.sum = None"))
+    assert status == 0, printed
+    assert all(row["ok"] for row in result["comparisons"])
+    times = {(row["pass"], row["model"]): row for row in result["times"]}
+    for model in ("original", "kernelopt"):
+        assert times["forward", model]["median"] > 0
+        assert "a second time" in times["forward+backward", model]["error"]
+        assert f"forward+backward, {model}: not timed" in printed
+
+
+def test_what_raises_for_one_model_is_timed_for_the_other(run):
+    forward = """
+    self.calls += not torch.is_grad_enabled() and type(self.conv) is not nn.Conv1d
+    if self.calls > 3: raise RuntimeError('enough')
+    return self.conv(x)"""
+    status, result, printed = run(text(forward, "self.calls = 0"))
+    assert status == 0, printed
+    times = {(row["pass"], row["model"]): row for row in result["times"]}
+    assert times["forward", "original"]["median"] > 0
+    assert "enough" in times["forward", "kernelopt"]["error"]
+
+
 # Results and inputs of any kind
 
 

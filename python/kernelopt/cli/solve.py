@@ -21,7 +21,7 @@ from .check import COMPILED, COMPILED_KERNELOPT, Checker, CheckReport
 from .evaluate import builds_layers, default_dtype
 from .problem import Problem, ProblemError, load, one_line, own_code
 from .reference import Reference, release
-from .timing import forward_step, measure, training_step
+from .timing import Timing, forward_step, measure, training_step
 from .values import cast, map_tensors, move_model
 
 
@@ -149,12 +149,29 @@ class _Solver:
                         steps.pop(label, None)
                         errors[label] = one_line(error)
                         release(self.device)
-                timings = measure(steps, self.device)
+                timings = self._measure(steps, errors)
             for label in models:
                 row = asdict(timings[label]) if label in timings else {"error": errors[label]}
                 rows.append({"pass": name, "model": label, **row})
             del steps
         return rows
+
+    def _measure(
+        self, steps: dict[str, Callable[[], Any]], errors: dict[str, str]
+    ) -> dict[str, Timing]:
+        """Times of the models that can be called again and again; ``errors`` gains the others'."""
+        try:
+            return measure(steps, self.device)
+        except Exception:
+            release(self.device)
+        timings: dict[str, Timing] = {}
+        for label, step in steps.items():  # without turns, which tells whose error it is
+            try:
+                timings |= measure({label: step}, self.device)
+            except Exception as error:
+                errors[label] = one_line(error)
+                release(self.device)
+        return timings
 
 
 def _splits_products() -> bool:

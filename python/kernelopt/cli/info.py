@@ -10,7 +10,13 @@ from typing import Any
 # Ops whose CPU implementation is kernelopt's own C++; the others call ATen's operator from C++.
 _OWN_CPU_OPS = ("add", "gelu")
 # Ops with tensor-core kernels.
-_TENSOR_CORE_OPS = ("conv1d", "conv_transpose1d")
+_TENSOR_CORE_OPS = (
+    "conv1d",
+    "conv_transpose1d",
+    "depthwise_conv2d",
+    "pointwise_conv2d",
+    "separable_conv2d",
+)
 # Ops whose csrc/<family>/<op>_aten_policy.h leaves some problems to ATen, and where.
 _SHARED_OPS = ("conv1d", "conv_transpose1d", "depthwise_conv2d")
 _SHARED_ON = "9.0"
@@ -75,10 +81,9 @@ def _own_kernels(op: str, gpu: dict[str, Any]) -> str:
         return "kernelopt's kernels"
     if int(gpu["compute_capability"].split(".")[0]) < 8:
         return "kernelopt's kernels, on CUDA cores (tensor cores from compute capability 8.0)"
-    hopper = gpu["compute_capability"] == "9.0"
     return (
-        "kernelopt's kernels, on tensor cores for float16, bfloat16 and default-precision float32 "
-        f"with at least 2^24 products{' or 48 an output' if hopper else ''}, else on CUDA cores"
+        "kernelopt's kernels, on tensor cores where those are faster and the dtype is float16, "
+        "bfloat16 or, in default precision, float32, else on CUDA cores"
     )
 
 

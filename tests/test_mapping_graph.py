@@ -149,25 +149,6 @@ def test_graph_off(device):
     assert len(kernelopt.report(model).replaced) == 3
 
 
-@pytest.mark.parametrize(
-    ("a", "b", "reason"),
-    [
-        (torch.ones(3), torch.ones(3, dtype=torch.float16), "dtypes differ"),
-        (torch.ones(3, dtype=torch.int64), torch.ones(3, dtype=torch.int64), "int64"),
-        (torch.ones(3), 2.0, "number"),
-        (torch.ones(3, dtype=torch.complex64), torch.ones(3, dtype=torch.complex64), "complex64"),
-    ],
-)
-def test_additions_that_stay(a, b, reason):
-    class Add(nn.Module):
-        def forward(self, a, b):
-            return a + b
-
-    model = kernelopt.optimize(Add())
-    torch.testing.assert_close(model(a, b), a + b)
-    assert reason in kernelopt.report(model).kept[0].reason
-
-
 class Parts(nn.Module):
     """Everything held as an attribute, one activation in three places."""
 

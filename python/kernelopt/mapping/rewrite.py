@@ -194,23 +194,31 @@ class _Rewriter:
             )
             if not is_add or value_of(node) is None or not self._selected(node):
                 continue
-            reason = "left to the compiler" if self.compiled else _keep_addition(node)
+            operands = _operands(node)
+            reason = "left to the compiler" if self.compiled else _keep_addition(node, operands)
             if reason:
                 self._note(node, "a + b", "kept", reason=reason)
                 continue
             node.op, node.target = "call_function", kernelopt.add
+            node.args = tuple(operands)
+            node.kwargs = {name: node.kwargs[name] for name in node.kwargs if name == "alpha"}
             self._note(node, "a + b", "replaced", op="add")
 
 
-def _keep_addition(node: fx.Node) -> str:
+def _operands(node: fx.Node) -> list[Any]:
+    """What an addition adds, given by position or by name."""
+    return [*node.args, *(node.kwargs[name] for name in ("input", "other") if name in node.kwargs)]
+
+
+def _keep_addition(node: fx.Node, operands: list[Any]) -> str:
     """Why an addition is kept; "" where kernelopt's op takes it."""
-    if len(node.args) != 2 or set(node.kwargs) - {"alpha"}:
+    if len(operands) != 2 or set(node.kwargs) - {"input", "other", "alpha"}:
         return "its arguments are not two tensors"
-    if any(isinstance(arg, (int, float, complex)) for arg in node.args):
+    if any(isinstance(operand, (int, float, complex)) for operand in operands):
         return "an operand is a number"
     if not isinstance(node.kwargs.get("alpha", 1), (int, float)):
         return "alpha is no number"
-    left, right = map(value_of, node.args)
+    left, right = map(value_of, operands)
     if left is None or right is None:
         return "an operand is no plain tensor"
     reason = tensor_reason(left) or tensor_reason(right)

@@ -164,6 +164,10 @@ ACTIVATION_FUNCTIONS: dict[Any, str] = {
 ACTIVATION_METHODS = {"relu": "relu", "relu_": "relu"}
 
 ADD_FUNCTIONS = (operator.add, torch.add)
+ADD_METHODS = ("add",)
+# These are kept: no op of kernelopt writes to its input.
+IN_PLACE_ADD_FUNCTIONS = (operator.iadd, torch.ops.aten.add_.Tensor)
+IN_PLACE_ADD_METHODS = ("add_", "__iadd__")
 
 
 def gelu_name(approximate: Any) -> str | None:

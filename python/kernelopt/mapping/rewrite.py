@@ -27,7 +27,10 @@ from .aten import to_torch_functions
 from .nodes import erase, erase_unused, independent, location_of, value_of
 from .registry import (
     ADD_FUNCTIONS,
+    ADD_METHODS,
     DEFAULTS,
+    IN_PLACE_ADD_FUNCTIONS,
+    IN_PLACE_ADD_METHODS,
     PARAMETERS,
     REPLACEMENTS,
     Arguments,
@@ -189,12 +192,16 @@ class _Rewriter:
 
     def _replace_additions(self) -> None:
         for node in self.graph.nodes:
-            is_add = (node.op == "call_function" and node.target in ADD_FUNCTIONS) or (
-                node.op == "call_method" and node.target == "add"
-            )
-            if not is_add or value_of(node) is None or not self._selected(node):
+            in_place = _calls(node, IN_PLACE_ADD_FUNCTIONS, IN_PLACE_ADD_METHODS)
+            if not (in_place or _calls(node, ADD_FUNCTIONS, ADD_METHODS)):
+                continue
+            if value_of(node) is None or not self._selected(node):
                 continue
             operands = _operands(node)
+            if in_place:
+                if None not in map(value_of, operands):  # no counter, a batch normalization's say
+                    self._note(node, "a += b", "kept", reason="works in place")
+                continue
             reason = "left to the compiler" if self.compiled else _keep_addition(node, operands)
             if reason:
                 self._note(node, "a + b", "kept", reason=reason)
@@ -203,6 +210,11 @@ class _Rewriter:
             node.args = tuple(operands)
             node.kwargs = {name: node.kwargs[name] for name in node.kwargs if name == "alpha"}
             self._note(node, "a + b", "replaced", op="add")
+
+
+def _calls(node: fx.Node, functions: tuple[Any, ...], methods: tuple[str, ...]) -> bool:
+    known = {"call_function": functions, "call_method": methods}
+    return node.target in known.get(node.op, ())
 
 
 def _operands(node: fx.Node) -> list[Any]:

@@ -8,6 +8,7 @@ away.
 
 from __future__ import annotations
 
+import logging
 import types
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,7 @@ from .reporting import MODEL_NAME, Entry, Report
 UNUSED = "; not used in the last call: Dynamo runs none of its graphs (recompile_limit?)"
 _ROOT = "L['model']"  # the path of the model in the function that Dynamo traces
 UNKNOWN = "*"
+_DYNAMO_LOG = logging.getLogger("torch._dynamo.convert_frame")
 
 
 class GraphBackend:
@@ -30,15 +32,20 @@ class GraphBackend:
 
     Args:
         selected: whether what a module does may be rewritten, by name; None for every one.
+        strict: let Dynamo raise its errors.
     """
 
-    def __init__(self, selected: Callable[[str], bool] | None):
+    def __init__(self, selected: Callable[[str], bool] | None, strict: bool):
         self.selected = selected
+        self.strict = strict
         self.of_graph_module = False  # set where the model is one
         self.findings: list[Entry] = []
         self.graphs = 0
+        self.in_parts = False  # whether a call runs several graphs
+        self.failure = ""
         self.ran = False
         self.hook_guards: bool | None = None
+        self.suppressed_errors: bool | None = None
 
     def __call__(self, graph_module: torch.fx.GraphModule, inputs: list) -> Callable[..., Any]:
         from .rewrite import rewrite
@@ -55,6 +62,9 @@ class GraphBackend:
             graph_module, compiled=False, name_of=self._name_of, selected=self._selected
         )
         self.findings += [finding for finding in found if finding not in self.findings]
+        if self._is_part(graph_module):
+            self.in_parts = True
+            self.suppress_errors()
         run = graph_module.forward
 
         def call(*args: Any) -> Any:
@@ -63,11 +73,43 @@ class GraphBackend:
 
         return call
 
-    def restore_options(self) -> None:
-        if self.hook_guards is not None:
+    def _is_part(self, graph_module: torch.fx.GraphModule) -> bool:
+        """Whether a graph is not all that a call of the model does."""
+        reason = getattr(graph_module, "compile_subgraph_reason", None)
+        if reason is None or reason.graph_break:
+            return True
+        traces = [node.meta.get("stack_trace") or "" for node in graph_module.graph.nodes]
+        return not self.of_graph_module and not any(__file__ in trace for trace in traces)
+
+    def suppress_errors(self) -> None:
+        """Has Dynamo run what it fails on as it was, until ``restore_options``.
+
+        Once a part of the model has run, the layer cannot run the model anew; and most errors are
+        the model's own, of a shape, say, that it catches, or that torch then raises.
+        """
+        if self.suppressed_errors is None and not self.strict:
             config: Any = torch._dynamo.config
+            self.suppressed_errors = config.suppress_errors
+            config.suppress_errors = True
+            _DYNAMO_LOG.addFilter(self._hear)
+
+    def _hear(self, record: logging.LogRecord) -> bool:
+        """Takes errors that Dynamo suppresses from its log, for the report."""
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, Exception) or record.levelno < logging.WARNING:
+            return True
+        self.failure = _described(error)
+        return False
+
+    def restore_options(self) -> None:
+        config: Any = torch._dynamo.config
+        if self.hook_guards is not None:
             config.skip_nnmodule_hook_guards = self.hook_guards
             self.hook_guards = None
+        if self.suppressed_errors is not None:
+            config.suppress_errors = self.suppressed_errors
+            self.suppressed_errors = None
+            _DYNAMO_LOG.removeFilter(self._hear)
 
     def _selected(self, name: str) -> bool:
         if self.selected is None:
@@ -111,8 +153,7 @@ class GraphLayer:
     ):
         self.model = model
         self.report = report
-        self.strict = strict
-        self.backend = GraphBackend(selected)
+        self.backend = GraphBackend(selected, strict)
         self.compiled: Callable[..., Any] | None = None
         self.breaks = 0
         report.graph = "waits for the first call"
@@ -128,23 +169,25 @@ class GraphLayer:
             or torch.fx._symbolic_trace.is_fx_symbolic_tracing()
         ):
             return self.model._call_impl(*args, **kwargs)
-        backend, graphs = self.backend, self.backend.graphs
+        backend = self.backend
+        graphs, failure = backend.graphs, backend.failure
         backend.ran = False
+        if backend.in_parts:
+            backend.suppress_errors()
         try:
             if self.compiled is None:
                 self.compiled = _compile(self.model, backend)
                 self.breaks = _graph_breaks()
             result = self.compiled(*args, **kwargs)
         except Exception as error:
-            if self.strict or backend.ran or not _is_dynamos(error):
+            if backend.strict or backend.ran or not _is_dynamos(error):
                 raise
             result = self.model._call_impl(*args, **kwargs)  # an error of the user's is raised here
-            message = " ".join(str(error).partition("\n\n")[0].split())
-            self._leave(f"off: Dynamo failed with {type(error).__name__}: {message}")
+            self._leave(f"off: Dynamo failed with {_described(error)}")
             return result
         finally:
             backend.restore_options()
-        if backend.graphs != graphs:
+        if (backend.graphs, backend.failure) != (graphs, failure):
             self._note(first=graphs == 0)
         elif graphs == 0:
             self.report.graph = "Dynamo has captured no graph so far"
@@ -154,19 +197,28 @@ class GraphLayer:
         return result
 
     def _note(self, first: bool) -> None:
-        """After a call in which Dynamo captured graphs."""
-        findings = self.backend.findings
+        """After a call in which Dynamo captured graphs, or failed on a part of the model."""
+        findings, failure = self.backend.findings, self.backend.failure
         self.report.operations[:] = findings
+        state = "nothing to rewrite"
         if any(finding.action != "kept" for finding in findings):
             count = self.backend.graphs
-            self.report.graph = f"rewritten ({count} {'graph' if count == 1 else 'graphs'})"
-        elif first:
+            state = f"rewritten ({count} {'graph' if count == 1 else 'graphs'})"
+        elif first and not failure:
             where = " in what Dynamo captured" if _graph_breaks() > self.breaks else ""
-            self._leave(f"off: nothing to rewrite{where}")
+            self._leave(f"off: {state}{where}")
+            return
+        self.report.graph = state + (f"; Dynamo failed on a part: {failure}" if failure else "")
 
     def _leave(self, state: str) -> None:
         self.report.graph = state
         self.model._compiled_call_impl = None
+
+
+def _described(error: Exception) -> str:
+    text = str(error).partition("\n\n")[0].partition("\n  Hint: ")[0]
+    message = " ".join(text.split())
+    return f"{type(error).__name__}: {message}"
 
 
 def _graph_breaks() -> int:

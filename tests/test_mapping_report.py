@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import kernelopt
+from mapping_support import Apply
 
 
 class Counting(nn.Module):
@@ -106,3 +108,68 @@ def test_models_with_a_call_of_their_own(kind, before, after):
     x = torch.randn(1, 2, 5)
     model(x)
     assert report.graph == (after or before)
+
+
+# One thing is listed once
+
+
+class Causal(nn.Conv1d):
+    def forward(self, x):
+        return super().forward(F.pad(x, (2, 0)))
+
+
+def listed(model: nn.Module, *shape: int) -> list[tuple[str, str, str]]:
+    """The report's entries after a call, but for additions."""
+    kernelopt.optimize(model)(torch.randn(*shape))
+    report = kernelopt.report(model)
+    counts = report.to_dict()
+    assert counts["replaced"] + counts["fused"] + counts["kept"] == len(report.entries)
+    return [(e.name, e.kind, e.action) for e in report.entries if e.kind != "a + b"]
+
+
+def test_a_module_that_the_graph_tells_of_is_listed_there():
+    model = Apply(lambda self, x: self.kept(x) + x, kept=nn.Conv2d(3, 3, 3, padding=1))
+    assert listed(model, 2, 3, 5, 5) == [("kept", "F.conv2d", "kept")]
+    model = Apply(lambda self, x: self.causal(x) + x, causal=Causal(3, 3, 3))
+    assert listed(model, 2, 3, 9) == [("causal", "F.conv1d", "replaced")]
+
+
+def test_a_module_within_a_part_of_the_model():
+    def forward(self, x):
+        if x.sum() > 1e9:
+            x = x + 1
+        return F.relu(self.parts[0](x))
+
+    model = Apply(forward, parts=nn.ModuleList([nn.Conv1d(3, 3, 1)]), other=nn.Conv1d(3, 3, 1))
+    assert listed(model, 2, 3, 9) == [
+        ("other", "Conv1d", "replaced"),
+        ("*.parts.0", "conv1d + relu", "fused"),
+    ]
+
+
+def test_shared_modules_are_listed_once():
+    conv, relu = nn.Conv1d(3, 3, 1), nn.ReLU()
+    model = Apply(lambda self, x: self.b(self.a(x)) + x, a=conv, b=conv, c=relu, d=relu)
+    assert listed(model, 2, 3, 9) == [("a", "Conv1d", "replaced"), ("c", "ReLU", "kept")]
+
+
+@pytest.mark.parametrize(
+    ("body", "shape", "expected"),
+    [
+        (
+            nn.Sequential(nn.Conv1d(3, 3, 1), nn.ReLU()),
+            (2, 3, 9),
+            ("body.0 + body.1", "Conv1d + ReLU", "fused"),
+        ),
+        (nn.Sequential(nn.Conv2d(3, 3, 3)), (2, 3, 9, 9), ("body.0", "F.conv2d", "kept")),
+    ],
+)
+def test_modules_known_by_another_name_are_listed_once(body, shape, expected):
+    model = Apply(lambda self, x: self.body(x) + 1, first=body[0], body=body)
+    assert listed(model, *shape) == [expected]
+
+
+def test_a_sequence_that_uses_a_convolution_twice_fuses_it_twice():
+    conv = nn.Conv1d(3, 3, 1)
+    model = nn.Sequential(conv, nn.ReLU(), conv, nn.GELU())
+    assert [entry[0] for entry in listed(model, 2, 3, 9)] == ["0 + 1", "2 + 3"]

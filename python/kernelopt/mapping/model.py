@@ -88,6 +88,10 @@ def optimize(
     mapping.strict = strict
     plan = plan_modules(model, _selector(mapping.names))
     mapping.report.modules = _findings(model, plan)
+    first = {module: name for name, module in model.named_modules()}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if name != first[module]:
+            mapping.report.first_names[name] = first[module]
     for module, becomes in plan.changes.items():
         mapping.changed.append((module, type(module), becomes))
         module.__class__ = becomes

@@ -148,7 +148,8 @@ def plan_modules(model: nn.Module, selected: Callable[[str], bool]) -> ModulePla
     left_out = {module for name, module in uses if not selected(name)}
     changes: dict[nn.Module, type[nn.Module]] = {}
     entries: dict[str, Entry] = {}
-    for name, module in uses:
+    first_names = {module: name for name, module in model.named_modules()}
+    for module, name in first_names.items():
         becomes, op, reason = _decide(module)
         if becomes is not None and module in left_out:
             becomes, reason = None, "not selected"
@@ -159,7 +160,7 @@ def plan_modules(model: nn.Module, selected: Callable[[str], bool]) -> ModulePla
             entries[name] = _entry(name, [module], "kept", reason=reason)
     for name, module in uses:
         if type(module) is nn.Sequential and module not in left_out and not _keep_reason(module):
-            _plan_sequential(name, module, changes, entries)
+            _plan_sequential(name, module, changes, entries, first_names)
     return ModulePlan(changes, list(entries.values()))
 
 
@@ -230,6 +231,7 @@ def _plan_sequential(
     sequential: nn.Sequential,
     changes: dict[nn.Module, type[nn.Module]],
     entries: dict[str, Entry],
+    first_names: dict[nn.Module, str],
 ) -> None:
     """Adds the fusions that a Sequential will make: their entry takes the place of its parts'."""
     names = [f"{name}.{key}" if name else key for key in sequential._modules]
@@ -244,7 +246,9 @@ def _plan_sequential(
         end = index + fusion.length
         changes[sequential] = Sequential
         label = " + ".join(names[index:end])
+        for part in modules[index:end]:
+            entry = entries.get(first_names[part])
+            if entry is not None and entry.action != "fused":
+                del entries[first_names[part]]
         entries[names[index]] = _entry(label, modules[index:end], "fused", op=fusion.op)
-        for part in names[index + 1 : end]:
-            entries.pop(part, None)
         index = end

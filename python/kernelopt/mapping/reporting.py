@@ -44,20 +44,30 @@ class Report:
         modules: the findings among the modules, as they were before the first call.
         operations: the findings in the graphs traced so far; there are none before the first call.
         graph: the state of the graph layer, in words.
+        first_names: of modules with several names: the one in ``modules``, by each of the others.
     """
 
     model: str
     modules: list[Entry] = field(default_factory=list)
     operations: list[Entry] = field(default_factory=list)
     graph: str = "off"
+    first_names: dict[str, str] = field(default_factory=dict)
 
     @property
     def entries(self) -> list[Entry]:
-        """Every finding, those among modules first. A module that an operation was fused with is
-        in that entry."""
-        fused = [entry for entry in self.operations if entry.action == "fused"]
-        parts = {name for entry in fused for name in entry.name.split(" + ")}
-        return [*(entry for entry in self.modules if entry.name not in parts), *self.operations]
+        """Every finding, those among modules first. A module whose own operation was found in a
+        graph, or fused with others there, is in that entry."""
+        names = {
+            self.first_names.get(name, name)
+            for entry in self.operations
+            if entry.action == "fused" or entry.kind.startswith("F.")
+            for name in entry.name.split(" + ")
+        }
+        for name in [name for name in names if name.startswith("*.")]:
+            candidates = [m.name for m in self.modules if f".{m.name}".endswith(name[1:])]
+            if len(candidates) == 1:
+                names.add(candidates[0])
+        return [*(entry for entry in self.modules if entry.name not in names), *self.operations]
 
     @property
     def replaced(self) -> list[Entry]:

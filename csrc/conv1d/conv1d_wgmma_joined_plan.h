@@ -10,6 +10,7 @@ namespace kernelopt {
 
 struct Conv1dWgmmaJoinedPlan : Conv1dWgmmaLaunch {
   using Shape = Conv1dWgmmaJoinedShape;
+  double cost = 0;  // in nanoseconds, where it was chosen
   Conv1dWgmmaJoinedParams params{};
 };
 
@@ -176,6 +177,7 @@ Conv1dWgmmaJoinedPlan choose_conv1d_wgmma_joined(const Conv1dProblem& problem, i
     if (cost < least) {
       least = cost;
       best = plan;
+      best.cost = cost;
     }
   }
   return best;

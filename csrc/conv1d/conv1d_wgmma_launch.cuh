@@ -7,11 +7,13 @@
 #include "conv1d/conv1d_wgmma_joined_kernel.cuh"
 #include "conv1d/conv1d_wgmma_joined_plan.h"
 #include "conv1d/conv1d_wgmma_kernel.cuh"
-#include "conv1d/conv1d_wgmma_pack_kernel.cuh"
+#include "conv1d/conv1d_wgmma_pack_launch.cuh"
+#include "conv1d/conv1d_wgmma_packed_launch.cuh"
+#include "conv1d/conv1d_wgmma_packed_policy.h"
 #include "conv1d/conv1d_wgmma_plan.h"
 #include "conv1d/conv1d_wgmma_shared_kernel.cuh"
 #include "conv1d/conv1d_wgmma_shared_plan.h"
-#include "conv1d/conv1d_wgmma_split_kernel.cuh"
+#include "conv1d/conv1d_wgmma_split_launch.cuh"
 
 namespace kernelopt {
 
@@ -43,33 +45,6 @@ auto conv1d_wgmma_kernel_of(const Conv1dWgmmaJoinedPlan&) {
   return conv1d_wgmma_joined_kernel<T, kSlots>;
 }
 
-/// Packs the weights as a plan's kernel reads them.
-template <typename T, typename Plan>
-void pack_conv1d_wgmma_weight(const char* op, const Plan& plan, uint4* packed_weight,
-                              cudaStream_t stream) {
-  const Conv1dProblem& problem = plan.params.problem;
-  constexpr int kPackThreads = 128;
-  const int units = static_cast<int>(plan.packed_bytes /
-                                     (16 * MmaTraits<T>::kParts * plan.params.correlation.taps));
-  const int taps = plan.params.correlation.taps;
-  int thread_taps = taps;
-  auto pack = pack_conv1d_wgmma_weight_kernel<T, 0>;
-  const int vector_taps =
-      has_vector_weights<T>(problem) ? static_cast<int>(problem.kernel_size) : 0;
-  switch (vector_taps) {
-    case 1: pack = pack_conv1d_wgmma_weight_kernel<T, 1>; break;
-    case 3: pack = pack_conv1d_wgmma_weight_kernel<T, 3>; break;
-    case 5: pack = pack_conv1d_wgmma_weight_kernel<T, 5>; break;
-    case 7: pack = pack_conv1d_wgmma_weight_kernel<T, 7>; break;
-    default: thread_taps = pack_thread_taps(units, taps); break;
-  }
-  const dim3 grid(static_cast<unsigned>(divide_up(units, kPackThreads)),
-                  static_cast<unsigned>(divide_up(taps, thread_taps)));
-  pack<<<grid, kPackThreads, 0, stream>>>(plan.params, packed_weight, plan.block_slots, units,
-                                          thread_taps);
-  KERNELOPT_CHECK_LAUNCH(op);
-}
-
 /// Launches a plan's kernel behind the packing of its weights.
 /// @return the workspace: the packed weights, then the splits' sums
 template <typename T, typename Plan>
@@ -84,7 +59,7 @@ Tensor launch_conv1d_wgmma_plan(const char* op, Plan& plan, const Tensor& like) 
         static_cast<float*>(workspace.mutable_data_ptr()) + plan.packed_bytes / 4;
   }
   if (!plan.params.packs_weights) {
-    pack_conv1d_wgmma_weight<T>(op, plan, packed_weight, stream);
+    pack_conv1d_wgmma_weight<T, 1>(op, plan, packed_weight, stream);
   }
   const auto launch = [&](auto slots) {
     const auto kernel = conv1d_wgmma_kernel_of<T, decltype(slots)::value>(plan);
@@ -114,10 +89,19 @@ bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const 
   const int device = like.get_device_index();
   const int max_shared_bytes = max_shared_bytes_per_block(device);
   const int multiprocessors = multiprocessor_count(device);
+  const Conv1dWgmmaPackedPlan packed =
+      cut_conv1d_wgmma_packed<T>(problem, max_shared_bytes, multiprocessors);
+  const auto launch_packed_before = [&](const auto& other) {
+    return packed.fits && packed.cost < Conv1dPackedCost::kGain * conv1d_wgmma_cost<T>(other) &&
+           launch_conv1d_wgmma_packed_as<T>(op, packed, like);
+  };
   if constexpr (sizeof(T) == 2) {
     Conv1dWgmmaSharedPlan shared =
         plan_conv1d_wgmma_shared<T>(problem, max_shared_bytes, multiprocessors);
     if (shared.fits) {
+      if (launch_packed_before(shared)) {
+        return true;
+      }
       launch_conv1d_wgmma_plan<T>(op, shared, like);
       return true;
     }
@@ -125,6 +109,9 @@ bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const 
   Conv1dWgmmaPlan plan = plan_conv1d_wgmma<T>(problem, max_shared_bytes, multiprocessors);
   Conv1dWgmmaJoinedPlan joined =
       choose_conv1d_wgmma_joined<T>(problem, max_shared_bytes, multiprocessors, plan);
+  if (joined.fits ? launch_packed_before(joined) : launch_packed_before(plan)) {
+    return true;
+  }
   if (joined.fits) {
     launch_conv1d_wgmma_plan<T>(op, joined, like);
     return true;
@@ -134,12 +121,7 @@ bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const 
   }
   const Tensor workspace = launch_conv1d_wgmma_plan<T>(op, plan, like);
   if (plan.sums_bytes > 0) {
-    constexpr int kSumThreads = 128;
-    const int64_t sum_vectors = plan.sums_bytes / (16 * plan.splits);
-    const unsigned sum_blocks = static_cast<unsigned>(divide_up(sum_vectors, kSumThreads));
-    KERNELOPT_CUDA_CHECK(op, launch_dependent(sum_conv1d_splits_kernel<T>, dim3(sum_blocks),
-                                              kSumThreads, 0, current_stream(like), plan.params,
-                                              static_cast<int>(plan.splits), sum_vectors));
+    sum_conv1d_splits<T>(op, plan, current_stream(like));
   }
   return true;
 }

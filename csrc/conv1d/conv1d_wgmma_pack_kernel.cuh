@@ -1,6 +1,7 @@
 // Weights of the warpgroup kernel in the order in which it copies them to shared memory:
 // [group][n block][channel chunk][tap][part][k / 8][slot][k % 8], zeros where a slot, a channel or
-// a tap is none. A thread packs eight channels of a slot, fp32 in a high and a low bf16 part.
+// a tap is none; k counts the channels of one chunk or of several together. A thread packs eight
+// channels of a slot, fp32 in a high and a low bf16 part.
 #pragma once
 
 #include "common/grid_dependency.cuh"
@@ -26,34 +27,49 @@ inline int pack_thread_taps(int units, int taps) {
       std::min<int64_t>(taps, std::max(kLeast, divide_up(int64_t{units} * taps, kThreads))));
 }
 
+/// Eight channels of a slot, whose weights are packed together.
+template <typename T, int kTogether>
+struct PackedUnit {
+  int group, block, slot, channel;
+  uint4* place;  // of the high parts of tap 0
+
+  /// @param index  of the unit: [group][n block][chunk][k / 8][slot]
+  __device__ __forceinline__ PackedUnit(const Conv1dWgmmaParams& p, uint4* packed, int block_slots,
+                                        int index)
+      : slot(index % block_slots) {
+    constexpr int kParts = MmaTraits<T>::kParts;
+    int rest = index / block_slots;
+    const int half = rest % 2;
+    rest /= 2;
+    const int64_t product =
+        static_cast<int64_t>(rest / kTogether) * p.correlation.taps * kTogether * kParts * 2;
+    place = packed + (product + rest % kTogether * 2 + half) * block_slots + slot;
+    channel = rest % p.channel_chunks * Conv1dWgmmaShape::kChunkChannels + half * 8;
+    rest /= p.channel_chunks;
+    block = rest % p.n_blocks;
+    group = rest / p.n_blocks;
+  }
+};
+
 /// A thread packs taps of eight channels of a slot.
-/// @param units        [group][n block][chunk][k / 8][slot], the threads
+/// @param units        their number, the threads
 /// @param thread_taps  of a thread; blockIdx.y counts the threads of a unit
-/// @tparam kTaps  the kernel size, where there are vector weights and a thread has all taps; or 0
-template <typename T, int kTaps>
+/// @tparam kTaps      the kernel size, where there are vector weights and a thread has all taps; or
+/// 0
+/// @tparam kTogether  chunks that lie together
+template <typename T, int kTaps, int kTogether>
 __global__ void pack_conv1d_wgmma_weight_kernel(const __grid_constant__ Conv1dWgmmaParams p,
                                                 uint4* packed, int block_slots, int units,
                                                 int thread_taps) {
 #if KERNELOPT_HAS_MMA
-  constexpr int kParts = MmaTraits<T>::kParts;
+  constexpr int kTapSlots = MmaTraits<T>::kParts * 2 * kTogether;
   grid_dependency_launch();
   const int index = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (index >= units) {
     return;
   }
-  const int slot = index % block_slots;
-  int rest = index / block_slots;
-  const int half = rest % 2;
-  rest /= 2;
-  const int64_t product = static_cast<int64_t>(rest) * p.correlation.taps;
-  const int chunk = rest % p.channel_chunks;
-  rest /= p.channel_chunks;
-  const int block = rest % p.n_blocks;
-  const int group = rest / p.n_blocks;
-
-  const SlotWeights<T> weights(p, group, block, block_slots, slot,
-                               chunk * Conv1dWgmmaShape::kChunkChannels + half * 8);
-  uint4* place = packed + (product * kParts * 2 + half) * block_slots + slot;
+  const PackedUnit<T, kTogether> unit(p, packed, block_slots, index);
+  const SlotWeights<T> weights(p, unit.group, unit.block, block_slots, unit.slot, unit.channel);
   if constexpr (kTaps > 0) {
     constexpr int kVector = 16 / static_cast<int>(sizeof(T));
     T run[8 * kTaps];
@@ -75,13 +91,14 @@ __global__ void pack_conv1d_wgmma_weight_kernel(const __grid_constant__ Conv1dWg
       for (int c = 0; c < 8; ++c) {
         values[c] = run[c * kTaps + j];
       }
-      uint4* tap_place = place + j * kParts * 2 * block_slots;
-      store_operands(values, tap_place, tap_place + 2 * block_slots);
+      uint4* tap_place = unit.place + j * kTapSlots * block_slots;
+      store_operands(values, tap_place, tap_place + 2 * kTogether * block_slots);
     }
   } else {
     const int first_tap = static_cast<int>(blockIdx.y) * thread_taps;
-    pack_taps<T, 1>(p, weights, first_tap, min(first_tap + thread_taps, p.correlation.taps),
-                    block_slots, place);
+    pack_taps<T, 1, kTogether>(p, weights, first_tap,
+                               min(first_tap + thread_taps, p.correlation.taps), block_slots,
+                               unit.place);
   }
 #endif
 }

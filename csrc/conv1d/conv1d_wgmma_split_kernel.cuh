@@ -38,15 +38,12 @@ __global__ void sum_conv1d_splits_kernel(const __grid_constant__ Conv1dWgmmaPara
   const int channel = static_cast<int>(row - static_cast<int64_t>(n) * channels);
   const int begin = max(p.run_shift - position, 0);  // of the vector's outputs
   const int end = min(kVector, static_cast<int>(p.problem.out_length) - position);
-  if (MmaTraits<T>::kParts == 2 || p.correlation.residues > 1) {
-    const int out_channels = static_cast<int>(p.problem.out_channels);
-    const int group = channel / out_channels;
+  const int out_channels = static_cast<int>(p.problem.out_channels);
+  const int group = channel / out_channels;
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) {
-      if (i >= begin && i < end && !isfinite(z[i])) {
-        z[i] =
-            convolve_exactly<T>(p.problem, n, group, channel - group * out_channels, position + i);
-      }
+  for (int i = 0; i < kVector; ++i) {
+    if (i >= begin && i < end && !isfinite(z[i])) {
+      z[i] = convolve_exactly<T>(p.problem, n, group, channel - group * out_channels, position + i);
     }
   }
   const T* biases = static_cast<const T*>(p.problem.bias);

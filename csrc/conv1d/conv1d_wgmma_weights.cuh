@@ -49,8 +49,9 @@ struct SlotWeights {
 
 /// Packs the taps from `first_tap` to before `last_tap`.
 /// @param place  of the slot's high parts of tap 0
-/// @tparam kAtOnce  taps of which the weights are read at once
-template <typename T, int kAtOnce>
+/// @tparam kAtOnce    taps of which the weights are read at once
+/// @tparam kTogether  chunks that lie side by side for each tap and part
+template <typename T, int kAtOnce, int kTogether = 1>
 __device__ __forceinline__ void pack_taps(const Conv1dWgmmaParams& p, const SlotWeights<T>& weights,
                                           int first_tap, int last_tap, int block_slots,
                                           uint4* place) {
@@ -63,8 +64,9 @@ __device__ __forceinline__ void pack_taps(const Conv1dWgmmaParams& p, const Slot
       values[c] = tap >= 0 && c < weights.channels ? weights.first[c * weights.stride + tap]
                                                    : from_accumulate<T>(0.0f);
     }
-    uint4* tap_place = place + static_cast<int64_t>(j) * MmaTraits<T>::kParts * 2 * block_slots;
-    store_operands(values, tap_place, tap_place + 2 * block_slots);
+    uint4* tap_place =
+        place + static_cast<int64_t>(j) * MmaTraits<T>::kParts * 2 * kTogether * block_slots;
+    store_operands(values, tap_place, tap_place + 2 * kTogether * block_slots);
   }
 }
 

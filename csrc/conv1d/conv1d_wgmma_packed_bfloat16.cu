@@ -1,0 +1,8 @@
+#include "conv1d/conv1d_wgmma_packed_launch.cuh"
+
+namespace kernelopt {
+
+template bool launch_conv1d_wgmma_packed_as<__nv_bfloat16>(const char*, Conv1dWgmmaPackedPlan,
+                                                           const Tensor&);
+
+}  // namespace kernelopt

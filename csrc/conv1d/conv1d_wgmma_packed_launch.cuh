@@ -1,0 +1,61 @@
+// Launches of conv1d_wgmma_packed_kernel for one operand type; one .cu file a type instantiates
+// them, so that they compile side by side.
+#pragma once
+
+#include "common/tensor.h"
+#include "conv1d/conv1d_wgmma_pack_launch.cuh"
+#include "conv1d/conv1d_wgmma_packed_input_kernel.cuh"
+#include "conv1d/conv1d_wgmma_packed_kernel.cuh"
+#include "conv1d/conv1d_wgmma_packed_plan.h"
+#include "conv1d/conv1d_wgmma_split_launch.cuh"
+
+namespace kernelopt {
+
+/// Launches a plan's kernel behind the packing of its operands. False where the driver has no map
+/// for the input.
+template <typename T>
+bool launch_conv1d_wgmma_packed_as(const char* op, Conv1dWgmmaPackedPlan plan, const Tensor& like) {
+  using Shape = Conv1dWgmmaPackedShape;
+  const cudaStream_t stream = current_stream(like);
+  Conv1dWgmmaPackedParams& p = plan.params;
+  const std::vector<int64_t> words{(plan.packed_bytes + plan.input_bytes + plan.sums_bytes) / 4};
+  const Tensor workspace = empty_contiguous(op, words, ScalarType::Float, like);
+  uint4* packed_weight = static_cast<uint4*>(workspace.mutable_data_ptr());
+  p.packed_weight = packed_weight;
+  p.packed_input = packed_weight + plan.packed_bytes / 16;
+  p.split_sums = plan.sums_bytes > 0
+                     ? reinterpret_cast<float*>(p.packed_input + plan.input_bytes / 16)
+                     : nullptr;
+  if (!encode_packed_input_map(&p)) {
+    return false;
+  }
+  pack_conv1d_wgmma_weight<T, kPackedChunks<T>>(op, plan, packed_weight, stream);
+  const dim3 pack_grid(
+      static_cast<unsigned>(divide_up(p.rows, Shape::kPackRows)),
+      static_cast<unsigned>(p.problem.groups * p.channel_blocks * p.correlation.input_step));
+  KERNELOPT_CUDA_CHECK(op, launch_dependent(pack_conv1d_wgmma_input_kernel<T>, pack_grid,
+                                            Shape::kPackThreads, 0, stream, p));
+  const auto launch = [&](auto kernel) {
+    KERNELOPT_CUDA_CHECK(op,
+                         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                              plan.shared_bytes));
+    KERNELOPT_CUDA_CHECK(op, launch_dependent(kernel, dim3(plan.grid_x, plan.grid_y, plan.splits),
+                                              Shape::kThreads, plan.shared_bytes, stream, p));
+  };
+  plan.block_slots == 128 ? launch(conv1d_wgmma_packed_kernel<T, 128>)
+                          : launch(conv1d_wgmma_packed_kernel<T, 64>);
+  if (plan.sums_bytes > 0) {
+    sum_conv1d_splits<T>(op, plan, stream);
+  }
+  return true;
+}
+
+extern template bool launch_conv1d_wgmma_packed_as<float>(const char*, Conv1dWgmmaPackedPlan,
+                                                          const Tensor&);
+extern template bool launch_conv1d_wgmma_packed_as<__half>(const char*, Conv1dWgmmaPackedPlan,
+                                                           const Tensor&);
+extern template bool launch_conv1d_wgmma_packed_as<__nv_bfloat16>(const char*,
+                                                                  Conv1dWgmmaPackedPlan,
+                                                                  const Tensor&);
+
+}  // namespace kernelopt

@@ -20,17 +20,24 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes,
       problem.batch * (problem.transposed ? problem.in_length : problem.out_length);
   const int64_t sum = problem.in_channels * problem.kernel_size;
   const bool many_channels = problem.in_channels >= 64 && problem.out_channels >= 64;
-  // Rows too short for a tile, float32 / bfloat16: transposed 256x1024x4 -> 1024, k4 s2: 1.46 /
-  // 0.88, ATen 0.13 / 0.10.
-  if (std::min(problem.in_length, problem.out_length) <= 8 && problem.batch >= 16 &&
+  // Products from which on there is a kernel of packed inputs (Conv1dPackedCost::kMinProducts).
+  const bool packs = static_cast<double>(positions) * static_cast<double>(sum) *
+                         static_cast<double>(problem.out_channels) >=
+                     1 << 27;
+  // Rows too short for a tile in float32: 256x256x4 -> 256, k5: 0.027, ATen 0.023. Not: 256x1024x4
+  // -> 1024, k5: 0.113, ATen 0.119; transposed 256x1024x4 -> 1024, k4 s2: 0.098, ATen 0.136; in
+  // bfloat16 0.020, 0.067 and 0.071, ATen 0.025, 0.105 and 0.107.
+  if ((!packs || (element_bytes == 4 && !problem.transposed && problem.out_channels < 512)) &&
+      std::min(problem.in_length, problem.out_length) <= 8 && problem.batch >= 16 &&
       problem.in_channels >= 256 && problem.out_channels >= 256) {
     return true;
   }
-  // Long sums for many channels, float32 / bfloat16: 64x3072x301 -> 1536, k1: 1.68 / 1.06, ATen
-  // 0.82 / 0.50; 16x512x801 -> 512, k17: 0.59 / 0.31, ATen 0.39 / 0.22; 64x512x801 -> 512, k5: 0.74
-  // / 0.40, ATen 0.62 / 0.38. Not: 16x768x3000 -> 768, k3 s2: 0.46 / 0.29, ATen 0.48 / 0.32;
-  // 16x1024x128 -> 1024, k5: 0.13 / 0.080, ATen 0.14 / 0.12.
-  if (sum >= 2560 * (problem.transposed ? problem.stride : 1) && problem.out_channels >= 512 &&
+  // Long sums for many channels in float32: 16x512x801 -> 512, k17: 0.53, ATen 0.48; 64x3072x301 ->
+  // 1536, k1: 1.12, ATen 0.86. Not in bfloat16: 0.21 and 0.49, ATen 0.23 and 0.51; 64x512x801 ->
+  // 512, k5: 0.27, ATen 0.39; nor transposed with a stride: 32x2048x8 -> 512, k31 s2: 0.24, ATen
+  // 0.58 (bfloat16: 0.14, ATen 0.31).
+  if (element_bytes == 4 && (!problem.transposed || problem.stride == 1) && sum >= 2560 &&
+      problem.out_channels >= 512 &&
       static_cast<double>(positions) * static_cast<double>(sum * problem.out_channels) >=
           1LL << 34) {
     return true;
@@ -55,21 +62,20 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes,
       const int64_t columns = problem.stride > 16 ? 0 : 16 / problem.stride * problem.stride;
       const bool fast = (problem.in_length % 2 == 0 && columns >= (positions <= 1024 ? 12 : 14)) ||
                         (element_bytes == 4 && columns == 16);
-      return !fast && (element_bytes == 4 ? problem.batch >= 4 && positions <= 1 << 15
-                                          : problem.batch >= 8 && problem.in_length <= 256);
+      return !fast &&
+             (element_bytes == 4 ? problem.batch >= 4 && positions <= 1 << 15
+                                 : !packs && problem.batch >= 8 && problem.in_length <= 256);
     }
-    // float32: 16x128x3000 -> 256, k10 s5: 0.095, ATen 0.069. Input gradients, whose windows do not
-    // fit the tensor cores' kernel in float32, which then takes three times ATen's time, bfloat16:
-    // transposed 4x512x803 -> 256, k16 s8: 0.090, ATen 0.051; 1x256x6424 -> 128, k16 s8: 0.063,
-    // ATen 0.036; 16x512x200 -> 256, k12 s6: 0.058, ATen 0.041. Not: 32x256x600 -> 128, k10 s5:
-    // 0.064, ATen 0.065; nor forward 16x128x3000 -> 256, k10 s5: 0.037, ATen 0.048.
-    return element_bytes == 4 || problem.stride > 5;
+    // float32: 16x128x3000 -> 256, k10 s5: 0.090, ATen 0.069; 8x256x2094 -> 512, k16 s8: 0.125,
+    // ATen 0.077. Not of few positions: 8x512x261 -> 1024, k16 s8: 0.068, ATen 0.13; nor in
+    // bfloat16: 0.039, ATen 0.078; 8x256x2094 -> 512: 0.052, ATen 0.051.
+    return packs ? element_bytes == 4 && positions > 512 : element_bytes == 4 || problem.stride > 5;
   }
-  // Strides of 4 at few positions, float32 / bfloat16: transposed 1x192x5376 -> 96, k8 s4: 0.032 /
-  // 0.023, ATen 0.023 / 0.020; 1x384x248 -> 192, k8 s4: 0.022 / 0.018, ATen 0.019 / 0.016;
-  // 1x2048x42 -> 1024, k8 s4: 0.19 / 0.12, ATen 0.13 / 0.12. Not: 4x256x2772 -> 128, k8 s4: 0.061 /
-  // 0.033, ATen 0.057 / 0.036.
-  if (!problem.transposed && problem.stride == 4 && many_channels && positions <= 1 << 13) {
+  // Strides of 4 in float32: 64x196x256 -> 256, k17 s4: 0.072, ATen 0.065; 1x128x22050 -> 256, k8
+  // s4: 0.047, ATen 0.039. Not of fewer positions: 1x192x996 -> 384, k8 s4: 0.020, ATen 0.053; nor
+  // in bfloat16: 0.046 and 0.024, ATen 0.101 and 0.030.
+  if (!problem.transposed && problem.stride == 4 && many_channels && positions <= 1 << 13 &&
+      (!packs || (element_bytes == 4 && positions > 1 << 11))) {
     return true;
   }
   if (problem.transposed) {

@@ -37,7 +37,8 @@ bool multiply_planes(const char* op, const Tensor& images, const Tensor& weight,
   const int64_t batch = images.size(0), pixels = images.size(2) * images.size(3);
   const bool simple = activation == Activation::kNone || activation == Activation::kRelu;
   if (!ChannelPlanesPolicy::pays(batch * pixels, result.size(1), images.size(1),
-                                 element_size(images.scalar_type()), simple) ||
+                                 element_size(images.scalar_type()), simple,
+                                 multiprocessor_count(images.get_device_index())) ||
       !channel_gemm_wgmma_serves(batch * pixels, result.size(1), images.size(1), precision,
                                  images)) {
     return false;

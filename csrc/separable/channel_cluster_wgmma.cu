@@ -1,8 +1,8 @@
 #include "common/dtype.cuh"
 #include "separable/channel_cluster_wgmma_kernel.cuh"
-#include "separable/channel_gemm_policy.h"
 #include "separable/channel_gemm_wgmma.h"
 #include "separable/channel_gemm_wgmma_launch.cuh"
+#include "separable/pointwise_product_policy.h"
 
 namespace kernelopt {
 namespace {

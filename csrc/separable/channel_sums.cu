@@ -3,8 +3,8 @@
 #include "common/device.h"
 #include "common/dtype.cuh"
 #include "depthwise/conv2d_cuda.h"
-#include "separable/channel_gemm_policy.h"
 #include "separable/channel_sums_kernel.cuh"
+#include "separable/pointwise_product_policy.h"
 
 #include <limits>
 #include <type_traits>

@@ -4,10 +4,10 @@
 #include "conv1d/conv1d_cuda.h"
 #include "depthwise/conv2d_cuda.h"
 #include "separable/channel_gemm.h"
-#include "separable/channel_gemm_policy.h"
 #include "separable/channel_gemm_wgmma.h"
 #include "separable/channel_sums.h"
 #include "separable/channel_warps_mma.h"
+#include "separable/pointwise_product_policy.h"
 
 namespace kernelopt {
 

@@ -218,7 +218,7 @@ CUTS = (
         (True, 1, 1, 384, 96, 248, 8, 4, 2, 1),
     ),
     *(  # blocks that pack their weights themselves; taps of a slot that several threads pack
-        (False, 1, 1, 384, 64, 196, 1, 1, 0, 1),
+        (False, 1, 1, 384, 64, 196, 1, 1, 1, 1),
         (True, 1, 1, 64, 16, 4096, 31, 2, 15, 1),
         (False, 1, 1, 32, 32, 512, 39, 1, 19, 1),
     ),

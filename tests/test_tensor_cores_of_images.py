@@ -156,6 +156,40 @@ def test_pointwise_of_planes(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_pointwise_of_many_planes(dtype: torch.dtype) -> None:
+    """So many pixels that blocks take wide tiles in turns: tiles, chunks and blocks of channels
+    that are not filled."""
+    for batch, channels, outputs, size in (
+        (1100, 72, 100, (17, 16)),
+        (1100, 40, 36, (17, 16)),
+        (1, 24, 128, (760, 760)),
+    ):
+        x = torch.randn(batch, channels, *size, device="cuda", dtype=dtype)
+        weight = torch.randn(outputs, channels, 1, 1, device="cuda", dtype=dtype)
+        bias = torch.randn(outputs, device="cuda", dtype=dtype)
+        case = Case(OPS["pointwise_conv2d"], (x, weight, bias))
+        case = replace(case, precision=kernelopt.Precision.DEFAULT)
+        for activation in (None, "silu"):
+            check(case.with_options(activation=activation))
+        if is_hopper():
+            assert_launched([case], "channel_planes_wide_kernel")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_many_planes_keep_inf_and_nan(dtype: torch.dtype) -> None:
+    x = torch.randn(1100, 40, 17, 16, device="cuda", dtype=dtype)
+    x[0, 3, 5, 5], x[7, 9, 16, 0], x[1099, 39, 16, 15] = torch.inf, torch.nan, -torch.inf
+    weight = torch.randn(100, 40, 1, 1, device="cuda", dtype=dtype)
+    weight[5, 6] = torch.inf
+    output = kernelopt.pointwise_conv2d(x, weight)
+    expected = torch.nn.functional.conv2d(x.double(), weight.double())
+    assert torch.equal(output.isnan(), expected.isnan())
+    assert torch.equal(output.isinf(), expected.isinf())
+    relu = kernelopt.pointwise_conv2d(x, weight, activation="relu")
+    assert torch.equal(relu.nan_to_num(), output.relu().nan_to_num())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_pointwise_of_few_pixels_and_many_channels(
     dtype: torch.dtype, memory_format: torch.memory_format

@@ -4,16 +4,9 @@
 #include "conv1d/conv1d_aten_policy.h"
 #include "conv1d/conv1d_policy.h"
 #include "elementwise/elementwise.h"
-
-#include <limits>
+#include "separable/pointwise_product.h"
 
 namespace kernelopt {
-
-unsigned grid_size(const char* op, int64_t blocks) {
-  KERNELOPT_CHECK(blocks <= std::numeric_limits<int32_t>::max(), op,
-                  "expected at most 2^31 - 1 blocks, got ", blocks);
-  return static_cast<unsigned>(blocks);
-}
 
 void conv1d_forward_cuda(const char* op, const Conv1dProblem& problem, const Tensor& like) {
   if (problem.batch * problem.groups * problem.out_channels * problem.out_length == 0) {
@@ -118,7 +111,7 @@ Tensor forward(const char* op, const Conv1dProblem& problem, const Tensor& input
                const Tensor& weight, const std::optional<Tensor>& bias,
                const Conv1dArguments& arguments) {
   const Tensor output = empty_conv1d_output(op, input, arguments);
-  if (output.numel() > 0) {
+  if (output.numel() > 0 && !multiply_rows_of_one_tap(op, problem, input, weight, bias, output)) {
     compute(op, problem, input, weight, bias, output);
   }
   return output;

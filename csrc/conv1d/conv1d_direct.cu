@@ -7,6 +7,12 @@
 
 namespace kernelopt {
 
+unsigned grid_size(const char* op, int64_t blocks) {
+  KERNELOPT_CHECK(blocks <= std::numeric_limits<int32_t>::max(), op,
+                  "expected at most 2^31 - 1 blocks, got ", blocks);
+  return static_cast<unsigned>(blocks);
+}
+
 void launch_conv1d_direct(const char* op, const Conv1dProblem& problem, const Conv1dPhases& phases,
                           const Tensor& like) {
   constexpr int kThreads = Conv1dDirectPolicy::kThreads;

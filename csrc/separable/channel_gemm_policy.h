@@ -92,6 +92,20 @@ struct FewPixelsPolicy {
                                                       : kShortSum16;
     return blocks <= 2 * multiprocessors && k <= longest;
   }
+
+  // Contiguous planes that do not begin on 16 bytes, of which other kernels move few bytes at a
+  // time.
+  static constexpr int64_t kShiftedShortSum = 64, kShiftedSum16 = 512;
+
+  static constexpr bool pays_for_shifted_planes(int64_t images, int64_t pixels, int64_t n,
+                                                int64_t k, int64_t element_bytes,
+                                                int64_t multiprocessors) {
+    constexpr int64_t kTile = ChannelWarpsMmaShape::kTile;
+    const int64_t blocks = images * divide_up(pixels, kTile) * divide_up(n, kTile);
+    return pixels * element_bytes % 16 != 0 &&
+           ((blocks <= 4 * multiprocessors && k <= kShiftedShortSum) ||
+            (element_bytes == 2 && blocks <= 2 * multiprocessors && k <= kShiftedSum16));
+  }
 };
 
 struct ChannelPlanesPolicy {
@@ -100,7 +114,8 @@ struct ChannelPlanesPolicy {
   // and 0.165; 256x64x56x56 -> 64 0.150 and 0.160. 1x512x28x28 -> 128, a long sum over few pixels,
   // 0.016 and 0.014, as the other one splits it.
   static constexpr int64_t kSlowChannelsFrom = 65, kSlowChannelsTo = 128;
-  static constexpr int64_t kLongSum = 256, kFewPixels = 4096;
+  // 4x512x2000 -> 512, of many channels: 0.043 and 0.041.
+  static constexpr int64_t kLongSum = 256, kFewPixels = 4096, kManyChannels = 256;
 
   /// @param pixels    of all images
   /// @param channels  of the result
@@ -108,10 +123,19 @@ struct ChannelPlanesPolicy {
   /// @param simple    no activation, or ReLU: the others are slower there, 87/4 with SiLU 2.7,
   /// here 2.0
   static constexpr bool pays(int64_t pixels, int64_t channels, int64_t sum, int64_t element_bytes,
-                             bool simple) {
-    return element_bytes == 2 ||
+                             bool simple, int64_t multiprocessors) {
+    return element_bytes == 2 || has_few_tiles(pixels, channels, sum, multiprocessors) ||
            ((!simple || channels < kSlowChannelsFrom || channels > kSlowChannelsTo) &&
-            (sum <= kLongSum || pixels >= kFewPixels));
+            (sum <= kLongSum || (pixels >= kFewPixels && channels <= kManyChannels)));
+  }
+
+  /// Whether fp32 tiles find a multiprocessor each. Then, beside the one-dimensional convolution,
+  /// 1x512x2000 -> 512 0.016 and 0.025, 1x384x56x56 -> 96 0.012 and 0.018, 1x384x14x14 -> 1536
+  /// 0.014 and 0.017, 1x16x112x112 -> 96 0.0071 and 0.010.
+  static constexpr bool has_few_tiles(int64_t pixels, int64_t channels, int64_t sum,
+                                      int64_t multiprocessors) {
+    return divide_up(pixels, 128) * divide_up(channels, sum <= kLongSum ? 128 : 64) <=
+           multiprocessors;
   }
 };
 

@@ -30,6 +30,18 @@ bool multiply_images(const char* op, const Tensor& images, const Tensor& weight,
                      const std::optional<Tensor>& bias, Activation activation,
                      const Tensor& result);
 
+/// Whether multiply_in_clusters() is worth having, for images of `pixels` pixels each: for its long
+/// sums, before other kernels, or for few tiles, after them.
+bool channel_long_sums_serve(int64_t batch, int64_t pixels, int64_t n, int64_t k,
+                             Precision precision, const Tensor& like);
+bool channel_clusters_serve(int64_t batch, int64_t pixels, int64_t n, int64_t k,
+                            Precision precision, const Tensor& like);
+
+/// The same of contiguous images, for which one of these, and a contiguous result.
+bool multiply_in_clusters(const char* op, const Tensor& images, const Tensor& weight,
+                          bool transposed, const std::optional<Tensor>& bias, Activation activation,
+                          const Tensor& result);
+
 /// The same of contiguous images and a contiguous result, whose planes begin on 16 bytes.
 bool multiply_planes(const char* op, const Tensor& images, const Tensor& weight, bool transposed,
                      const std::optional<Tensor>& bias, Activation activation, Precision precision,

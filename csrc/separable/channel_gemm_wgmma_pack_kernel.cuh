@@ -36,6 +36,9 @@ __global__ void pack_channel_gemm_weight_kernel(const __grid_constant__ ChannelG
   if (index >= vectors) {
     return;
   }
+  if (p.taken != nullptr && index < divide_up(p.n, block_n)) {
+    p.taken[index] = 0;
+  }
   // Neighbouring threads read neighbouring elements.
   const bool along_k = p.right_k_stride == 1;
   const int row = static_cast<int>(along_k ? index / kUnits % block_n : index % block_n);

@@ -44,6 +44,7 @@ struct ChannelGemmWgmmaParams {
   int piece;      // bytes that a copy of `left` moves: 16, 4 or 2
   bool vectors;   // rows of the result begin on 16 bytes
   int spread;     // PackOrder::kImages: of spread_channel()
+  int* taken;  // per block of channels, tiles that were taken: set to 0 with the packing; or null
   Activation activation;
 };
 

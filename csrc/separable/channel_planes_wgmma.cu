@@ -2,6 +2,8 @@
 #include "separable/channel_gemm_policy.h"
 #include "separable/channel_gemm_wgmma.h"
 #include "separable/channel_gemm_wgmma_launch.cuh"
+#include "separable/channel_planes_wide.h"
+#include "separable/channel_planes_wide_plan.h"
 #include "separable/channel_planes_wgmma_kernel.cuh"
 
 namespace kernelopt {
@@ -35,15 +37,22 @@ bool multiply_planes(const char* op, const Tensor& images, const Tensor& weight,
                      const std::optional<Tensor>& bias, Activation activation, Precision precision,
                      const Tensor& result) {
   const int64_t batch = images.size(0), pixels = images.size(2) * images.size(3);
+  const int64_t channels = result.size(1), sum = images.size(1);
+  const int64_t size = element_size(images.scalar_type());
+  const int multiprocessors = multiprocessor_count(images.get_device_index());
   const bool simple = activation == Activation::kNone || activation == Activation::kRelu;
-  if (!ChannelPlanesPolicy::pays(batch * pixels, result.size(1), images.size(1),
-                                 element_size(images.scalar_type()), simple) ||
-      !channel_gemm_wgmma_serves(batch * pixels, result.size(1), images.size(1), precision,
-                                 images)) {
+  if (!channel_gemm_wgmma_serves(batch * pixels, channels, sum, precision, images)) {
     return false;
   }
   const ChannelGemmWgmmaParams problem =
       channel_gemm_problem(images, weight, transposed, bias, activation, pixels, result);
+  if (WidePlanesPolicy::pays(batch, pixels, channels, sum, multiprocessors) &&
+      multiply_wide_planes(op, problem, batch, images)) {
+    return true;
+  }
+  if (!ChannelPlanesPolicy::pays(batch * pixels, channels, sum, size, simple, multiprocessors)) {
+    return false;
+  }
   return dispatch_up_to_32bit(images.scalar_type(), [&](auto tag) {
     using T = typename decltype(tag)::type;
     return launch_as<T>(op, problem, batch, images);

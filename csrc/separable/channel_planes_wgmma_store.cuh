@@ -24,62 +24,51 @@ __device__ __forceinline__ float multiply_planes_exactly(const ChannelGemmWgmmaP
   return sum;
 }
 
-/// Stores the accumulators of kTilesM x 64 channels of 128 pixels.
-/// @param row      of the thread's first accumulator in the block; others are 8 and 64 after it
-/// @param channel  the block's first
-/// @param pixel    the tile's first
-/// @param biases   of the block's channels
-template <typename T, int kTilesM, int kRegisters>
-__device__ __forceinline__ void store_planes_tile(const ChannelGemmWgmmaParams& p,
-                                                  float (&accumulators)[kTilesM][kRegisters],
-                                                  int row, int channel, int64_t image,
-                                                  int64_t pixel, const float* biases) {
-  constexpr int kGroups = kRegisters / 16;
-  bool finite = true;
+/// What the tiles of 64 channels x 128 pixels that a thread has accumulators of add up to.
+enum class PlanesTiles {
+  kAlongChannels,
+  kAlongPixels,
+};
+
+/// Whether all sums of the warp are finite; 16-bit operands need not be asked, as their sums are
+/// not made of parts.
+template <typename T, int kTiles, int kRegisters>
+__device__ __forceinline__ bool planes_sums_are_finite(
+    const float (&accumulators)[kTiles][kRegisters]) {
   if constexpr (MmaTraits<T>::kParts == 2) {
     float probe = 0;
 #pragma unroll
-    for (int m = 0; m < kTilesM; ++m) {
+    for (int m = 0; m < kTiles; ++m) {
 #pragma unroll
       for (int i = 0; i < kRegisters; ++i) {
         probe = fmaf(accumulators[m][i], 0.0f, probe);
       }
     }
-    finite = __all_sync(0xffffffffu, probe == 0.0f);
+    return __all_sync(0xffffffffu, probe == 0.0f);
   }
-  const int pixels = static_cast<int>(min(p.m - pixel, int64_t{kRegisters * 2}));
+  return true;
+}
+
+/// Stores accumulators with any activation, and those again that are not finite.
+/// @param row, channel, image, pixel, biases  as in store_planes_tile()
+/// @param pixels   of the tiles, inside the image
+template <typename T, PlanesTiles kOrder, int kTiles, int kRegisters>
+__device__ __forceinline__ void store_planes_groups(const ChannelGemmWgmmaParams& p,
+                                                    const float (&accumulators)[kTiles][kRegisters],
+                                                    bool finite, int row, int channel,
+                                                    int64_t image, int64_t pixel, int pixels,
+                                                    const float* biases) {
+  constexpr bool kAcross = kOrder == PlanesTiles::kAlongPixels;
+  constexpr int kGroups = kRegisters / 16;
   T* result = static_cast<T*>(p.result) + (image * p.n + channel + row) * p.m + pixel;
-  if (finite && (p.activation == Activation::kNone || p.activation == Activation::kRelu)) {
-    const float least = p.activation == Activation::kRelu ? 0.0f : -INFINITY;
-#pragma unroll
-    for (int m = 0; m < kTilesM; ++m) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int distance = m * 64 + half * 8;
-        const float bias = biases[row + distance];
-        const int inside = channel + row + distance < p.n ? pixels : 0;
-#pragma unroll
-        for (int group = 0; group < kGroups; ++group) {
-          float values[8];
-#pragma unroll
-          for (int i = 0; i < 8; ++i) {
-            const float z = accumulators[m][(group * 4 + i / 2) * 4 + half * 2 + i % 2] + bias;
-            values[i] = z < least ? least : z;
-          }
-          store_vectors(result + distance * p.m + group * kGroupColumns,
-                        inside - group * kGroupColumns, values);
-        }
-      }
-    }
-    return;
-  }
   // One body for all groups, as in store_channel_tile().
 #pragma unroll 1
-  for (int group = 0; group < kGroups * kTilesM * 2; ++group) {
+  for (int group = 0; group < kGroups * kTiles * 2; ++group) {
     float values[8];
-    pick_group<0, kGroups * kTilesM * 2>(accumulators, group, values);
-    const int distance = group / 2 % kTilesM * 64 + group % 2 * 8;
-    const int first = group / 2 / kTilesM * kGroupColumns;
+    pick_group<0, kGroups * kTiles * 2>(accumulators, group, values);
+    const int tile = group / 2 % kTiles;
+    const int distance = (kAcross ? 0 : tile * 64) + group % 2 * 8;
+    const int first = (kAcross ? tile * kRegisters * 2 : 0) + group / 2 / kTiles * kGroupColumns;
     const int inside = channel + row + distance < p.n ? pixels - first : 0;
     if constexpr (MmaTraits<T>::kParts == 2) {
       if (!finite) {
@@ -102,6 +91,48 @@ __device__ __forceinline__ void store_planes_tile(const ChannelGemmWgmmaParams& 
       }
     });
     store_vectors(result + distance * p.m + first, inside, values);
+  }
+}
+
+/// Stores the accumulators of kTilesM x 64 channels of 128 pixels.
+/// @param row      of the thread's first accumulator in the block; others are 8 and 64 after it
+/// @param channel  the block's first
+/// @param pixel    the tile's first
+/// @param biases   of the block's channels
+template <typename T, int kTilesM, int kRegisters>
+__device__ __forceinline__ void store_planes_tile(const ChannelGemmWgmmaParams& p,
+                                                  const float (&accumulators)[kTilesM][kRegisters],
+                                                  int row, int channel, int64_t image,
+                                                  int64_t pixel, const float* biases) {
+  constexpr int kGroups = kRegisters / 16;
+  const bool finite = planes_sums_are_finite<T>(accumulators);
+  const int pixels = static_cast<int>(min(p.m - pixel, int64_t{kRegisters * 2}));
+  if (!finite || (p.activation != Activation::kNone && p.activation != Activation::kRelu)) {
+    store_planes_groups<T, PlanesTiles::kAlongChannels>(p, accumulators, finite, row, channel,
+                                                        image, pixel, pixels, biases);
+    return;
+  }
+  T* result = static_cast<T*>(p.result) + (image * p.n + channel + row) * p.m + pixel;
+  const float least = p.activation == Activation::kRelu ? 0.0f : -INFINITY;
+#pragma unroll
+  for (int m = 0; m < kTilesM; ++m) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int distance = m * 64 + half * 8;
+      const float bias = biases[row + distance];
+      const int inside = channel + row + distance < p.n ? pixels : 0;
+#pragma unroll
+      for (int group = 0; group < kGroups; ++group) {
+        float values[8];
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+          const float z = accumulators[m][(group * 4 + i / 2) * 4 + half * 2 + i % 2] + bias;
+          values[i] = z < least ? least : z;
+        }
+        store_vectors(result + distance * p.m + group * kGroupColumns,
+                      inside - group * kGroupColumns, values);
+      }
+    }
   }
 }
 

@@ -51,18 +51,31 @@ void launch_as(const char* op, const ChannelWarpsMmaParams& p, int64_t images, i
       op, launch_dependent(kernel, grid, static_cast<unsigned>(warps * 32), 0, stream, p));
 }
 
+/// Whether the kernel takes such a product.
+bool serves(int64_t m, int64_t n, int64_t k, Precision precision, const Tensor& like) {
+  const ScalarType dtype = like.scalar_type();
+  const bool precise =
+      dtype == ScalarType::Double || (dtype == ScalarType::Float && precision == Precision::kIeee);
+  return !precise && ChannelGemmWgmmaPolicy::pays(m, n, k) &&
+         compute_capability(like.get_device_index()) >= 80;
+}
+
 }  // namespace
 
 bool few_pixels_serve(int64_t images, int64_t pixels, int64_t n, int64_t k, bool channels_last,
                       Precision precision, const Tensor& like) {
-  const ScalarType dtype = like.scalar_type();
-  const bool precise =
-      dtype == ScalarType::Double || (dtype == ScalarType::Float && precision == Precision::kIeee);
-  const int device = like.get_device_index();
-  return !precise && ChannelGemmWgmmaPolicy::pays(images * pixels, n, k) &&
-         FewPixelsPolicy::pays(images, pixels, n, k, channels_last || pixels == 1,
-                               element_size(dtype), multiprocessor_count(device)) &&
-         compute_capability(device) >= 80;
+  return FewPixelsPolicy::pays(images, pixels, n, k, channels_last || pixels == 1,
+                               element_size(like.scalar_type()),
+                               multiprocessor_count(like.get_device_index())) &&
+         serves(images * pixels, n, k, precision, like);
+}
+
+bool short_sums_serve(int64_t images, int64_t pixels, int64_t n, int64_t k, Precision precision,
+                      const Tensor& like) {
+  return FewPixelsPolicy::pays_for_shifted_planes(images, pixels, n, k,
+                                                  element_size(like.scalar_type()),
+                                                  multiprocessor_count(like.get_device_index())) &&
+         serves(images * pixels, n, k, precision, like);
 }
 
 void multiply_few_pixels(const char* op, const Tensor& images, const Tensor& weight,

@@ -1,0 +1,69 @@
+// Which pointwise products the kernels of few channels of the result, and of few tiles, serve; and
+// which one-dimensional convolutions are such products. Includes no torch header.
+#pragma once
+
+#include "separable/channel_gemm_policy.h"
+
+namespace kernelopt {
+
+struct ChannelSumsPolicy {
+  // More channels fill a tile of the tensor cores at least by half.
+  static constexpr int64_t kMaxChannels = ChannelGemmWgmmaPolicy::kMinChannels - 1;
+  // An image's pixels, so that they fill some lanes of a warp.
+  static constexpr int64_t kMinPixels = 16;
+
+  static constexpr bool pays(int64_t pixels, int64_t channels) {
+    return channels <= kMaxChannels && pixels >= kMinPixels;
+  }
+
+  /// How many threads share the sum of a pixel. On an H100, us, 1, 4 and 8 of them: bf16
+  /// 1x64x257x257 -> 7, of 33 tiles, 24, 13 and 17, 1x256x56x56 -> 3, of two, 47, 15 and 10; fp32
+  /// 4x64x257x257 -> 5, of 260, 40, 45 and 49.
+  /// @param tiles  of pixels, where they do not
+  static constexpr int shares(int64_t tiles, int64_t multiprocessors) {
+    return tiles >= multiprocessors ? 1 : tiles * 8 >= multiprocessors ? 4 : 8;
+  }
+};
+
+struct ChannelClusterPolicy {
+  // Figures: ms on an H100, bf16 / fp32, beside what was there before.
+  // Long sums over few tiles: 1x3072x7x7 -> 768 0.011 / 0.020, as small images 0.024 and as a
+  // one-dimensional convolution 0.025.
+  static constexpr int64_t kLongSum = 1024;
+  static constexpr int64_t kMultiprocessorsPerTile = 4;  // a tile of 128 channels and 64 pixels
+
+  static constexpr bool pays_for_long_sums(int64_t batch, int64_t pixels, int64_t n, int64_t k,
+                                           int64_t multiprocessors) {
+    const int64_t tiles = batch * divide_up(pixels, 64) * divide_up(n, 128);
+    return k >= kLongSum && tiles * kMultiprocessorsPerTile <= multiprocessors;
+  }
+
+  // No more tiles than multiprocessors, beside the one-dimensional convolution: 1x384x1343 -> 768
+  // 0.012 and 0.020 / 0.018 and 0.027, 4x512x3999 -> 128 0.021 and 0.039 / 0.031 and 0.036. Of few
+  // images, two a multiprocessor as well: 4x384x1343 -> 768 0.031 and 0.040 / 0.047 and 0.054,
+  // 1x1536x896 -> 3072 0.037 and 0.056; but in fp32 0.090 and 0.086, and 4x512x2000 -> 512, whose
+  // planes begin on 16 bytes, 0.048 and 0.041. More images 0.050 and 0.041 (16x1024x803 -> 256).
+  static constexpr int64_t kFewImages = 4, kShortSum = 512;
+
+  static constexpr bool pays(int64_t batch, int64_t pixels, int64_t n, int64_t k,
+                             int64_t element_bytes, int64_t multiprocessors) {
+    const int64_t tiles = batch * divide_up(pixels, 128) * divide_up(n, 128);
+    const bool wide = pixels * element_bytes % 16 == 0;
+    return tiles <= multiprocessors || (batch <= kFewImages && tiles <= 2 * multiprocessors &&
+                                        (element_bytes == 2 || (!wide && k <= kShortSum)));
+  }
+};
+
+struct RowsOfOneTapPolicy {
+  // Channels of the sum of a convolution with one tap, beyond which many tiles stay with the
+  // one-dimensional convolution: planes' weights leave room for 64 channels of the result a block.
+  static constexpr int64_t kLongSum = 512;
+
+  static constexpr bool pays(int64_t batch, int64_t length, int64_t n, int64_t k,
+                             int64_t multiprocessors) {
+    return k <= kLongSum ||
+           batch * divide_up(length, 128) * divide_up(n, 128) <= 2 * multiprocessors;
+  }
+};
+
+}  // namespace kernelopt

@@ -367,13 +367,47 @@ def test_separable_of_wide_images() -> None:
             assert_launched([case], "separable_wgmma_rows_kernel")
 
 
-@pytest.mark.parametrize("width", [64, 388])  # tiles of pixels, rows
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_separable_over_padded_columns(dtype: torch.dtype) -> None:
+    """Planes on no 16 bytes, and few on 16: several planes in a block and several blocks a plane,
+    one column a thread and two, tiles across images, sums of one block and in shares, weights on
+    and off 16 bytes."""
+    for batch, channels, outputs, size, options, offset in (
+        (3, 200, 300, (19, 19), {"padding": 1}, 0),
+        (1, 520, 1032, (19, 19), {"padding": 1}, 1),
+        (1, 1700, 130, (11, 11), {"padding": 1}, 0),
+        (33, 70, 136, (9, 9), {"padding": (0, 2)}, 0),
+        (2, 130, 260, (37, 35), {"padding": 2, "dilation": 2}, 1),
+        (2, 65, 264, (59, 53), {"stride": 2}, 0),
+        (1, 24, 136, (23, 901), {"padding": 1}, 0),
+        (1, 64, 128, (56, 56), {"padding": 1}, 0),
+        (3, 200, 136, (61, 67), {"padding": 1}, 0),
+    ):
+        elements = batch * channels * size[0] * size[1]
+        flat = torch.randn(elements + offset, device="cuda", dtype=dtype)[offset:]
+        tensors = (
+            flat.view(batch, channels, *size),
+            torch.randn(channels, 1, 3, 3, device="cuda", dtype=dtype),
+            torch.randn(outputs, channels, 1, 1, device="cuda", dtype=dtype),
+            torch.randn(channels, device="cuda", dtype=dtype),
+            torch.randn(outputs, device="cuda", dtype=dtype),
+        )
+        case = Case(OPS["separable_conv2d"], tensors, options)
+        case = replace(case, precision=kernelopt.Precision.DEFAULT)
+        for inner, outer in ((None, None), ("silu", "gelu")):
+            check(case.with_options(depthwise_activation=inner, activation=outer))
+        if is_hopper():
+            names = ("separable_columns_depthwise_kernel", "separable_columns_wgmma_kernel")
+            assert_launched([case], *names)
+
+
+@pytest.mark.parametrize("width", [64, 67, 388])  # tiles of pixels, padded columns, rows
 def test_separable_keeps_inf_and_nan(width: int) -> None:
     """Inf meets parts of a split float32 that are 0, and zeros outside the image infinite taps."""
-    x = torch.randn(2, 64, 90, width, device="cuda")
+    x = torch.randn(2, 64, 150, width, device="cuda")
     depthwise_weight = torch.randn(64, 1, 3, 3, device="cuda")
     weight = torch.randn(128, 64, 1, 1, device="cuda").bfloat16().float()
-    x[0, 3, 0, 0], x[0, 2, 40, 60], x[1, 7, 89, -1] = torch.inf, torch.nan, -torch.inf
+    x[0, 3, 0, 0], x[0, 2, 40, 60], x[1, 7, 149, -1] = torch.inf, torch.nan, -torch.inf
     for infinite in (False, True):
         if infinite:
             depthwise_weight[5, 0, 0, 1] = torch.inf

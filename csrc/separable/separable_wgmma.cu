@@ -2,6 +2,7 @@
 
 #include "depthwise/conv2d_cuda.h"
 #include "depthwise/depthwise_launch.h"
+#include "separable/separable_columns.h"
 #include "separable/separable_wgmma_launch.cuh"
 #include "separable/separable_wgmma_rows.h"
 
@@ -12,6 +13,13 @@ SeparableAxis separable_axis(const DepthwiseAxis& axis) {
   return {static_cast<int>(axis.source_size), static_cast<int>(axis.result_size),
           static_cast<int>(axis.kernel_size), static_cast<int>(axis.stride),
           static_cast<int>(axis.padding),     static_cast<int>(axis.dilation)};
+}
+
+template <typename T>
+bool launch_as(const char* op, const SeparableWgmmaProblem& problem, const Tensor& input,
+               cudaStream_t stream) {
+  return launch_separable_columns_as<T>(op, problem, input, stream) ||
+         launch_separable_wgmma_as<T>(op, problem, input.get_device_index(), stream);
 }
 
 }  // namespace
@@ -51,12 +59,11 @@ bool separable_wgmma_cuda(const char* op, const SeparableArguments& arguments,
   problem.activation = arguments.activation;
   const cudaStream_t stream = current_stream(input);
   switch (input.scalar_type()) {
-    case ScalarType::Half: return launch_separable_wgmma_as<__half>(op, problem, device, stream);
-    case ScalarType::BFloat16:
-      return launch_separable_wgmma_as<__nv_bfloat16>(op, problem, device, stream);
+    case ScalarType::Half: return launch_as<__half>(op, problem, input, stream);
+    case ScalarType::BFloat16: return launch_as<__nv_bfloat16>(op, problem, input, stream);
     case ScalarType::Float:
       return launch_separable_rows(op, problem, device, stream) ||
-             launch_separable_wgmma_as<float>(op, problem, device, stream);
+             launch_as<float>(op, problem, input, stream);
     default: return false;
   }
 }

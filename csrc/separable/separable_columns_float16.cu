@@ -1,0 +1,8 @@
+#include "separable/separable_columns_launch.cuh"
+
+namespace kernelopt {
+
+template bool launch_separable_columns_as<__half>(const char*, const SeparableWgmmaProblem&,
+                                                  const Tensor&, cudaStream_t);
+
+}  // namespace kernelopt

@@ -1,0 +1,96 @@
+// The launches of a separable convolution over padded columns for one operand type; one .cu file a
+// type instantiates them, so that they compile side by side.
+#pragma once
+
+#include "common/device.h"
+#include "separable/separable_columns.h"
+#include "separable/separable_columns_depthwise_kernel.cuh"
+#include "separable/separable_columns_plan.h"
+#include "separable/separable_columns_wgmma_kernel.cuh"
+
+namespace kernelopt {
+
+template <typename T>
+void launch_columns_depthwise(const char* op, const SeparableColumnsPlan& plan,
+                              cudaStream_t stream) {
+  using Shape = SeparableColumnsShape;
+  const SeparableColumnsParams& p = plan.params;
+  auto kernel = separable_columns_depthwise_kernel<T, 0, 0, Shape::kFewRows, 1>;
+  if (p.strip_rows == Shape::kManyRows) {
+    constexpr int kColumns = sizeof(T) == 2 ? 2 : 1;
+    kernel = p.strip_columns == 1
+                 ? separable_columns_depthwise_kernel<T, 3, 1, Shape::kManyRows, 1>
+                 : separable_columns_depthwise_kernel<T, 3, 1, Shape::kManyRows, kColumns>;
+  } else if (Shape::is_plain(p.problem, 3, 1)) {
+    kernel = separable_columns_depthwise_kernel<T, 3, 1, Shape::kFewRows, 1>;
+  } else if (p.problem.h.kernel_size == 3 && p.problem.w.kernel_size == 3) {
+    kernel = separable_columns_depthwise_kernel<T, 3, 0, Shape::kFewRows, 1>;
+  }
+  KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                plan.depthwise_shared_bytes));
+  KERNELOPT_CUDA_CHECK(op,
+                       launch_dependent(kernel, dim3(plan.depthwise_blocks), plan.depthwise_threads,
+                                        plan.depthwise_shared_bytes, stream, plan.params));
+}
+
+/// @tparam kShares  the grid is clusters of blocks that share a tile
+template <typename T, int kTiles, int kPart, bool kShares = false>
+void launch_columns_product(const char* op, const SeparableColumnsPlan& plan,
+                            const SeparableColumnsMaps& maps, cudaStream_t stream) {
+  const auto kernel = separable_columns_wgmma_kernel<T, kTiles, kPart, kShares>;
+  KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                plan.product_shared_bytes));
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {static_cast<unsigned>(plan.params.shares), 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(plan.product_blocks);
+  config.blockDim = dim3(SeparableColumnsShape::kProductThreads);
+  config.dynamicSmemBytes = plan.product_shared_bytes;
+  config.stream = stream;
+  config.attrs = attributes;
+  config.numAttrs = kShares ? 2 : 1;
+  KERNELOPT_CUDA_CHECK(op, cudaLaunchKernelEx(&config, kernel, plan.params, maps));
+}
+
+template <typename T>
+bool launch_separable_columns_as(const char* op, const SeparableWgmmaProblem& problem,
+                                 const Tensor& like, cudaStream_t stream) {
+  constexpr int kSize = static_cast<int>(sizeof(T));
+  const int device = like.get_device_index();
+  if (!SeparableColumnsPolicy::takes(problem, kSize, multiprocessor_count(device))) {
+    return false;
+  }
+  SeparableColumnsPlan plan = plan_separable_columns(
+      problem, kSize, max_shared_bytes_per_block(device), multiprocessor_count(device));
+  if (!plan.fits) {
+    return false;
+  }
+  const auto words = [&](int64_t bytes) {
+    return empty_contiguous(op, std::vector<int64_t>{divide_up(bytes, 4)}, ScalarType::Float, like);
+  };
+  const Tensor columns = words(plan.column_bytes), packed = words(plan.packed_bytes);
+  plan.params.columns = columns.mutable_data_ptr();
+  plan.params.packed = packed.mutable_data_ptr();
+  SeparableColumnsMaps maps;
+  if (!encode_columns_maps(plan.params, kSize, &maps)) {
+    return false;
+  }
+  launch_columns_depthwise<T>(op, plan, stream);
+  switch (plan.columns) {
+    case 64:
+      if (plan.params.shares > 1) {
+        launch_columns_product<T, 1, 64, true>(op, plan, maps, stream);
+      } else {
+        launch_columns_product<T, 1, 64>(op, plan, maps, stream);
+      }
+      break;
+    case 128: launch_columns_product<T, 1, 128>(op, plan, maps, stream); break;
+    default: launch_columns_product<T, 3, 64>(op, plan, maps, stream);
+  }
+  return true;
+}
+
+}  // namespace kernelopt

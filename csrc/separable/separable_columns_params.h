@@ -1,0 +1,83 @@
+// What the two kernels of a separable convolution over padded columns are told, and their shapes.
+// Includes no torch header.
+#pragma once
+
+#include "common/tensor_map.h"
+#include "elementwise/fast_iteration.h"
+#include "separable/separable_wgmma_params.h"
+
+#include <cstdint>
+
+namespace kernelopt {
+
+struct SeparableColumnsShape {
+  // Depthwise: a thread computes so many results of a column, one below the other; a block has as
+  // many threads as columns, up to this.
+  static constexpr int kManyRows = 10, kFewRows = 5;
+  static constexpr int kDepthwiseThreads = 384;
+  static constexpr int kMaxSourceBytes = 48 << 10;
+  /// Whether the depthwise kernels are of this size and stride along both axes, without dilation.
+  static constexpr bool is_plain(const SeparableWgmmaProblem& problem, int size, int stride) {
+    const SeparableAxis &h = problem.h, &w = problem.w;
+    return h.kernel_size == size && w.kernel_size == size && h.stride == stride &&
+           w.stride == stride && h.dilation == 1 && w.dilation == 1;
+  }
+
+  // Product: two warpgroups multiply 64 channels of the result each, and a warp loads.
+  static constexpr int kWarpgroups = 2;
+  static constexpr int kProductThreads = kWarpgroups * 128 + 32;
+  static constexpr int kChannels = kWarpgroups * 64;
+  static constexpr int kChunkBytes = 128;  // of a weight's row
+  static constexpr int kPanel = 64;        // columns whose 128 bytes lie together
+  static constexpr int kPanelBytes = 8192;
+  static constexpr int kMaxColumns = 192;
+  static constexpr int kWeightBytes = kChannels * kChunkBytes;
+  static constexpr int stage_bytes(int columns) {
+    return kWeightBytes + columns / kPanel * kPanelBytes;
+  }
+  // Where a warp turns its results, 16 channels of 64 columns at a time, to rows. Rows of 72 words
+  // keep the accumulators' pairs in different banks.
+  static constexpr int kTurnPitch = 72;
+  static constexpr int kTurnBytes = 16 * kTurnPitch * 4;
+  static constexpr int kMaxStages = 8;
+  static constexpr int kMaxShares = 8, kMinShareChunks = 8, kMinSharedChunks = 24;
+  /// 16-bit elements of the sum in a chunk; of fp32 half of them are high parts, half low ones.
+  static constexpr int kChunkElements = 64;
+};
+
+/// The depthwise values as the product's right operand, [parts][channels][columns] in 16 bit: the
+/// images of a channel lie side by side, each padded with zeros to `pitch` columns, a multiple
+/// of 8.
+struct SeparableColumnsParams {
+  SeparableWgmmaProblem problem;
+  void* columns;
+  void* packed;  // the pointwise weight, [out_channels][chunks][64], of fp32 in two parts
+  bool packs;    // else the weight is multiplied as it is
+  FastDivisor pitches, channels, widths, strips;  // by pitch, channels, threads a row, block_strips
+  int plane;                                      // pixels of a result
+  int pitch;
+  int total;  // columns
+  int chunks;
+
+  // Depthwise.
+  int source_planes;  // batch * channels
+  int block_planes;   // of a block
+  int strip_rows;     // kManyRows or kFewRows
+  int strip_columns;  // of a thread: 1 or 2
+  int block_strips;   // of a block's planes
+  int strip_blocks;   // of a plane; more than 1 with one plane a block alone
+  int source_blocks;  // the blocks after them pack weights
+
+  // Product.
+  int channel_blocks;
+  int shares;  // of an item's sum, each a block of a cluster
+  int items;   // tiles times shares
+  int stages;
+};
+
+struct SeparableColumnsMaps {
+  CUtensorMap weights;
+  CUtensorMap columns;
+};
+
+}  // namespace kernelopt

@@ -289,6 +289,34 @@ def test_correlations(dtype: torch.dtype) -> None:
         check(case.with_options(activation="gelu"))
 
 
+# batch, channels, output channels, length, taps, padding, dilation: output rows that begin at any
+# place in 16 bytes, at even ones, at the same and on no sector; rows of a few tiles
+ADJOINING = (
+    (3, 24, 72, 60003, 3, 0, 1),
+    (3, 30, 128, 50004, 3, 0, 1),
+    (4, 33, 100, 40008, 3, 1, 1),
+    (64, 20, 70, 700, 3, 0, 1),
+    (2, 16, 65, 50009, 2, 1, 3),
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_adjoining_tiles(dtype: torch.dtype) -> None:
+    """With an activation the tiles of a block's two warpgroups share vectors of the output."""
+    for batch, inputs, outputs, length, taps, padding, dilation in ADJOINING:
+        x = torch.randn(batch, inputs, length, device="cuda", dtype=dtype)
+        weight = torch.randn(outputs, inputs, taps, device="cuda", dtype=dtype)
+        bias = torch.randn(outputs, device="cuda", dtype=dtype)
+        options = {"padding": padding, "dilation": dilation}
+        case = Case(OPS["conv1d"], (x, weight, bias), options)
+        case = replace(case, precision=kernelopt.Precision.DEFAULT, wanted=(False, False, True))
+        for activation in ("gelu", "silu"):
+            with_activation = case.with_options(activation=activation)
+            check(with_activation)
+            if is_hopper():
+                assert_launched([with_activation], "conv1d_wgmma_shared_kernel")
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("length", [9002, 9004, 9005])  # rows on 16, on 4 and on 2 bytes
 def test_activations_after_correlations(dtype: torch.dtype, length: int) -> None:

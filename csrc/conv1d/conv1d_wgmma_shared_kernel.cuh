@@ -123,6 +123,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
   const uint32_t slab_full = empty + p.operand_stages * 8;
   const uint32_t slab_empty = slab_full + Shape::kWarpgroups * p.slabs * 8;
   const uint32_t turns = slab_empty + Shape::kWarpgroups * p.slabs * 8;
+  const int slab_owners = p.adjoins ? Shape::kWarpgroups : 1;  // of a slab's barriers
   if (threadIdx.x == 0) {
     mbarrier_init(resident_barrier, 1);
     for (int owner = 0; owner < Shape::kWarpgroups; ++owner) {
@@ -137,8 +138,8 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
       mbarrier_init(empty + stage * 8, Shape::kWarpgroups * 4);
     }
     for (int slab = 0; slab < Shape::kWarpgroups * p.slabs; ++slab) {
-      mbarrier_init(slab_full + slab * 8, 4);
-      mbarrier_init(slab_empty + slab * 8, Shape::kStoreThreads / 32);
+      mbarrier_init(slab_full + slab * 8, 4 * slab_owners);
+      mbarrier_init(slab_empty + slab * 8, Shape::kStoreThreads / 32 * slab_owners);
     }
     mbarrier_fence_init();
   }
@@ -161,9 +162,9 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
   const int warp = __shfl_sync(0xffffffff, static_cast<int>(threadIdx.x) / 32, 0);
   const int lane = threadIdx.x % 32, warpgroup = warp / 4;
   const auto slab_ring = [&](int owner) {
-    const int first = owner * p.slabs;
-    return ResultRing<T, kSlots, kResidues>{slabs + first * p.slab_bytes, slab_full + first * 8,
-                                            slab_empty + first * 8, flags + first};
+    const int first = owner * p.slabs, barrier = p.adjoins ? 0 : first;
+    return ResultRing<T, kSlots, kResidues>{slabs + first * p.slab_bytes, slab_full + barrier * 8,
+                                            slab_empty + barrier * 8, flags + first};
   };
   if (warpgroup == Shape::kWarpgroups) {
     give_registers<Shape::kLoadRegisters>();
@@ -207,7 +208,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
   using Columns = ResultColumns<kSlots, kResidues>;
   typename Columns::Accumulators accumulators;
   ResultRing<T, kSlots, kResidues> ring_of_slabs = slab_ring(warpgroup);
-  const int first_row = warpgroup * p.warpgroup_step;
+  const int first_row = warpgroup * p.second_run;
   const int passes =
       min(Columns::kPasses, (out_channels - block_channel - 1) / Shape::kPassChannels + 1);
   RingCursor ring;

@@ -13,8 +13,7 @@ namespace kernelopt {
 template <int kSlots>
 __device__ __forceinline__ int window_runs(const Conv1dWgmmaSharedParams& p, int run) {
   constexpr int kPositions = warpgroup_tiles_m(kSlots) * 64;
-  const int runs = min((Conv1dWgmmaShape::kWarpgroups - 1) * p.warpgroup_step + kPositions,
-                       p.correlation.positions - run);
+  const int runs = min(p.second_run + kPositions, p.correlation.positions - run);
   return (runs - 1) * p.correlation.input_step + 1;
 }
 

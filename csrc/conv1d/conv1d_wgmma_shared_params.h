@@ -10,10 +10,14 @@ namespace kernelopt {
 /// positions lie sorted by their residues modulo the input step, so that a tap reads successive
 /// ones.
 struct Conv1dWgmmaSharedParams : Conv1dWgmmaParams {
-  bool aligned_rows;                  // all input rows have the same place in 16 bytes
-  bool aligned_output;                // all output rows begin on 16 bytes
-  bool even_output;                   // all output rows begin on 4 bytes, and runs are one output
-  bool takes_turns;                   // one warpgroup multiplies while the other finishes
+  bool aligned_rows;    // all input rows have the same place in 16 bytes
+  bool aligned_output;  // all output rows begin on 16 bytes
+  bool even_output;     // all output rows begin on 4 bytes, and runs are one output
+  bool takes_turns;     // one warpgroup multiplies while the other finishes
+  // Where tiles overlap, those of a block's two warpgroups need not: the second one begins where
+  // the first one ends, and the vectors that they share are put together in their slabs.
+  bool adjoins;
+  int second_run;                     // from the first warpgroup's tile to the second's
   int residue_pitch;                  // positions from a residue's to the next residue's
   int operand_stages, operand_pitch;  // positions from eight channels to the next
   int operand_bytes;                  // of a stage without weights

@@ -30,11 +30,11 @@ struct Conv1dWgmmaSharedLimits {
   static constexpr int kMaxResidues = 2;
 };
 
-/// Plans a problem of a 16-bit type within 32-bit positions with rows that run along the length.
-/// `fits` is false too where the other kernel is faster.
+/// As plan_conv1d_wgmma_shared() says.
+/// @param adjoins  tiles that overlap do so only from block to block
 template <typename T>
-Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int max_shared_bytes,
-                                               int multiprocessors) {
+Conv1dWgmmaSharedPlan cut_conv1d_wgmma_shared(const Conv1dProblem& problem, int max_shared_bytes,
+                                              int multiprocessors, bool adjoins) {
   static_assert(sizeof(T) == 2);
   using Shape = Conv1dWgmmaSharedShape;
   Conv1dWgmmaSharedPlan plan;
@@ -81,10 +81,14 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
   const int overlap = aligned_to(kSector) || !memory_bound ? 0 : kSector / run_outputs;
   p.aligned_output = aligned_to(kSector / 2);
   p.even_output = aligned_to(2) && run_outputs == 1;
+  p.adjoins = adjoins && overlap > 0;
   const auto cut = [&](int block_slots) {
     plan.block_slots = block_slots;
     p.n_blocks = static_cast<int>(round_up(slots, block_slots) / block_slots);
-    p.warpgroup_step = warpgroup_tiles_m(block_slots) * 64 - overlap;
+    const int positions = warpgroup_tiles_m(block_slots) * 64;
+    // Half of the way from a tile to the next.
+    p.warpgroup_step = positions - (p.adjoins ? overlap / 2 : overlap);
+    p.second_run = p.adjoins ? positions : p.warpgroup_step;
     const int64_t tile_runs = int64_t{Shape::kWarpgroups} * p.warpgroup_step;
     p.tiles = static_cast<int>(round_up(correlation.positions, tile_runs) / tile_runs);
     p.all_tiles = problem.batch * p.tiles;
@@ -127,7 +131,7 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
     return plan;
   }
   const auto fit = [&](bool keep, int64_t taps, int slabs, int channels, int64_t windows) {
-    const int64_t runs = int64_t{Shape::kWarpgroups - 1} * p.warpgroup_step + positions;
+    const int64_t runs = p.second_run + positions;
     const int64_t input_step = correlation.input_step;
     const int64_t depth = (runs - 1) * input_step + (taps - 1) * correlation.tap_step + 1;
     // Eight successive positions, which are written at once, to different banks.
@@ -212,6 +216,29 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
   plan.grid_x =
       static_cast<unsigned>(std::clamp<int64_t>(multiprocessors / grid_y, 1, tiles));  // one wave
   plan.grid_y = static_cast<unsigned>(grid_y);
+  return plan;
+}
+
+/// Plans a problem of a 16-bit type within 32-bit positions with rows that run along the length.
+/// `fits` is false too where the other kernel is faster.
+template <typename T>
+Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int max_shared_bytes,
+                                               int multiprocessors) {
+  const auto cut = [&](bool adjoins) {
+    return cut_conv1d_wgmma_shared<T>(problem, max_shared_bytes, multiprocessors, adjoins);
+  };
+  const Conv1dWgmmaSharedPlan plan = cut(false);
+  // What an activation costs is paid for every tile. Without one the warpgroups take turns, and so
+  // share no slabs. The longer windows must leave room for all stages.
+  const Conv1dCorrelation& correlation = plan.params.correlation;
+  if (plan.fits && problem.activation != Activation::kNone && correlation.run_outputs() == 1 &&
+      correlation.input_step == 1) {
+    const Conv1dWgmmaSharedPlan adjoining = cut(true);
+    if (adjoining.fits && adjoining.params.tiles < plan.params.tiles &&
+        adjoining.params.operand_stages == Conv1dWgmmaSharedShape::kMaxOperandStages) {
+      return adjoining;
+    }
+  }
   return plan;
 }
 

@@ -132,17 +132,25 @@ struct SlabPlaces {
   using Columns = ResultColumns<kSlots, kResidues>;
   static constexpr int kSize = static_cast<int>(sizeof(T)), kVector = 16 / kSize;
   static constexpr int kPitch = shared_slab_pitch(Columns::kPositions, kResidues);
+  // The second eight of a warp's rows in the last 64-row tile.
+  static constexpr int kLastRow = (Columns::kTilesM - 1) * 64 + 8;
   static constexpr int kRows = kLayout == SlabLayout::kBlocks  ? 1
                                : kLayout == SlabLayout::kPairs ? 2
                                                                : 4;
   int places[kRows];  // elements; of two residues pairs
+  // Of the last eight rows: where tiles adjoin, the vector that the first warpgroup's shares with
+  // the second's is in the second one's slab.
+  int last_places[kRows];
 
   /// @param output  the address of the warpgroup's first output in the block's first channel
   __device__ __forceinline__ SlabPlaces(const Conv1dWgmmaSharedParams& p, const T* output) {
     const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
     if constexpr (kLayout == SlabLayout::kBlocks) {
       places[0] = (lane / 16 * 8 + lane % 8) * kPitch + warp * 16 + lane / 8 % 2 * 8;
+      last_places[0] = places[0];
     } else {
+      const bool leads = p.adjoins && threadIdx.x < 128;
+      const int to_second = p.slabs * p.slab_bytes / kSize - Columns::kPositions;
       const uint32_t first = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(output) / kSize);
       const uint32_t stride = static_cast<uint32_t>(p.problem.output_strides.channel);
 #pragma unroll
@@ -153,11 +161,14 @@ struct SlabPlaces {
         const int row = warp * 16 + (pairs ? lane % 4 * 2 : lane / 4);
         places[i] = kResidues == 2 ? channel * (kPitch / 2) + (before + 1) / 2 + row
                                    : channel * kPitch + p.correlation.sum_place(before) + row;
+        const bool shared =
+            leads && static_cast<int>(before) + row + kLastRow >= Columns::kPositions;
+        last_places[i] = places[i] + (shared ? to_second : 0);
       }
     }
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
-      asm volatile("" : "+r"(places[i]));  // computed once, not for every pass
+      asm volatile("" : "+r"(places[i]), "+r"(last_places[i]));  // once, not for every pass
     }
   }
   __device__ __forceinline__ void write(typename Columns::Accumulators& accumulators, int pass,
@@ -181,16 +192,15 @@ struct SlabPlaces {
 #pragma unroll
           for (int half = 0; half < 2; ++half) {
             const int row = m * 64 + half * 8;
+            const int place = (row == kLastRow ? last_places : places)[i] + row;
             if constexpr (kLayout == SlabLayout::kPairs) {
-              *reinterpret_cast<uint32_t*>(values + places[i] + row) =
-                  transpose_block(pair(i * 2, m, half));
+              *reinterpret_cast<uint32_t*>(values + place) = transpose_block(pair(i * 2, m, half));
             } else if constexpr (kResidues == 2) {
-              reinterpret_cast<uint32_t*>(values)[places[i] + row] =
+              reinterpret_cast<uint32_t*>(values)[place] =
                   pack_pair<T>(Columns::value(accumulators, pass, i, 0, m, half),
                                Columns::value(accumulators, pass, i, 1, m, half));
             } else {
-              values[places[i] + row] =
-                  from_accumulate<T>(Columns::value(accumulators, pass, i, 0, m, half));
+              values[place] = from_accumulate<T>(Columns::value(accumulators, pass, i, 0, m, half));
             }
           }
         }
@@ -221,20 +231,26 @@ __device__ __forceinline__ void write_slabs(
   }
 #pragma unroll
   for (int pass = 0; pass < Columns::kPasses; ++pass) {
-    if (!kFixed && pass >= passes) {
+    if (pass >= passes) {
       break;
     }
-    if (!kFixed || pass < passes) {
-      finish_pass<T, ActivationType, kSlots, kResidues>(accumulators, pass, biases);
-      slabs.wait_empty();
-      places.write(accumulators, pass, slabs.values(p));
-    } else {
-      slabs.wait_empty();
-    }
+    finish_pass<T, ActivationType, kSlots, kResidues>(accumulators, pass, biases);
+    slabs.wait_empty();
+    places.write(accumulators, pass, slabs.values(p));
     if (kResidues > 1 && (flags >> pass & 1) != 0) {
       slabs.flag() = slabs.pass;
     }
     slabs.hand_over(p);
+  }
+  if constexpr (kFixed) {
+    // All slabs take part, those without channels too.
+    constexpr int kSlabs = fixed_slabs(kSlots, kResidues);
+#pragma unroll 1
+    for (int pass = passes; pass < Columns::kPasses; ++pass) {
+      slabs.ring = {pass % kSlabs, static_cast<uint32_t>(pass / kSlabs % 2)};
+      slabs.wait_empty();
+      slabs.hand_over(p);
+    }
   }
 }
 

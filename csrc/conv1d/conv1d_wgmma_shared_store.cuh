@@ -11,7 +11,8 @@ namespace kernelopt {
 #if KERNELOPT_HAS_WGMMA
 
 /// The storing side of a warpgroup's tile: rows of a channel's outputs, kResidues * kSpread a run.
-/// @param first  the output position of the tile's first
+/// @param first   the output position of the tile's first
+/// @param second  the tile adjoins the first warpgroup's
 template <typename T, int kSlots, int kResidues, int kSpread>
 struct SlabStore {
   static constexpr int kSize = static_cast<int>(sizeof(T)), kVector = 16 / kSize;
@@ -20,6 +21,7 @@ struct SlabStore {
   static constexpr int kPitch = shared_slab_pitch(kPositions, kResidues);
   const Conv1dWgmmaSharedParams& p;
   int first;
+  bool second;
 
   /// @param place  of the row's first output, modulo 2^32
   __device__ __forceinline__ OutputRow row(uint32_t place) const {
@@ -30,8 +32,13 @@ struct SlabStore {
         p.warpgroup_step < kPositions ? static_cast<int>((kSector - place % kSector) % kSector) : 0;
     const int left = static_cast<int>(p.problem.out_length) - first;
     const int before = place % kVector;
-    return {before, before + (first == 0 ? 0 : shift),
-            before + min(shift + p.warpgroup_step * kRunOutputs, left)};
+    int begin = first == 0 ? 0 : shift, end = shift + p.warpgroup_step * kRunOutputs;
+    if (p.adjoins) {
+      // The first one leaves the vector that they share to the second.
+      begin = second ? -before : begin;
+      end = second ? end + p.warpgroup_step * kRunOutputs - kOutputs : kOutputs - before;
+    }
+    return {before, before + begin, before + min(end, left)};
   }
 
   /// Whether every vector of the tile's rows is stored as a whole or not at all.
@@ -213,7 +220,8 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaSharedParams
       min(static_cast<int>(p.problem.out_channels) - block_channel, kBlockChannels);
   const int64_t channel_stride = p.problem.output_strides.channel;
   for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
-    const Store store{p, (cursor.run + warpgroup * p.warpgroup_step) * Store::kRunOutputs};
+    const Store store{p, (cursor.run + warpgroup * p.second_run) * Store::kRunOutputs,
+                      p.adjoins && warpgroup > 0};
     T* output =
         static_cast<T*>(p.problem.output) + cursor.n * p.problem.output_strides.batch +
         (static_cast<int64_t>(group) * p.problem.out_channels + block_channel) * channel_stride +

@@ -201,57 +201,6 @@ def test_tensor_core_kernels_keep_inf_in_place(dtype, channels_last):
     assert not weight.grad.isnan().any()
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_small_tensors_by_vectors(dtype):
-    """Rows of two and of four columns and odd ones, on vectors and off them, paddings that keep the
-    columns of source and result together and others; Inf at the edges and in the weight."""
-    cases = []
-    for size, kernel, stride, padding, multiplier, offset in (
-        ((2, 5, 13, 16), 3, 1, 1, 1, 0),
-        ((1, 3, 9, 14), 3, 1, 1, 2, 0),
-        ((2, 40, 64, 64), 3, 1, 1, 2, 0),
-        ((1, 4, 12, 16), 3, 1, 0, 1, 0),
-        ((1, 4, 11, 20), 3, 1, 1, 1, 1),
-        ((2, 6, 13, 16), 3, 2, 1, 1, 0),
-        ((2, 6, 10, 15), 3, 2, 1, 1, 0),
-        ((2, 6, 10, 12), 5, 1, 2, 1, 0),
-        ((1, 6, 12, 16), 5, 2, 2, 2, 0),
-        ((1, 6, 9, 12), 7, 1, 3, 1, 0),
-        ((1, 6, 9, 10), 7, 1, 3, 1, 3),
-    ):
-        flat = torch.randn(offset + math.prod(size), device="cuda", dtype=dtype)
-        x = flat[offset:].view(size)
-        filters = size[1] * multiplier
-        weight = torch.randn(filters, 1, kernel, kernel, device="cuda", dtype=dtype)
-        bias = torch.randn(filters, device="cuda", dtype=dtype)
-        options = {"stride": stride, "padding": padding, "activation": "silu"}
-        cases.append(Call(OPS["depthwise_conv2d"], (x, weight, bias), options))
-        check(cases[-1])
-        x[0, 0, 0, -1], x[-1, 1, -1, 0], weight[-1, 0, 0, 0] = torch.inf, torch.nan, torch.inf
-        output = kernelopt.depthwise_conv2d(x, weight, stride=stride, padding=padding)
-        expected = _sum_tap_by_tap(x, weight, output.shape, stride, padding)
-        assert torch.equal(output.isnan(), expected.isnan())
-        assert torch.equal(output.isinf(), expected.isinf())
-    for case in cases:
-        assert_launched([case], "depthwise_small_kernel")
-
-
-def _sum_tap_by_tap(x, weight, shape, stride, padding):
-    """The convolution in float64, of nothing but the products that the definition names."""
-    multiplier = weight.shape[0] // x.shape[1]
-    padded = F.pad(x.double(), (padding,) * 4).repeat_interleave(multiplier, 1)
-    image = F.pad(torch.ones_like(x[:1, :1]), (padding,) * 4).bool()
-    total = torch.zeros(shape, dtype=torch.float64, device=x.device)
-    for i in range(weight.shape[2]):
-        for j in range(weight.shape[3]):
-            ends = [k + stride * (n - 1) + 1 for k, n in zip((i, j), shape[2:], strict=True)]
-            window = (..., slice(i, ends[0], stride), slice(j, ends[1], stride))
-            products = weight.double()[:, 0, i, j, None, None] * padded[window]
-            total += torch.where(image[window], products, 0.0)
-    return total
-
-
 def _gradients_tap_by_tap(x, weight, grad, stride, padding):
     """The gradients of the input and of the weight in float64, of nothing but the products that
     the definition names: no zero that pads meets Inf."""

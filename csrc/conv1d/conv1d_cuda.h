@@ -8,6 +8,8 @@
 
 namespace kernelopt {
 
+struct Conv1dSliding;
+
 /// Computes a checked problem: no pointer but the bias's is null, every element that sizes and
 /// strides describe is inside its memory.
 /// @param like  gives the dtype and the device
@@ -46,6 +48,10 @@ bool launch_conv1d_toeplitz(const char* op, const Conv1dProblem& problem, const 
 bool launch_conv1d_phases(const char* op, const Conv1dProblem& problem, const Tensor& like);
 /// Depthwise, with few taps and windows short enough for shared memory; false for the rest.
 bool launch_conv1d_sliding(const char* op, const Conv1dProblem& problem, const Tensor& like);
+/// The same for the rows of planes, all dense.
+/// @param operands  its pointers, strides and activation count
+bool launch_conv1d_rows(const char* op, const Conv1dProblem& operands, const Conv1dSliding& row,
+                        const Tensor& like);
 void launch_conv1d_implicit_gemm(const char* op, const Conv1dProblem& problem,
                                  const Conv1dPhases& phases, bool flat, const Tensor& like);
 void launch_conv1d_direct(const char* op, const Conv1dProblem& problem, const Conv1dPhases& phases,

@@ -9,6 +9,7 @@
 
 #include "common/padded_sum.cuh"
 #include "common/row_window.cuh"
+#include "common/single_piece_copy.cuh"
 #include "conv1d/conv1d_sliding_plan.h"
 
 namespace kernelopt {
@@ -113,12 +114,8 @@ __global__ void __launch_bounds__(Conv1dSlidingPolicy::kThreads)
   piece.shared = shared + kConv1dSlidingMargin + place_in_area(from);
   piece.bytes = (plan.rows == 1 ? in_end - in_begin : in_rows * row.in_length) * kElement;
   piece.count = piece.bytes > 0 ? 1 : 0;
-  if (threadIdx.x == 0) {
-    init_load_barrier(barrier, 1);
-  }
-  start_load<T>(piece, reinterpret_cast<const char*>(input),
-                reinterpret_cast<const char*>(input + row.in_extent), barrier);
-  commit_loads();
+  start_only_load<T>(piece, reinterpret_cast<const char*>(input),
+                     reinterpret_cast<const char*>(input + row.in_extent), barrier);
 
   T* to = static_cast<T*>(problem.output) +
           row_offset(problem.output_strides, first_row, row.channels) + begin;
@@ -136,15 +133,22 @@ __global__ void __launch_bounds__(Conv1dSlidingPolicy::kThreads)
   bool finite_taps = true;
   TapReader<T> reader{};
   if (active) {
-    const int channel = (first_row + my_row) % row.channels;
+    const int channel = (first_row + my_row) / row.lines % row.channels;
     reader.weight = static_cast<const T*>(problem.weight) + int64_t{channel} * row.kernel_size;
     reader.last = row.flipped ? row.kernel_size - 1 : -1;
     if constexpr (kTaps > 0) {
       reader.read(taps, 0);
     }
     float zero = 0.0f;
-    for (int j = 0; j < row.kernel_size; ++j) {
-      zero += to_accumulate(reader.weight[j]) * 0.0f;
+    if constexpr (kTaps > 0) {
+#pragma unroll
+      for (int j = 0; j < kTaps; ++j) {
+        zero += taps[j] * 0.0f;
+      }
+    } else {
+      for (int j = 0; j < row.kernel_size; ++j) {
+        zero += to_accumulate(reader.weight[j]) * 0.0f;
+      }
     }
     finite_taps = zero == 0.0f;
     start = problem.bias == nullptr ? 0.0f
@@ -207,7 +211,8 @@ __global__ void __launch_bounds__(Conv1dSlidingPolicy::kThreads)
       store_results<T>(out + column * kElement, sums, columns - column);
     }
   }
-  store_pieces<T>(result);
+  grid_dependency_launch();  // not before: the next kernel's blocks would be unevenly spread
+  store_only_pieces<T>(result);
 }
 
 }  // namespace kernelopt

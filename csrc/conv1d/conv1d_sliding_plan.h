@@ -24,6 +24,7 @@ struct Conv1dSliding {
   int padding;
   int dilation;
   bool flipped;  // the kernel's last tap is j = 0
+  int lines;     // neighbouring rows of one channel; 1 where there are several outputs of an input
 
   int reach() const { return (kernel_size - 1) * dilation + 1; }
 
@@ -43,6 +44,7 @@ struct Conv1dSliding {
     row.padding = static_cast<int>(problem.transposed ? spread - problem.padding : problem.padding);
     row.dilation = static_cast<int>(problem.dilation);
     row.flipped = problem.transposed;
+    row.lines = 1;
     return row;
   }
 };

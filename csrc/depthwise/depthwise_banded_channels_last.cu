@@ -20,10 +20,12 @@ bool launch(const char* op, const DepthwiseParams& params, const DepthwiseOperan
   const auto kernel = depthwise_banded_channels_last_kernel<T, kHeight>;
   KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                 plan.shared_bytes));
-  kernel<<<grid_size(op, plan.blocks, 1), Policy::kChannelsLastThreads, plan.shared_bytes,
-           stream>>>(params, plan, const_data<T>(operands.source), const_data<T>(operands.weight),
-                     data_or_null<T>(operands.bias), mutable_data<T>(operands.result), activation);
-  KERNELOPT_CHECK_LAUNCH(op);
+  KERNELOPT_CUDA_CHECK(
+      op,
+      launch_dependent(kernel, dim3(grid_size(op, plan.blocks, 1)), Policy::kChannelsLastThreads,
+                       plan.shared_bytes, stream, params, plan, const_data<T>(operands.source),
+                       const_data<T>(operands.weight), data_or_null<T>(operands.bias),
+                       mutable_data<T>(operands.result), activation));
   return true;
 }
 

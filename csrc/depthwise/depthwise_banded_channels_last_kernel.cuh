@@ -6,6 +6,7 @@
 // coordinates below 2^30.
 #pragma once
 
+#include "common/grid_dependency.cuh"
 #include "depthwise/depthwise_banded_channels_last_plan.h"
 #include "depthwise/depthwise_banded_operand.cuh"
 
@@ -115,6 +116,8 @@ __global__ void __launch_bounds__(DepthwiseBandedPolicy::kChannelsLastThreads,
     return (item - row * pair_groups) * kBandPairs + lane % kBandPairs;
   };
   const int items = plan.source_rows * pair_groups;
+  grid_dependency_wait();
+  grid_dependency_launch();  // not before: a dependent may read what was complete by then
   for (int item = warp; item < items; item += kBatch * kWarps) {
     uint4 first[kBatch], second[kBatch];
 #pragma unroll

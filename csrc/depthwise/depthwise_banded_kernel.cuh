@@ -34,6 +34,7 @@ __global__ void __launch_bounds__(DepthwiseBandedPolicy::kThreads,
   const int multiplier = static_cast<int>(params.multiplier);
   const SlidingBlock block = SlidingBlock::of_correlation(params, plan);
   const CopyPieces source_pieces = block.start_source_load(source, params, plan, shared, barrier);
+  grid_dependency_launch();
   for (int i = threadIdx.x; i < kBandZeros / 4; i += blockDim.x) {
     reinterpret_cast<uint32_t*>(all_shared)[i] = 0;
   }
@@ -188,7 +189,7 @@ __global__ void __launch_bounds__(DepthwiseBandedPolicy::kThreads,
       }
     }
   }
-  store_pieces<T>(result_pieces);
+  store_only_pieces<T>(result_pieces);
 #endif
 }
 

@@ -14,10 +14,11 @@ void launch_banded(const char* op, const DepthwiseParams& params, const BandedPl
   const auto kernel = params.w.source_size % 2 == 0 ? depthwise_banded_kernel<T, kHeight, true>
                                                     : depthwise_banded_kernel<T, kHeight, false>;
   const SlidingPlan& plan = banded.block;
-  kernel<<<grid_size(op, plan.blocks, 1), plan.threads, plan.shared_bytes, stream>>>(
-      params, banded, const_data<T>(operands.source), const_data<T>(operands.weight),
-      data_or_null<T>(operands.bias), mutable_data<T>(operands.result), activation);
-  KERNELOPT_CHECK_LAUNCH(op);
+  KERNELOPT_CUDA_CHECK(
+      op, launch_dependent(
+              kernel, dim3(grid_size(op, plan.blocks, 1)), plan.threads, plan.shared_bytes, stream,
+              params, banded, const_data<T>(operands.source), const_data<T>(operands.weight),
+              data_or_null<T>(operands.bias), mutable_data<T>(operands.result), activation));
 }
 
 /// False where there is no instance for the shape.

@@ -24,11 +24,12 @@ bool launch(const char* op, const DepthwiseParams& params, const DepthwiseOperan
             params, sizeof(T), multiprocessor_count(device),
             sliding_shared_bytes(max_shared_bytes_per_block(device),
                                  params.h.kernel_size * params.w.kernel_size));
-        depthwise_channels_last_sliding_kernel<T, Shape>
-            <<<grid_size(op, plan.blocks, 1), plan.threads, plan.shared_bytes, stream>>>(
-                params, plan, const_data<T>(operands.source), const_data<T>(filter),
-                data_or_null<T>(operands.bias), mutable_data<T>(operands.result), activation);
-        KERNELOPT_CHECK_LAUNCH(op);
+        KERNELOPT_CUDA_CHECK(
+            op, launch_dependent(
+                    depthwise_channels_last_sliding_kernel<T, Shape>,
+                    dim3(grid_size(op, plan.blocks, 1)), plan.threads, plan.shared_bytes, stream,
+                    params, plan, const_data<T>(operands.source), const_data<T>(filter),
+                    data_or_null<T>(operands.bias), mutable_data<T>(operands.result), activation));
       });
 }
 

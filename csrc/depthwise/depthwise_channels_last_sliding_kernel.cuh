@@ -8,6 +8,7 @@
 #pragma once
 
 #include "common/cuda.cuh"
+#include "common/grid_dependency.cuh"
 #include "common/mma.cuh"
 #include "common/padded_sum.cuh"
 #include "depthwise/depthwise_channels_last_plan.h"
@@ -103,6 +104,7 @@ __global__ void __launch_bounds__(DepthwiseChannelsLastPolicy::kThreads)
   const int pixel_bytes = plan.vectors * kVec * static_cast<int>(sizeof(T));
   const int thread = static_cast<int>(threadIdx.x);
 
+  grid_dependency_wait();
   {
     // Each thread copies the same unit of every so manieth pixel.
     const int units = pixel_bytes / 16;
@@ -302,6 +304,7 @@ __global__ void __launch_bounds__(DepthwiseChannelsLastPolicy::kThreads)
       to += result_pitch;
     }
   }
+  grid_dependency_launch();
 }
 
 }  // namespace kernelopt

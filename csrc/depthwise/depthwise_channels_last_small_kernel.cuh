@@ -1,6 +1,6 @@
 // The small kernel's correlation (depthwise_small_kernel.cuh) for channels_last tensors, dilation
-// 1: a warp owns a pixel of kColumns neighbouring columns and 32 channels, a lane the results of
-// one channel. Filters pass through shared memory, which reads them in one piece. Coordinates and
+// 1: a warp owns kRows by kColumns neighbouring pixels and 32 channels, a lane the results of one
+// channel. Filters pass through shared memory, which reads them in one piece. Coordinates and
 // items below 2^30.
 #pragma once
 
@@ -12,15 +12,17 @@
 
 namespace kernelopt {
 
-template <typename T, int kHeight, int kWidth, int kStride, int kColumns>
+template <typename T, int kHeight, int kWidth, int kStride, int kRows, int kColumns>
 __global__ void __launch_bounds__(DepthwisePolicy::kThreads) depthwise_channels_last_small_kernel(
     const __grid_constant__ DepthwiseParams params,
     const T* __restrict__ source,  // [N, h, w, source_channels]
     const T* __restrict__ weight,  // [result_channels, kHeight, kWidth]
     const T* __restrict__ bias,    // [result_channels] or null
     T* __restrict__ result,        // [N, h, w, result_channels]
-    Activation activation, unsigned column_groups, unsigned channel_blocks, unsigned items) {
+    Activation activation, unsigned strips, unsigned column_groups, unsigned channel_blocks,
+    unsigned items) {
   constexpr int kLanes = 32, kTaps = kHeight * kWidth, kThreads = DepthwisePolicy::kThreads;
+  constexpr int kSourceRows = (kRows - 1) * kStride + kHeight;
   constexpr int kSourceColumns = (kColumns - 1) * kStride + kWidth;
   constexpr int kTapsOfThread = (kLanes * kTaps + kThreads - 1) / kThreads;
   __shared__ float shared_taps[kTaps][kLanes + 1];
@@ -34,11 +36,11 @@ __global__ void __launch_bounds__(DepthwisePolicy::kThreads) depthwise_channels_
   const unsigned item = min(own_item, items - 1);
   const bool active = own_item < items && block_channel + lane < channels;
 
-  // item = (n * result_height + row) * column_groups + column group
+  // item = (n * strips + strip) * column_groups + column group
   const unsigned line = item / column_groups;
   const int column = static_cast<int>(item - line * column_groups) * kColumns;
-  const unsigned n = line / static_cast<unsigned>(params.h.result_size);
-  const int row = static_cast<int>(line - n * static_cast<unsigned>(params.h.result_size));
+  const unsigned n = line / strips;
+  const int row = static_cast<int>(line - n * strips) * kRows;
   const int height = static_cast<int>(params.h.source_size);
   const int width = static_cast<int>(params.w.source_size);
   const int first_y = row * kStride - static_cast<int>(params.h.padding);
@@ -60,9 +62,9 @@ __global__ void __launch_bounds__(DepthwisePolicy::kThreads) depthwise_channels_
   }
   // Where the window leaves the image it reads the image's edge, so that no load has to wait for a
   // branch, and counts zeros.
-  T loaded[kHeight][kSourceColumns];
+  T loaded[kSourceRows][kSourceColumns];
 #pragma unroll
-  for (int i = 0; i < kHeight; ++i) {
+  for (int i = 0; i < kSourceRows; ++i) {
     const T* const line_from =
         image + int64_t{min(max(first_y + i, 0), height - 1)} * width * pitch;
 #pragma unroll
@@ -84,14 +86,17 @@ __global__ void __launch_bounds__(DepthwisePolicy::kThreads) depthwise_channels_
     return;
   }
 
-  float sums[kColumns];
+  float sums[kRows][kColumns];
 #pragma unroll
-  for (int c = 0; c < kColumns; ++c) {
-    sums[c] = start;
+  for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+      sums[r][c] = start;
+    }
   }
-  float values[kHeight][kSourceColumns];
+  float values[kSourceRows][kSourceColumns];
 #pragma unroll
-  for (int i = 0; i < kHeight; ++i) {
+  for (int i = 0; i < kSourceRows; ++i) {
 #pragma unroll
     for (int j = 0; j < kSourceColumns; ++j) {
       const bool inside =
@@ -105,8 +110,11 @@ __global__ void __launch_bounds__(DepthwisePolicy::kThreads) depthwise_channels_
     const float value = shared_taps[tap][lane];
     zero += value * 0.0f;
 #pragma unroll
-    for (int c = 0; c < kColumns; ++c) {
-      sums[c] += value * values[tap / kWidth][c * kStride + tap % kWidth];
+    for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+      for (int c = 0; c < kColumns; ++c) {
+        sums[r][c] += value * values[r * kStride + tap / kWidth][c * kStride + tap % kWidth];
+      }
     }
   }
   if (zero != 0.0f) {
@@ -114,23 +122,35 @@ __global__ void __launch_bounds__(DepthwisePolicy::kThreads) depthwise_channels_
     const int step = params.flipped ? -1 : 1;
     PaddedTaps<T> padded{weight + int64_t{channel} * kTaps + (params.flipped ? kTaps - 1 : 0),
                          step * kWidth, step};
-    padded.limit(first_y, height, kHeight, 1, padded.row_begin, padded.row_end);
     const int pixel_bytes = static_cast<int>(pitch * sizeof(T));
 #pragma unroll
-    for (int c = 0; c < kColumns; ++c) {
-      const int x = first_x + c * kStride;
-      padded.limit(x, width, kWidth, 1, padded.column_begin, padded.column_end);
-      const T* const from = image + (int64_t{first_y} * width + x) * pitch;
-      sums[c] = padded.sum(start, reinterpret_cast<const unsigned char*>(from), width * pixel_bytes,
-                           pixel_bytes);
+    for (int r = 0; r < kRows; ++r) {
+      const int y = first_y + r * kStride;
+      padded.limit(y, height, kHeight, 1, padded.row_begin, padded.row_end);
+#pragma unroll
+      for (int c = 0; c < kColumns; ++c) {
+        const int x = first_x + c * kStride;
+        padded.limit(x, width, kWidth, 1, padded.column_begin, padded.column_end);
+        const T* const from = image + (int64_t{y} * width + x) * pitch;
+        sums[r][c] = padded.sum(start, reinterpret_cast<const unsigned char*>(from),
+                                width * pixel_bytes, pixel_bytes);
+      }
     }
   }
+  const int result_width = static_cast<int>(params.w.result_size);
+  const int result_height = static_cast<int>(params.h.result_size);
   T* const to =
-      result + (int64_t{line} * params.w.result_size + column) * params.result_channels + channel;
+      result +
+      ((int64_t{n} * result_height + row) * result_width + column) * params.result_channels +
+      channel;
 #pragma unroll
-  for (int c = 0; c < kColumns; ++c) {
-    if (column + c < static_cast<int>(params.w.result_size)) {
-      to[c * params.result_channels] = from_accumulate<T>(apply_activation(activation, sums[c]));
+  for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+      if (row + r < result_height && column + c < result_width) {
+        to[(int64_t{r} * result_width + c) * params.result_channels] =
+            from_accumulate<T>(apply_activation(activation, sums[r][c]));
+      }
     }
   }
 }

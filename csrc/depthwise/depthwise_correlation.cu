@@ -44,6 +44,7 @@ void launch_depthwise_correlation(const char* op, const DepthwiseParams& params,
   if (launch_depthwise_small(op, params, operands, activation, stream) ||
       launch_banded(op, params, operands, activation, stream) ||
       launch_sliding(op, params, operands, activation, stream) ||
+      launch_depthwise_rows(op, params, operands, activation, stream) ||
       launch_depthwise_tile(op, params, operands, activation, stream)) {
     return;
   }

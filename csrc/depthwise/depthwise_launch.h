@@ -108,6 +108,12 @@ bool launch_depthwise_tile(const char* op, const DepthwiseParams& params,
                            const DepthwiseOperands& operands, Activation activation,
                            cudaStream_t stream);
 
+/// Kernels of one row, whose rows are those of a depthwise conv1d: its kernel, for contiguous
+/// tensors; false for the rest. It launches on torch's current stream.
+bool launch_depthwise_rows(const char* op, const DepthwiseParams& params,
+                           const DepthwiseOperands& operands, Activation activation,
+                           cudaStream_t stream);
+
 /// The input gradient of a convolution with a stride.
 void launch_depthwise_strided_gradient(const char* op, const DepthwiseParams& params,
                                        const DepthwiseOperands& operands, cudaStream_t stream);

@@ -108,31 +108,48 @@ struct DepthwiseBandedPolicy {
 /// Measured on an H100.
 struct DepthwiseSmallPolicy {
   // Products up to which a thread's latencies cost less than the sliding kernels' start.
-  static constexpr int64_t max_products(int element_bytes, bool channels_last, int64_t taps) {
-    return !channels_last ? (element_bytes == 2 ? 3'300'000 : 4'500'000)
-           : taps > 9     ? 12'000'000
-                          : (element_bytes == 2 ? 1'900'000 : 4'000'000);
+  static constexpr int64_t max_products(int element_bytes, int64_t taps, int64_t stride) {
+    return element_bytes == 2 ? 3'300'000 : taps == 9 && stride == 1 ? 19'000'000 : 4'500'000;
+  }
+  static constexpr int64_t max_channels_last_products(int element_bytes, int64_t taps,
+                                                      int64_t stride) {
+    if (stride == 2) {
+      return taps > 9 ? 12'000'000 : element_bytes == 2 ? 1'900'000 : 4'000'000;
+    }
+    return taps == 49   ? 35'000'000
+           : taps == 25 ? (element_bytes == 2 ? 20'000'000 : 25'000'000)
+                        : (element_bytes == 2 ? 5'000'000 : 7'000'000);
   }
   // The same where a thread owns vectors of columns.
+  // @param whole  vectors are the rows of the result
   static constexpr int64_t max_vector_products(int element_bytes, int64_t taps, int64_t stride,
-                                               int columns) {
-    if (taps == 9) {
-      return element_bytes == 4 && columns == 4 ? 60'000'000 : 24'000'000;
+                                               int columns, bool whole) {
+    if (taps == 9 && stride == 1) {
+      return element_bytes == 2 ? 30'000'000 : columns == 4 ? 120'000'000 : 50'000'000;
     }
-    return element_bytes == 4 ? 15'000'000 : stride == 2 ? 20'000'000 : 4'800'000;
+    if (taps == 9) {
+      return !whole ? 40'000'000 : element_bytes == 2 ? 80'000'000 : 120'000'000;
+    }
+    return !whole ? 0 : element_bytes == 4 ? 15'000'000 : stride == 2 ? 20'000'000 : 4'800'000;
   }
   // Rows of such a thread: more of them share what it reads, fewer are more threads.
-  static constexpr int vector_rows(int element_bytes, int taps, int stride) {
-    return element_bytes == 4 || (taps == 9 && stride == 1) ? 2 : 1;
+  static constexpr int vector_rows(int element_bytes, int taps, int stride, bool many) {
+    if (taps == 9) {
+      return many ? (stride == 1 ? 4 : 2) : (stride == 1 ? 2 : 1);
+    }
+    return element_bytes == 4 ? 2 : 1;
   }
+  // Results from which they are many, where their rows are whole vectors.
+  static constexpr int64_t kManyVectorResults = 2'000'000;
   // The columns, the widest vectors first; 5x5 at stride 2 in fp32 is slower by any.
   static constexpr bool has_vectors(int element_bytes, int taps, int stride, int columns) {
     return columns == 4 ? element_bytes == 2 || (taps == 9 && stride == 1)
                         : element_bytes == 4 && !(taps == 25 && stride == 2);
   }
   // Results from which a thread owns four of them, not two: rows of a 3x3 kernel, or columns of the
-  // channels_last one.
+  // channels_last one; and from which a thread of that owns two rows of these at stride 1.
   static constexpr int64_t kManyResults = 150'000;
+  static constexpr int64_t kManyChannelsLastResults = 180'000;
   // The weight gradient: the same limit.
   static constexpr int64_t max_gradient_products(int element_bytes, int64_t stride) {
     return element_bytes == 2 ? 20'000'000 : stride == 1 ? 30'000'000 : 100'000'000;
@@ -172,6 +189,8 @@ struct DepthwiseTilePolicy {
   static constexpr int64_t kFloats = 11 * 1024;
   // A block's tile is smaller where there would be fewer blocks than this.
   static constexpr int kBlocksPerMultiprocessor = 2;
+  // Threads with work on a multiprocessor below which their latencies are what takes time.
+  static constexpr double kThreadsPerMultiprocessor = 512;
 };
 
 struct DepthwiseChannelsLastPolicy {

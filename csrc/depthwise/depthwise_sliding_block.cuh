@@ -2,7 +2,7 @@
 // thread owns.
 #pragma once
 
-#include "common/piece_copy.cuh"
+#include "common/single_piece_copy.cuh"
 #include "depthwise/depthwise_params.h"
 #include "depthwise/depthwise_sliding_plan.h"
 
@@ -83,7 +83,8 @@ struct SlidingBlock {
                   columns, plan.whole_rows, shared + plan.result_offset, plan.result_pitch);
   }
 
-  /// Starts loading a correlation's source into `shared`; the barrier is set up here.
+  /// Starts loading a correlation's source into `shared`, once the kernel in front has ended; the
+  /// barrier is set up here.
   template <typename T>
   __device__ __forceinline__ CopyPieces start_source_load(const T* source,
                                                           const DepthwiseParams& params,
@@ -93,12 +94,8 @@ struct SlidingBlock {
     const CopyPieces loaded = source_pieces(source, params.h, params.w, plan, shared);
     const int64_t elements =
         params.batch * params.source_channels * params.h.source_size * params.w.source_size;
-    if (threadIdx.x == 0) {
-      init_load_barrier(barrier, 1);
-    }
-    start_load<T>(loaded, reinterpret_cast<const char*>(source),
-                  reinterpret_cast<const char*>(source + elements), barrier);
-    commit_loads();
+    start_only_load<T>(loaded, reinterpret_cast<const char*>(source),
+                       reinterpret_cast<const char*>(source + elements), barrier);
     return loaded;
   }
 

@@ -59,20 +59,21 @@ __global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
   }
 
   const CopyPieces result_pieces = block.result_pieces(result, params.h, params.w, plan, shared);
+  // What a thread can know of its windows while the source is on its way.
+  constexpr int kReach = (kVec - 1) * kStride + kWidth;
+  const SlidingStart start(block, thread, params.h, params.w, plan, multiplier, kReach, kElement,
+                           source_pieces, shared);
+  RowWindow<T, kReach> window;
+  window.set_mask(start.x, static_cast<int>(params.w.source_size));
+  unsigned char* to = result_pieces.shared +
+                      (thread.plane * block.rows + thread.row) * plan.result_pitch +
+                      thread.column * kElement;
+  const bool inside = start.x >= 0 && start.x + kReach <= static_cast<int>(params.w.source_size);
   finish_loads<0>(barrier, 0);
   if (active) {
-    constexpr int kReach = (kVec - 1) * kStride + kWidth;
-    const SlidingStart start(block, thread, params.h, params.w, plan, multiplier, kReach, kElement,
-                             source_pieces, shared);
-    RowWindow<T, kReach> window;
-    window.set_mask(start.x, static_cast<int>(params.w.source_size));
     int y = start.y, offset = start.offset;
-    unsigned char* to = result_pieces.shared +
-                        (thread.plane * block.rows + thread.row) * plan.result_pitch +
-                        thread.column * kElement;
     const int count = block.columns - thread.column;
     const bool activates = activation != Activation::kNone;
-    const bool inside = start.x >= 0 && start.x + kReach <= static_cast<int>(params.w.source_size);
     if (!inside && !sums.finite_taps()) {
       const int step = params.flipped ? -1 : 1;
       PaddedTaps<T> padded{taps + (params.flipped ? kTaps - 1 : 0), step * kWidth, step};
@@ -128,7 +129,10 @@ __global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
       }
     }
   }
-  store_pieces<T>(result_pieces);
+  // Not before: blocks of the next kernel that wait beside these would be unevenly spread over the
+  // multiprocessors, 12.9 instead of 11.2 us for 32x512x14x14, 3x3, in bfloat16.
+  grid_dependency_launch();
+  store_only_pieces<T>(result_pieces);
 }
 
 }  // namespace kernelopt

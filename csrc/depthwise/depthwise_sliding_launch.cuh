@@ -23,11 +23,14 @@ bool launch_depthwise_sliding_as(const char* op, const DepthwiseParams& params,
             plan_sliding(params, sizeof(T), multiprocessor_count(device),
                          sliding_shared_bytes(max_shared_bytes_per_block(device),
                                               params.h.kernel_size * params.w.kernel_size));
-        depthwise_sliding_kernel<T, Shape::kKernelHeight, Shape::kKernelWidth, Shape::kStride>
-            <<<grid_size(op, plan.blocks, 1), plan.threads, plan.shared_bytes, stream>>>(
-                params, plan, const_data<T>(operands.source), const_data<T>(operands.weight),
-                data_or_null<T>(operands.bias), mutable_data<T>(operands.result), activation);
-        KERNELOPT_CHECK_LAUNCH(op);
+        const auto kernel =
+            depthwise_sliding_kernel<T, Shape::kKernelHeight, Shape::kKernelWidth, Shape::kStride>;
+        KERNELOPT_CUDA_CHECK(
+            op, launch_dependent(kernel, dim3(grid_size(op, plan.blocks, 1)), plan.threads,
+                                 plan.shared_bytes, stream, params, plan,
+                                 const_data<T>(operands.source), const_data<T>(operands.weight),
+                                 data_or_null<T>(operands.bias), mutable_data<T>(operands.result),
+                                 activation));
       });
 }
 

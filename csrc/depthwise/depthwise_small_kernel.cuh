@@ -21,8 +21,9 @@ struct DepthwiseSmallItems {
   FastDivisor multiplier;
 };
 
-/// @tparam kColumns  of a thread; more than one are vectors: rows of source and result begin on as
-///                   many elements, the padding is half the width
+/// @tparam kColumns  of a thread; more than one are vectors: rows of the source begin on as many
+///                   elements, those of the result too where they are whole vectors, the padding is
+///                   half the width
 /// @tparam kDilated  false where the dilation is 1
 template <typename T, int kHeight, int kWidth, int kStride, int kRows, int kColumns, bool kDilated>
 __global__ void __launch_bounds__(DepthwisePolicy::kThreads)
@@ -112,6 +113,7 @@ __global__ void __launch_bounds__(DepthwisePolicy::kThreads)
   }
   const bool finite = zero == 0.0f;
   T* const to = result + (int64_t{plane} * result_height + row) * result_width + column;
+  const bool whole = result_width % kColumns == 0;  // vectors; always at stride 1
   float sums[kRows][kColumns];
 #pragma unroll
   for (int o = 0; o < kRows; ++o) {
@@ -143,8 +145,18 @@ __global__ void __launch_bounds__(DepthwisePolicy::kThreads)
       for (int c = 0; c < kColumns; ++c) {
         results.values[c] = from_accumulate<T>(decltype(kind)::forward(sums[o][c]));
       }
+      T* const row_to = to + int64_t{o} * dilation_h * result_width;
       if (row + o * dilation_h < result_height) {
-        *reinterpret_cast<Vec<T, kColumns>*>(to + int64_t{o} * dilation_h * result_width) = results;
+        if (kStride == 1 || kColumns == 1 || whole) {
+          *reinterpret_cast<Vec<T, kColumns>*>(row_to) = results;
+        } else {
+#pragma unroll
+          for (int c = 0; c < kColumns; ++c) {
+            if (column + c < result_width) {
+              row_to[c] = results.values[c];
+            }
+          }
+        }
       }
     }
   });

@@ -11,18 +11,19 @@
 
 namespace kernelopt {
 
-/// Whether rows of source and result are vectors of `columns` that meet: the taps of the middle
-/// column of one are the columns of the other.
+/// Whether rows of the source are vectors of `columns` that meet those of the result, the taps of
+/// the middle column of one being the columns of the other, and rows of the result are such too,
+/// or at stride 2 begin anywhere.
 template <typename T>
 bool has_vector_columns(const DepthwiseParams& params, const DepthwiseOperands& operands,
                         int64_t columns) {
-  const auto aligned = [columns](const Tensor& tensor, int64_t width) {
-    return width % columns == 0 &&
-           reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % (columns * sizeof(T)) == 0;
+  const auto aligned = [columns](const Tensor& tensor) {
+    return reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % (columns * sizeof(T)) == 0;
   };
   const DepthwiseAxis& w = params.w;
-  return w.padding == (w.kernel_size - 1) / 2 && aligned(operands.source, w.source_size) &&
-         aligned(operands.result, w.result_size);
+  return w.padding == (w.kernel_size - 1) / 2 && w.source_size % columns == 0 &&
+         aligned(operands.source) &&
+         (w.result_size % columns == 0 ? aligned(operands.result) : w.stride == 2);
 }
 
 template <typename T, typename Shape, int kRows, int kColumns, bool kDilated>
@@ -48,24 +49,26 @@ void launch_small(const char* op, const DepthwiseParams& params, const Depthwise
                            activation, places));
 }
 
-template <typename T, typename Shape, int kColumns>
+template <typename T, typename Shape, int kRows, int kColumns>
 void launch_channels_last_small(const char* op, const DepthwiseParams& params,
                                 const DepthwiseOperands& operands, Activation activation,
                                 cudaStream_t stream) {
   constexpr int kItemsPerBlock = DepthwisePolicy::kThreads / 32;
   const int64_t column_groups = divide_up(params.w.result_size, kColumns);
   const int64_t channel_blocks = divide_up(params.result_channels, 32);
-  const int64_t items = params.batch * params.h.result_size * column_groups;
+  const int64_t strips = divide_up(params.h.result_size, kRows);
+  const int64_t items = params.batch * strips * column_groups;
   const unsigned blocks = grid_size(op, divide_up(items, kItemsPerBlock) * channel_blocks, 1);
   const auto kernel =
       depthwise_channels_last_small_kernel<T, Shape::kKernelHeight, Shape::kKernelWidth,
-                                           Shape::kStride, kColumns>;
+                                           Shape::kStride, kRows, kColumns>;
   KERNELOPT_CUDA_CHECK(
-      op, launch_dependent(kernel, dim3(blocks), DepthwisePolicy::kThreads, 0, stream, params,
-                           const_data<T>(operands.source), const_data<T>(operands.weight),
-                           data_or_null<T>(operands.bias), mutable_data<T>(operands.result),
-                           activation, static_cast<unsigned>(column_groups),
-                           static_cast<unsigned>(channel_blocks), static_cast<unsigned>(items)));
+      op,
+      launch_dependent(kernel, dim3(blocks), DepthwisePolicy::kThreads, 0, stream, params,
+                       const_data<T>(operands.source), const_data<T>(operands.weight),
+                       data_or_null<T>(operands.bias), mutable_data<T>(operands.result), activation,
+                       static_cast<unsigned>(strips), static_cast<unsigned>(column_groups),
+                       static_cast<unsigned>(channel_blocks), static_cast<unsigned>(items)));
 }
 
 /// False where threads are to own single columns, or the sliding kernels are faster.
@@ -75,12 +78,19 @@ bool launch_small_vectors(const char* op, const DepthwiseParams& params,
                           cudaStream_t stream) {
   using Policy = DepthwiseSmallPolicy;
   constexpr int kSize = sizeof(T), kTaps = Shape::kKernelHeight * Shape::kKernelWidth;
-  if constexpr (Policy::has_vectors(kSize, kTaps, Shape::kStride, kColumns)) {
+  constexpr int kStride = Shape::kStride;
+  if constexpr (Policy::has_vectors(kSize, kTaps, kStride, kColumns)) {
+    const bool whole = params.w.result_size % kColumns == 0;
+    const int64_t results = operands.result.numel();
     if (!operands.channels_last && has_vector_columns<T>(params, operands, kColumns) &&
-        operands.result.numel() * kTaps <=
-            Policy::max_vector_products(kSize, kTaps, Shape::kStride, kColumns)) {
-      launch_small<T, Shape, Policy::vector_rows(kSize, kTaps, Shape::kStride), kColumns, false>(
-          op, params, operands, activation, stream);
+        results * kTaps <= Policy::max_vector_products(kSize, kTaps, kStride, kColumns, whole)) {
+      const bool many = whole && results > Policy::kManyVectorResults;
+      const auto launch =
+          many ? launch_small<T, Shape, Policy::vector_rows(kSize, kTaps, kStride, true), kColumns,
+                              false>
+               : launch_small<T, Shape, Policy::vector_rows(kSize, kTaps, kStride, false), kColumns,
+                              false>;
+      launch(op, params, operands, activation, stream);
       return true;
     }
   }
@@ -107,22 +117,28 @@ bool launch_depthwise_small_as(const char* op, const DepthwiseParams& params,
                           });
   }
   const int64_t taps = h.kernel_size * w.kernel_size;
-  const bool few =
-      results * taps <= DepthwiseSmallPolicy::max_products(sizeof(T), operands.channels_last, taps);
-  const bool many = results > DepthwiseSmallPolicy::kManyResults;
+  using Policy = DepthwiseSmallPolicy;
+  const int64_t most = operands.channels_last
+                           ? Policy::max_channels_last_products(sizeof(T), taps, h.stride)
+                           : Policy::max_products(sizeof(T), taps, h.stride);
+  const bool many = results > Policy::kManyResults;
   bool launched = false;
   dispatch_shape(SmallShapes{}, h.kernel_size, w.kernel_size, h.stride, w.stride, [&](auto shape) {
     using Shape = decltype(shape);
     constexpr int kMostRows = Shape::kKernelHeight == 3 ? 4 : 2;
     launched = launch_small_vectors<T, Shape, 4>(op, params, operands, activation, stream) ||
                launch_small_vectors<T, Shape, 2>(op, params, operands, activation, stream);
-    if (launched || !few) {
+    if (launched || results * taps > most) {
       return;
     }
-    const auto kernel = operands.channels_last ? (many ? launch_channels_last_small<T, Shape, 4>
-                                                       : launch_channels_last_small<T, Shape, 2>)
-                                               : (many ? launch_small<T, Shape, kMostRows, 1, false>
-                                                       : launch_small<T, Shape, 2, 1, false>);
+    constexpr int kMostChannelsLastRows = Shape::kStride == 1 ? 2 : 1;
+    const auto kernel = !operands.channels_last
+                            ? (many ? launch_small<T, Shape, kMostRows, 1, false>
+                                    : launch_small<T, Shape, 2, 1, false>)
+                        : results > Policy::kManyChannelsLastResults
+                            ? launch_channels_last_small<T, Shape, kMostChannelsLastRows, 4>
+                        : many ? launch_channels_last_small<T, Shape, 1, 4>
+                               : launch_channels_last_small<T, Shape, 1, 2>;
     kernel(op, params, operands, activation, stream);
     launched = true;
   });

@@ -13,10 +13,11 @@ void launch(const char* op, const DepthwiseParams& params, const TilePlan& plan,
                       : plan.rows_per_thread == 2 ? depthwise_tile_kernel<T, 2>
                       : plan.rows_per_thread == 4 ? depthwise_tile_kernel<T, 4>
                                                   : depthwise_tile_kernel<T, 8>;
-  kernel<<<grid_size(op, plan.blocks, 1), plan.threads, plan.shared_bytes, stream>>>(
-      params, plan, const_data<T>(operands.source), const_data<T>(operands.weight),
-      data_or_null<T>(operands.bias), mutable_data<T>(operands.result), activation);
-  KERNELOPT_CHECK_LAUNCH(op);
+  KERNELOPT_CUDA_CHECK(
+      op, launch_dependent(kernel, dim3(grid_size(op, plan.blocks, 1)), plan.threads,
+                           plan.shared_bytes, stream, params, plan, const_data<T>(operands.source),
+                           const_data<T>(operands.weight), data_or_null<T>(operands.bias),
+                           mutable_data<T>(operands.result), activation));
 }
 
 }  // namespace

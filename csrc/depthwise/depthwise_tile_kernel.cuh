@@ -9,6 +9,7 @@
 #pragma once
 
 #include "common/cuda.cuh"
+#include "common/grid_dependency.cuh"
 #include "depthwise/depthwise_tile_plan.h"
 
 namespace kernelopt {
@@ -87,6 +88,35 @@ __device__ __forceinline__ void load_window(float* window, const TilePlan& plan,
   }
 }
 
+/// Copies a filter, a column of the kernel after the other.
+/// @return whether the taps that this thread copied are finite
+template <typename T>
+__device__ __forceinline__ bool load_taps(float* taps, const TilePlan& plan, const T* filter,
+                                          int kernel_height, int kernel_width, bool flipped) {
+  constexpr int kAtOnce = 4;  // loads under way together
+  const int count = kernel_height * kernel_width;
+  const int step = static_cast<int>(blockDim.x);
+  bool finite = true;
+  for (int first = threadIdx.x; first < count; first += kAtOnce * step) {
+    float values[kAtOnce];
+#pragma unroll
+    for (int u = 0; u < kAtOnce; ++u) {
+      const int i = first + u * step;
+      values[u] = i < count ? to_accumulate(filter[flipped ? count - 1 - i : i]) : 0.0f;
+    }
+#pragma unroll
+    for (int u = 0; u < kAtOnce; ++u) {
+      const int i = first + u * step;
+      if (i < count) {
+        const int row = i / kernel_width;
+        taps[(i - row * kernel_width) * plan.tap_pitch + row] = values[u];
+        finite = finite && values[u] - values[u] == 0.0f;
+      }
+    }
+  }
+  return finite;
+}
+
 template <typename T, int kRows>
 __global__ void __launch_bounds__(DepthwiseTilePolicy::kMaxThreads)
     depthwise_tile_kernel(const __grid_constant__ DepthwiseParams params,
@@ -109,7 +139,7 @@ __global__ void __launch_bounds__(DepthwiseTilePolicy::kMaxThreads)
   const int width = static_cast<int>(params.w.source_size);
   const int result_height = static_cast<int>(params.h.result_size);
   const int result_width = static_cast<int>(params.w.result_size);
-  const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
+  const int thread = static_cast<int>(threadIdx.x);
 
   // Block = (plane * strips + strip) * tiles + tile.
   const unsigned line = blockIdx.x / static_cast<unsigned>(plan.tiles);
@@ -139,6 +169,16 @@ __global__ void __launch_bounds__(DepthwiseTilePolicy::kMaxThreads)
   const int row_pitch = dilation_h * plan.source_pitch;
   const float* const from = window + row * plan.source_pitch + column * stride_w;
 
+  // The same columns, where a thread meets the image with few of them.
+  const int x = first_x + column * stride_w;
+  int first_column = 0, end_column = kernel_width;
+  if (plan.few_columns) {
+    first_column = x < 0 ? min((dilation_w - 1 - x) / dilation_w, kernel_width) : 0;
+    end_column = x < width ? min((width - x + dilation_w - 1) / dilation_w, kernel_width) : 0;
+  }
+
+  grid_dependency_wait();
+  grid_dependency_launch();  // not before: a dependent may read what was complete by then
   float sums[kRows];
   const float start = bias == nullptr ? 0.0f : to_accumulate(bias[channel]);
 #pragma unroll
@@ -155,18 +195,12 @@ __global__ void __launch_bounds__(DepthwiseTilePolicy::kMaxThreads)
     const T* const image =
         source + (int64_t{n} * params.source_channels + source_channel) * height * width;
     load_window(window, plan, image, first_y, first_x, height, width);
-    const int num_taps = kernel_height * kernel_width;
-    const T* const filter_taps = weight + int64_t{filter} * num_taps;
-    bool finite = true;
-    for (int i = thread; i < num_taps; i += threads) {
-      const float tap = to_accumulate(filter_taps[params.flipped ? num_taps - 1 - i : i]);
-      const int r = i / kernel_width;
-      taps[(i - r * kernel_width) * plan.tap_pitch + r] = tap;
-      finite = finite && tap - tap == 0.0f;
-    }
+    const T* const filter_taps = weight + int64_t{filter} * kernel_height * kernel_width;
+    const bool finite =
+        load_taps(taps, plan, filter_taps, kernel_height, kernel_width, params.flipped);
     if (__syncthreads_and(finite)) {
       if (active) {
-        for (int j = 0; j < kernel_width; ++j) {
+        for (int j = first_column; j < end_column; ++j) {
           add_kernel_column(sums, taps + j * plan.tap_pitch + first_tap,
                             from + j * dilation_w + first_tap * row_pitch, end_tap - first_tap,
                             row_pitch);
@@ -175,8 +209,8 @@ __global__ void __launch_bounds__(DepthwiseTilePolicy::kMaxThreads)
     } else if (active) {
       // The window's zeros outside the image must not meet these taps.
       for (int j = 0; j < kernel_width; ++j) {
-        const int x = first_x + column * stride_w + j * dilation_w;
-        for (int i = first_tap; x >= 0 && x < width && i < end_tap; ++i) {
+        const int tap_x = x + j * dilation_w;
+        for (int i = first_tap; tap_x >= 0 && tap_x < width && i < end_tap; ++i) {
           const float tap = taps[j * plan.tap_pitch + i];
 #pragma unroll
           for (int o = 0; o < kRows; ++o) {

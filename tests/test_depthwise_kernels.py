@@ -1,0 +1,153 @@
+"""Which kernels of depthwise_conv2d serve which shapes, and what they make of those."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import kernelopt
+from conformance.check import check
+from conformance.launches import assert_launched
+from conformance.ops import OPS
+from conformance.ops import Case as Call
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_small_tensors_by_vectors(dtype):
+    """Rows of two and of four columns and odd ones, on vectors and off them, paddings that keep the
+    columns of source and result together and others; Inf at the edges and in the weight."""
+    cases = []
+    for size, kernel, stride, padding, multiplier, offset in (
+        ((2, 5, 13, 16), 3, 1, 1, 1, 0),
+        ((1, 3, 9, 14), 3, 1, 1, 2, 0),
+        ((2, 40, 64, 64), 3, 1, 1, 2, 0),
+        ((1, 4, 12, 16), 3, 1, 0, 1, 0),
+        ((1, 4, 11, 20), 3, 1, 1, 1, 1),
+        ((2, 6, 13, 16), 3, 2, 1, 1, 0),
+        ((2, 6, 10, 15), 3, 2, 1, 1, 0),
+        ((2, 6, 10, 14), 3, 2, 1, 1, 0),  # rows of the result that are no vectors
+        ((3, 5, 13, 20), 3, 2, 1, 2, 0),
+        ((3, 5, 2, 2), 3, 2, 1, 1, 1),  # a single result, which has no stride
+        ((8, 64, 65, 64), 3, 1, 1, 1, 0),  # four rows a thread
+        ((8, 64, 63, 66), 3, 1, 1, 1, 0),
+        ((2, 6, 10, 12), 5, 1, 2, 1, 0),
+        ((1, 6, 12, 16), 5, 2, 2, 2, 0),
+        ((1, 6, 9, 12), 7, 1, 3, 1, 0),
+        ((1, 6, 9, 10), 7, 1, 3, 1, 3),
+    ):
+        flat = torch.randn(offset + math.prod(size), device="cuda", dtype=dtype)
+        x = flat[offset:].view(size)
+        filters = size[1] * multiplier
+        weight = torch.randn(filters, 1, kernel, kernel, device="cuda", dtype=dtype)
+        bias = torch.randn(filters, device="cuda", dtype=dtype)
+        options = {"stride": stride, "padding": padding, "activation": "silu"}
+        cases.append(Call(OPS["depthwise_conv2d"], (x, weight, bias), options))
+        check(cases[-1])
+        x[0, 0, 0, -1], x[-1, 1, -1, 0], weight[-1, 0, 0, 0] = torch.inf, torch.nan, torch.inf
+        output = kernelopt.depthwise_conv2d(x, weight, stride=stride, padding=padding)
+        expected = _sum_tap_by_tap(x, weight, output.shape, stride, padding)
+        assert torch.equal(output.isnan(), expected.isnan())
+        assert torch.equal(output.isinf(), expected.isinf())
+    for case in cases:
+        assert_launched([case], "depthwise_small_kernel")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_tensors_beyond_the_small_and_channels_last_ones(dtype, channels_last):
+    """Batches that the sliding kernel serves, contiguous, and two rows a thread of the small kernel
+    for channels_last tensors."""
+    kernel_name = "depthwise_channels_last_small_kernel" if channels_last else "depthwise_sliding"
+    for size, kernel, stride in (
+        [((1, 48, 63, 65), 3, 1), ((2, 40, 49, 51), 5, 1), ((1, 72, 51, 53), 7, 1)]
+        if channels_last
+        else [((70, 64, 27, 29), 3, 1), ((64, 96, 27, 25), 3, 2)]
+    ):
+        x = torch.randn(size, device="cuda", dtype=dtype)
+        x = x.to(memory_format=torch.channels_last) if channels_last else x
+        weight = torch.randn(size[1], 1, kernel, kernel, device="cuda", dtype=dtype)
+        bias = torch.randn(size[1], device="cuda", dtype=dtype)
+        options = {"stride": stride, "padding": kernel // 2}
+        case = Call(OPS["depthwise_conv2d"], (x, weight, bias), options)
+        check(case)
+        assert_launched([case], kernel_name)
+        x[0, 0, 0, -1], x[-1, 1, -1, 0], weight[-1, 0, 0, 0] = torch.inf, torch.nan, torch.inf
+        output = kernelopt.depthwise_conv2d(x, weight, **options)
+        expected = _sum_tap_by_tap(x, weight, output.shape, stride, kernel // 2)
+        assert torch.equal(output.isnan(), expected.isnan())
+        assert torch.equal(output.isinf(), expected.isinf())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_kernels_of_one_row(dtype):
+    """One row and several a plane, even and odd kernels, strides and dilations along the row."""
+    for size, kernel, stride, padding, multiplier, dilation, offset in (
+        ((3, 20, 1, 399), 31, 1, 15, 1, 1, 0),
+        ((2, 5, 1, 140), 16, 1, 7, 2, 1, 3),
+        ((2, 12, 56, 56), 11, 1, 5, 1, 1, 0),
+        ((3, 7, 9, 13), 11, 1, 3, 1, 1, 1),
+        ((1, 4, 6, 700), 9, (1, 2), 4, 1, 1, 0),
+        ((2, 3, 5, 90), 6, 1, 9, 1, 3, 5),
+    ):
+        flat = torch.randn(offset + math.prod(size), device="cuda", dtype=dtype)
+        filters = size[1] * multiplier
+        weight = torch.randn(filters, 1, 1, kernel, device="cuda", dtype=dtype)
+        bias = torch.randn(filters, device="cuda", dtype=dtype)
+        x = flat[offset:].view(size)
+        options = {"stride": stride, "padding": (0, padding), "dilation": (1, dilation)}
+        case = Call(OPS["depthwise_conv2d"], (x, weight, bias), options)
+        check(case)
+        assert_launched([case], "conv1d_sliding_kernel")
+        x.fill_(1)
+        weight.fill_(1)
+        weight[-1, 0, 0, 0] = torch.inf
+        output = kernelopt.depthwise_conv2d(x, weight, **options)
+        steps = stride[1] if isinstance(stride, tuple) else stride
+        columns = torch.arange(output.shape[3], device="cuda") * steps - padding
+        assert torch.equal(output[:, -1].isinf(), (columns >= 0).expand_as(output[:, -1]))
+        assert output[:, :-1].isfinite().all()
+        assert not output.isnan().any()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_kernels_wider_than_the_image(dtype):
+    """Threads whose first tap inside the image differs; Inf in the weight."""
+    for size, kernel, padding, multiplier, offset in (
+        ((1, 16, 14, 14), 27, 13, 1, 0),
+        ((3, 4, 7, 9), 13, 6, 1, 1),
+        ((2, 3, 8, 5), 8, 5, 2, 0),
+        ((2, 3, 5, 11), 31, 15, 1, 3),
+    ):
+        flat = torch.randn(offset + math.prod(size), device="cuda", dtype=dtype)
+        x = flat[offset:].view(size)
+        weight = torch.randn(size[1] * multiplier, 1, kernel, kernel, device="cuda", dtype=dtype)
+        case = Call(OPS["depthwise_conv2d"], (x, weight, None), {"padding": padding})
+        check(case)
+        assert_launched([case], "depthwise_tile_kernel")
+        weight[0, 0, kernel // 2, kernel // 3], weight[-1, 0, 0, 0] = torch.inf, torch.nan
+        output = kernelopt.depthwise_conv2d(x, weight, padding=padding)
+        expected = _sum_tap_by_tap(x, weight, output.shape, 1, padding)
+        assert torch.equal(output.isnan(), expected.isnan())
+        assert torch.equal(output.isinf(), expected.isinf())
+
+
+def _sum_tap_by_tap(x, weight, shape, stride, padding):
+    """The convolution in float64, of nothing but the products that the definition names."""
+    multiplier = weight.shape[0] // x.shape[1]
+    padded = F.pad(x.double(), (padding,) * 4).repeat_interleave(multiplier, 1)
+    image = F.pad(torch.ones_like(x[:1, :1]), (padding,) * 4).bool()
+    total = torch.zeros(shape, dtype=torch.float64, device=x.device)
+    for i in range(weight.shape[2]):
+        for j in range(weight.shape[3]):
+            ends = [k + stride * (n - 1) + 1 for k, n in zip((i, j), shape[2:], strict=True)]
+            window = (..., slice(i, ends[0], stride), slice(j, ends[1], stride))
+            products = weight.double()[:, 0, i, j, None, None] * padded[window]
+            total += torch.where(image[window], products, 0.0)
+    return total

@@ -3,6 +3,7 @@
 // the kernels serve. Pointers and strides are not read. Includes no torch header.
 #pragma once
 
+#include "conv1d/conv1d_columns_policy.h"
 #include "conv1d/conv1d_problem.h"
 #include "conv1d/weight_gradient_problem.h"
 
@@ -10,10 +11,15 @@
 
 namespace kernelopt {
 
+/// What a convolution is computed for: ATen's forward has passes of its own for the bias and the
+/// activation, an input gradient has neither.
+enum class Conv1dUse { kForward, kInputGradient };
+
 /// @param element_bytes  2 or 4
-inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes,
-                           int compute_capability) {
-  if (compute_capability != 90 || problem.groups != 1) {
+inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes, int compute_capability,
+                           Conv1dUse use = Conv1dUse::kForward) {
+  if (compute_capability != 90 || problem.groups != 1 ||
+      conv1d_columns_form(problem) != Conv1dColumnsForm::kNone) {
     return false;
   }
   const int64_t positions =
@@ -26,11 +32,17 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes,
       problem.in_channels >= 256 && problem.out_channels >= 256) {
     return true;
   }
-  // Long sums for many channels, float32 / bfloat16: 64x3072x301 -> 1536, k1: 1.68 / 1.06, ATen
-  // 0.82 / 0.50; 16x512x801 -> 512, k17: 0.59 / 0.31, ATen 0.39 / 0.22; 64x512x801 -> 512, k5: 0.74
-  // / 0.40, ATen 0.62 / 0.38. Not: 16x768x3000 -> 768, k3 s2: 0.46 / 0.29, ATen 0.48 / 0.32;
-  // 16x1024x128 -> 1024, k5: 0.13 / 0.080, ATen 0.14 / 0.12.
-  if (sum >= 2560 * (problem.transposed ? problem.stride : 1) && problem.out_channels >= 512 &&
+  // Long sums for many channels, float32 / bfloat16: 64x3072x301 -> 1536, k1: 1.57 / 1.36, ATen
+  // 0.86 / 0.51; 16x512x801 -> 512, k17: 0.59 / 0.30, ATen 0.48 / 0.23; 64x512x801 -> 512, k5 in
+  // float32: 0.71, ATen 0.63. Not of few taps where rows lie on 16 bytes, or in 16 bit:
+  // 16x1280x3000 -> 1280, k3 s2: 1.15 / 0.65, ATen 1.13 / 0.72; 1x768x49152 -> 896, k5: 1.35 /
+  // 0.73, ATen 1.37 / 0.81; 64x512x801 -> 512, k5 in bfloat16: 0.386, ATen 0.393.
+  const bool forward = use == Conv1dUse::kForward;
+  const bool few_taps = forward && !problem.transposed && problem.kernel_size > 1 &&
+                        problem.kernel_size <= 8 &&
+                        (element_bytes == 2 || problem.in_length % 4 == 0);
+  if (!few_taps && sum >= 2560 * (problem.transposed ? problem.stride : 1) &&
+      problem.out_channels >= 512 &&
       static_cast<double>(positions) * static_cast<double>(sum * problem.out_channels) >=
           1LL << 34) {
     return true;
@@ -65,12 +77,25 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes,
     // 0.064, ATen 0.065; nor forward 16x128x3000 -> 256, k10 s5: 0.037, ATen 0.048.
     return element_bytes == 4 || problem.stride > 5;
   }
-  // Strides of 4 at few positions, float32 / bfloat16: transposed 1x192x5376 -> 96, k8 s4: 0.032 /
-  // 0.023, ATen 0.023 / 0.020; 1x384x248 -> 192, k8 s4: 0.022 / 0.018, ATen 0.019 / 0.016;
-  // 1x2048x42 -> 1024, k8 s4: 0.19 / 0.12, ATen 0.13 / 0.12. Not: 4x256x2772 -> 128, k8 s4: 0.061 /
-  // 0.033, ATen 0.057 / 0.036.
-  if (!problem.transposed && problem.stride == 4 && many_channels && positions <= 1 << 13) {
-    return true;
+  if (!problem.transposed && problem.stride == 4 && many_channels) {
+    // Input gradients at few positions, float32 / bfloat16: transposed 1x192x5376 -> 96, k8: 0.032
+    // / 0.023, ATen 0.023 / 0.020; 1x384x248 -> 192, k8: 0.022 / 0.018, ATen 0.019 / 0.016. Not:
+    // 4x256x2772 -> 128, k8: 0.061 / 0.033, ATen 0.057 / 0.036.
+    if (!forward) {
+      return positions <= 1 << 13;
+    }
+    // float32: 1x128x22050 -> 256, k8: 0.052, ATen 0.039; 64x196x256 -> 256, k17: 0.109, ATen
+    // 0.065; 1x64x12000 -> 128, k8: 0.023, ATen 0.020; more positions where rows begin on no 16
+    // bytes: 8x128x8378 -> 256, k8: 0.133, ATen 0.095. Not: 64x192x996 -> 384, k8: 0.168, ATen
+    // 0.173; 1x192x5375 -> 384, k8: 0.035, ATen 0.037; 1x96x3988 -> 192, k8: 0.019, ATen 0.021;
+    // 1x96x21499 -> 192, k8: 0.029, ATen 0.036; nor in bfloat16 any of them: 0.029, ATen 0.030;
+    // 0.055, ATen 0.101; 0.015, ATen 0.019; 0.059, ATen 0.062.
+    if (element_bytes == 2) {
+      return false;
+    }
+    return problem.in_channels >= 128
+               ? positions >= 1 << 11 && (positions <= 1 << 13 || problem.in_length % 4 != 0)
+               : positions >= 1 << 10 && positions <= 1 << 12;
   }
   if (problem.transposed) {
     // Input gradients of a stem in float32: 1x80x3200 -> 1, k251: 0.19, ATen 0.035; 1x32x8959 -> 1,

@@ -30,6 +30,9 @@ CASES = (
     (4, 8, 4, 16, 2049, 41, 4, 1, 20),
     (300, 1, 4, 130, 41, 12, 1, 1, 3),  # rows shorter than a tile
     (1, 1, 5, 600, 2001, 33, 1, 1, 16),  # several blocks of channels
+    (1, 1, 4, 300, 600, 19, 1, 1, 9),  # so few positions that channels make the blocks
+    (41, 20, 4, 5, 128, 41, 4, 1, 20),  # short rows of several batch entries in a tile
+    (37, 1, 3, 64, 1023, 1, 1, 1, 0),  # three products an output
 )
 
 
@@ -102,8 +105,7 @@ FEW_OUTPUTS = (
     ("conv1d", 16, 1, 256, 1, 128, 3, 1),
     ("conv1d", 3, 1, 200, 7, 501, 1, 1),
     ("conv_transpose1d", 2, 1, 300, 4, 600, 19, 1),
-    ("conv_transpose1d", 3, 1, 64, 1, 5001, 8, 4),
-    ("conv_transpose1d", 2, 2, 130, 2, 301, 5, 2),
+    ("conv_transpose1d", 2, 2, 140, 2, 3000, 35, 3),
 )
 
 

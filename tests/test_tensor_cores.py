@@ -81,7 +81,7 @@ def test_tensor_cores(name: str, dtype: torch.dtype, sizes: Sizes) -> None:
     if not is_hopper():
         assert_launched(cases, "correlation_mma_kernel")
     elif sizes is SHORT_ROWS and name == "conv_transpose1d":
-        assert_launched(cases, "conv1d_wgmma_joined_kernel")
+        assert_launched(cases, "conv1d_columns_kernel")
     elif sizes is MANY_POSITIONS:
         assert_launched(cases, "conv1d_wgmma_kernel")
     else:
@@ -148,12 +148,12 @@ def test_transposed_with_strides(dtype: torch.dtype) -> None:
 
 # batch, groups, channels, output channels, length, taps, stride, padding, output padding
 JOINED = (
-    (64, 1, 64, 64, 32, 4, 2, 1, 0),
-    (16, 1, 128, 64, 32, 16, 8, 4, 0),  # slots of all channels in many blocks
-    (40, 2, 50, 33, 30, 7, 3, 2, 1),  # residues that leave columns of a pass empty
+    (80, 1, 64, 64, 32, 4, 2, 1, 0),
+    (80, 1, 128, 64, 32, 16, 8, 4, 0),  # slots of all channels in many blocks
+    (80, 2, 50, 33, 30, 7, 3, 2, 1),  # residues that leave columns of a pass empty
     (30, 1, 90, 70, 94, 2, 2, 0, 1),  # outputs that no tap reaches
-    (70, 1, 72, 100, 6, 9, 4, 2, 3),
-    (300, 1, 96, 130, 2, 12, 5, 1, 0),
+    (400, 1, 72, 100, 6, 9, 4, 2, 3),
+    (1200, 1, 96, 130, 2, 12, 5, 1, 0),
 )
 
 
@@ -191,7 +191,7 @@ def _assert_finite_alike(output: torch.Tensor, reference: torch.Tensor) -> None:
 
 def test_joined_rows_keep_inf_and_nan() -> None:
     """Neither the tiles' other entries nor the parts of a split float32 see what is not finite."""
-    x = torch.randn(64, 64, 32, device="cuda")
+    x = torch.randn(80, 64, 32, device="cuda")
     weight = torch.randn(64, 64, 4, device="cuda")
     x[0, 3, 31], x[1, 2, 0], x[5, 7, 12] = torch.inf, torch.nan, -torch.inf
     weight[9, 8, 1] = torch.inf

@@ -3,6 +3,7 @@
 // the kernels serve. Pointers and strides are not read. Includes no torch header.
 #pragma once
 
+#include "conv1d/conv1d_columns_policy.h"
 #include "conv1d/conv1d_problem.h"
 #include "conv1d/weight_gradient_problem.h"
 
@@ -10,20 +11,27 @@
 
 namespace kernelopt {
 
+/// What a convolution is computed for: ATen's forward has passes of its own for the bias and the
+/// activation, an input gradient has neither.
+enum class Conv1dUse { kForward, kInputGradient };
+
 /// @param element_bytes  2 or 4
-inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes,
-                           int compute_capability) {
-  if (compute_capability != 90 || problem.groups != 1) {
+inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes, int compute_capability,
+                           Conv1dUse use = Conv1dUse::kForward) {
+  if (compute_capability != 90 || problem.groups != 1 ||
+      conv1d_columns_form(problem) != Conv1dColumnsForm::kNone) {
     return false;
   }
   const int64_t positions =
       problem.batch * (problem.transposed ? problem.in_length : problem.out_length);
   const int64_t sum = problem.in_channels * problem.kernel_size;
   const bool many_channels = problem.in_channels >= 64 && problem.out_channels >= 64;
-  // Products from which on there is a kernel of packed inputs (Conv1dPackedCost::kMinProducts).
-  const bool packs = static_cast<double>(positions) * static_cast<double>(sum) *
-                         static_cast<double>(problem.out_channels) >=
-                     1 << 27;
+  const bool forward = use == Conv1dUse::kForward;
+  // Products from which on a forward has a kernel of packed inputs
+  // (Conv1dPackedCost::kMinProducts).
+  const bool packs = forward && static_cast<double>(positions) * static_cast<double>(sum) *
+                                        static_cast<double>(problem.out_channels) >=
+                                    1 << 27;
   // Rows too short for a tile in float32: 256x256x4 -> 256, k5: 0.027, ATen 0.023. Not: 256x1024x4
   // -> 1024, k5: 0.113, ATen 0.119; transposed 256x1024x4 -> 1024, k4 s2: 0.098, ATen 0.136; in
   // bfloat16 0.020, 0.067 and 0.071, ATen 0.025, 0.105 and 0.107.
@@ -33,11 +41,15 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes,
     return true;
   }
   // Long sums for many channels in float32: 16x512x801 -> 512, k17: 0.53, ATen 0.48; 64x3072x301 ->
-  // 1536, k1: 1.12, ATen 0.86. Not in bfloat16: 0.21 and 0.49, ATen 0.23 and 0.51; 64x512x801 ->
-  // 512, k5: 0.27, ATen 0.39; nor transposed with a stride: 32x2048x8 -> 512, k31 s2: 0.24, ATen
-  // 0.58 (bfloat16: 0.14, ATen 0.31).
-  if (element_bytes == 4 && (!problem.transposed || problem.stride == 1) && sum >= 2560 &&
-      problem.out_channels >= 512 &&
+  // 1536, k1: 1.12, ATen 0.86; 64x512x801 -> 512, k5: 0.71, ATen 0.63. Not of few taps where rows
+  // lie on 16 bytes: 16x1280x3000 -> 1280, k3 s2: 1.15, ATen 1.13; 1x768x49152 -> 896, k5: 1.35,
+  // ATen 1.37; nor transposed with a stride: 32x2048x8 -> 512, k31 s2: 0.24, ATen 0.58; nor in
+  // bfloat16: 0.21, 0.49 and 0.27, ATen 0.23, 0.51 and 0.39. Input gradients in both.
+  const bool quick = problem.transposed ? problem.stride > 1
+                                        : problem.kernel_size > 1 && problem.kernel_size <= 8 &&
+                                              problem.in_length % 4 == 0;
+  if (!(forward && (element_bytes == 2 || quick)) &&
+      sum >= 2560 * (problem.transposed ? problem.stride : 1) && problem.out_channels >= 512 &&
       static_cast<double>(positions) * static_cast<double>(sum * problem.out_channels) >=
           1LL << 34) {
     return true;
@@ -71,12 +83,25 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes,
     // bfloat16: 0.039, ATen 0.078; 8x256x2094 -> 512: 0.052, ATen 0.051.
     return packs ? element_bytes == 4 && positions > 512 : element_bytes == 4 || problem.stride > 5;
   }
-  // Strides of 4 in float32: 64x196x256 -> 256, k17 s4: 0.072, ATen 0.065; 1x128x22050 -> 256, k8
-  // s4: 0.047, ATen 0.039. Not of fewer positions: 1x192x996 -> 384, k8 s4: 0.020, ATen 0.053; nor
-  // in bfloat16: 0.046 and 0.024, ATen 0.101 and 0.030.
-  if (!problem.transposed && problem.stride == 4 && many_channels && positions <= 1 << 13 &&
-      (!packs || (element_bytes == 4 && positions > 1 << 11))) {
-    return true;
+  if (!problem.transposed && problem.stride == 4 && many_channels) {
+    // Input gradients at few positions, float32 / bfloat16: transposed 1x192x5376 -> 96, k8: 0.032
+    // / 0.023, ATen 0.023 / 0.020; 1x384x248 -> 192, k8: 0.022 / 0.018, ATen 0.019 / 0.016. Not:
+    // 4x256x2772 -> 128, k8: 0.061 / 0.033, ATen 0.057 / 0.036.
+    if (!forward) {
+      return positions <= 1 << 13;
+    }
+    // float32: 1x128x22050 -> 256, k8: 0.052, ATen 0.039; 64x196x256 -> 256, k17: 0.109, ATen
+    // 0.065; 1x64x12000 -> 128, k8: 0.023, ATen 0.020; more positions where rows begin on no 16
+    // bytes: 8x128x8378 -> 256, k8: 0.133, ATen 0.095. Not: 64x192x996 -> 384, k8: 0.168, ATen
+    // 0.173; 1x192x5375 -> 384, k8: 0.035, ATen 0.037; 1x96x3988 -> 192, k8: 0.019, ATen 0.021;
+    // 1x96x21499 -> 192, k8: 0.029, ATen 0.036; nor in bfloat16 any of them: 0.029, ATen 0.030;
+    // 0.055, ATen 0.101; 0.015, ATen 0.019; 0.059, ATen 0.062.
+    if (element_bytes == 2) {
+      return false;
+    }
+    return problem.in_channels >= 128
+               ? positions >= 1 << 11 && (positions <= 1 << 13 || problem.in_length % 4 != 0)
+               : positions >= 1 << 10 && positions <= 1 << 12;
   }
   if (problem.transposed) {
     // Input gradients of a stem in float32: 1x80x3200 -> 1, k251: 0.19, ATen 0.035; 1x32x8959 -> 1,

@@ -14,8 +14,8 @@ void conv1d_forward_cuda(const char* op, const Conv1dProblem& problem, const Ten
   }
   const torch::stable::accelerator::DeviceGuard guard(like.get_device_index());
   const Conv1dPhases phases = Conv1dPhases::of(problem);
-  if (launch_conv1d_wgmma(op, problem, phases, like) || launch_conv1d_toeplitz(op, problem, like) ||
-      launch_conv1d_phases(op, problem, like)) {
+  if (launch_conv1d_columns(op, problem, like) || launch_conv1d_wgmma(op, problem, phases, like) ||
+      launch_conv1d_toeplitz(op, problem, like) || launch_conv1d_phases(op, problem, like)) {
     return;
   }
   if (!phases.cover_output) {
@@ -93,11 +93,11 @@ void compute(const char* op, Conv1dProblem problem, const Tensor& input, const T
 }
 
 /// Whether ATen is to compute a problem of tensors like this one.
-template <typename Problem>
-bool goes_to_aten(const Problem& problem, const Tensor& like) {
+template <typename Problem, typename... Use>
+bool goes_to_aten(const Problem& problem, const Tensor& like, Use... use) {
   return problem.precision != Precision::kIeee && like.scalar_type() != ScalarType::Double &&
          aten_is_faster(problem, static_cast<int>(element_size(like.scalar_type())),
-                        compute_capability(like.get_device_index()));
+                        compute_capability(like.get_device_index()), use...);
 }
 
 Conv1dProblem describe_forward(const Tensor& input, const Tensor& weight,
@@ -123,7 +123,7 @@ Tensor input_gradient(const char* op, const Tensor& grad_z, const Tensor& input,
                       const Tensor& weight, const Conv1dArguments& arguments, bool& ours) {
   const Conv1dProblem problem = describe(grad_z, weight.size(2), input.size(1), input.size(2),
                                          arguments, !arguments.transposed, Activation::kNone);
-  ours = !goes_to_aten(problem, input);
+  ours = !goes_to_aten(problem, input, Conv1dUse::kInputGradient);
   if (!ours) {
     return std::get<0>(conv1d_gradients_aten(op, grad_z, input, weight, arguments,
                                              {true, false, false}, kActivationCuda));

@@ -42,6 +42,9 @@ bool launch_conv1d_wgmma(const char* op, const Conv1dProblem& problem, const Con
                          const Tensor& like);
 bool launch_conv1d_mma(const char* op, const Conv1dProblem& problem, const Conv1dPhases& phases,
                        const Tensor& like);
+/// On tensor cores (mma): transposed, at few positions, to few channels or with large strides;
+/// false for the rest. Writes every position.
+bool launch_conv1d_columns(const char* op, const Conv1dProblem& problem, const Tensor& like);
 /// On tensor cores (mma): from few channels a group, not transposed; false for the rest.
 bool launch_conv1d_toeplitz(const char* op, const Conv1dProblem& problem, const Tensor& like);
 /// Transposed, to few channels; false for the rest. Writes every position.

@@ -72,7 +72,7 @@ __device__ __forceinline__ void load_toeplitz_weights(const Conv1dToeplitzParams
   }
 }
 
-/// The windows of one tile's positions in every channel.
+/// The windows of one tile's positions in every channel of its batch entries, n and on.
 template <typename T>
 __device__ __forceinline__ void load_toeplitz_windows(const Conv1dToeplitzParams& p, int group,
                                                       int n, int64_t position,
@@ -81,19 +81,25 @@ __device__ __forceinline__ void load_toeplitz_windows(const Conv1dToeplitzParams
   const int first = static_cast<int>(position * problem.stride - problem.padding);
   const int length = static_cast<int>(problem.in_length);
   const int dilation = static_cast<int>(problem.dilation);
+  const int channels = static_cast<int>(problem.in_channels);
+  const int rows = min(p.entries, static_cast<int>(problem.batch) - n) * channels;
   const int64_t step = problem.input_strides.length;
-  const T* row = static_cast<const T*>(problem.input) + n * problem.input_strides.batch +
-                 group * problem.in_channels * problem.input_strides.channel;
+  const T* const input = static_cast<const T*>(problem.input) + n * problem.input_strides.batch +
+                         group * problem.in_channels * problem.input_strides.channel;
   const T zero = from_accumulate<T>(0.0f);
-  for (int channel = 0; channel < static_cast<int>(problem.in_channels); ++channel) {
-#pragma unroll 2
-    for (int word = threadIdx.x; word < p.window_pitch; word += Conv1dToeplitzShape::kThreads) {
+  const int lane = static_cast<int>(threadIdx.x) & (p.row_threads - 1);
+  for (int r = static_cast<int>(threadIdx.x) / p.row_threads; r < rows;
+       r += Conv1dToeplitzShape::kThreads / p.row_threads) {
+    const int entry = r / channels;
+    const T* const row = input + entry * problem.input_strides.batch +
+                         (r - entry * channels) * problem.input_strides.channel;
+    OperandPair<T>* const window = windows + r * p.window_pitch;
+#pragma unroll 4
+    for (int word = lane; word < p.window_pitch; word += p.row_threads) {
       const int i = first + word, next = i + dilation;
-      windows[word] = OperandPair<T>::of(i >= 0 && i < length ? row[i * step] : zero,
-                                         next >= 0 && next < length ? row[next * step] : zero);
+      window[word] = OperandPair<T>::of(i >= 0 && i < length ? row[i * step] : zero,
+                                        next >= 0 && next < length ? row[next * step] : zero);
     }
-    windows += p.window_pitch;
-    row += problem.input_strides.channel;
   }
 }
 
@@ -219,9 +225,10 @@ __global__ void __launch_bounds__(Conv1dToeplitzShape::kThreads,
 
   const auto load_windows = [&](int64_t tile, int buffer) {
     if (tile < p.all_tiles) {
-      const int n = static_cast<int>(tile / p.row_tiles);
-      const int64_t position = (tile - static_cast<int64_t>(n) * p.row_tiles) * block_columns;
-      load_toeplitz_windows<T>(p, group, n, position, windows + buffer * window_pairs);
+      const int64_t row = tile / p.row_tiles;
+      load_toeplitz_windows<T>(p, group, static_cast<int>(row) * p.entries,
+                               (tile - row * p.row_tiles) * block_columns,
+                               windows + buffer * window_pairs);
     }
   };
   load_windows(blockIdx.x, 0);
@@ -241,16 +248,20 @@ __global__ void __launch_bounds__(Conv1dToeplitzShape::kThreads,
                     : 0;
   }
 
-  const int items = p.subtiles * (p.block_tiles / kTilesM);
+  const int entry_items = p.subtiles * (p.block_tiles / kTilesM);
   int buffer = 0;
   for (int64_t tile = blockIdx.x; tile < p.all_tiles; tile += gridDim.x) {
     __syncthreads();  // this tile's windows are there, and those of the last have been read
     load_windows(tile + gridDim.x, buffer ^ 1);
-    const int n = static_cast<int>(tile / p.row_tiles);
-    const int position =
-        static_cast<int>(tile - static_cast<int64_t>(n) * p.row_tiles) * block_columns;
+    const int64_t tile_row = tile / p.row_tiles;
+    const int position = static_cast<int>(tile - tile_row * p.row_tiles) * block_columns;
+    const int tile_n = static_cast<int>(tile_row) * p.entries;
+    const int items = min(p.entries, static_cast<int>(problem.batch) - tile_n) * entry_items;
     for (int item = warp; item < items; item += kWarps) {
-      const int subtile = item % p.subtiles, first_tile = item / p.subtiles * kTilesM;
+      const int entry = p.entries == 1 ? 0 : item / entry_items;
+      const int entry_item = item - entry * entry_items, n = tile_n + entry;
+      const int subtile = entry_item % p.subtiles;
+      const int first_tile = entry_item / p.subtiles * kTilesM;
       const int first = position + subtile * kColumns;
       const int columns = static_cast<int>(problem.out_length) - first;
       if (columns <= 0) {
@@ -267,8 +278,9 @@ __global__ void __launch_bounds__(Conv1dToeplitzShape::kThreads,
           }
         }
       }
-      const Pair* column =
-          windows + buffer * window_pairs + (subtile * kColumns + lane / 4) * stride;
+      const Pair* column = windows + buffer * window_pairs +
+                           entry * static_cast<int>(problem.in_channels) * p.window_pitch +
+                           (subtile * kColumns + lane / 4) * stride;
       const uint4* fragments = weights + first_tile * p.steps * kParts * 32 + lane;
       const int tile_pitch = p.steps * kParts * 32;
       uint4 a[kParts][kTilesM];

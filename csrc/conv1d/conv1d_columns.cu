@@ -1,0 +1,20 @@
+#include "conv1d/conv1d_columns_launch.cuh"
+#include "conv1d/conv1d_columns_policy.h"
+#include "conv1d/conv1d_cuda.h"
+#include "conv1d/conv1d_tensor_cores.h"
+
+namespace kernelopt {
+
+bool launch_conv1d_columns(const char* op, const Conv1dProblem& problem, const Tensor& like) {
+  const Conv1dColumnsForm form = conv1d_columns_form(problem);
+  return form != Conv1dColumnsForm::kNone &&
+         tensor_cores_take(like.scalar_type(), problem.precision) &&
+         compute_capability(like.get_device_index()) >= 80 &&
+         dispatch_tensor_core_type(like.scalar_type(), [&](auto operand) {
+           launch_conv1d_columns_as<decltype(operand)>(op, problem,
+                                                       form == Conv1dColumnsForm::kGathered, like);
+           return true;
+         });
+}
+
+}  // namespace kernelopt

@@ -1,0 +1,8 @@
+#include "conv1d/conv1d_columns_launch.cuh"
+
+namespace kernelopt {
+
+template void launch_conv1d_columns_as<__half>(const char*, const Conv1dProblem&, bool,
+                                               const Tensor&);
+
+}  // namespace kernelopt

@@ -151,3 +151,14 @@ class CountGraphs:
 
         self.count += 1
         return aot_eager(graph, inputs)
+
+
+def assert_finite_alike(
+    output: torch.Tensor, reference: torch.Tensor, rtol: float = 1e-3, atol: float = 1e-3
+) -> None:
+    """NaN and each Inf at the same places, and the other values the same."""
+    assert torch.equal(output.isnan(), reference.isnan())
+    assert torch.equal(output == torch.inf, reference == torch.inf)
+    assert torch.equal(output == -torch.inf, reference == -torch.inf)
+    finite = reference.isfinite()
+    torch.testing.assert_close(output[finite].double(), reference[finite], rtol=rtol, atol=atol)

@@ -11,6 +11,7 @@ import kernelopt
 from conformance.check import check, float32_precision
 from conformance.launches import assert_launched
 from conformance.ops import OPS, Case
+from support import assert_finite_alike
 
 pytestmark = pytest.mark.gpu
 
@@ -67,5 +68,4 @@ def test_inf_and_nan(taps: int, stride: int, dtype: torch.dtype) -> None:
     expected = torch.nn.functional.conv_transpose1d(x.double(), weight.double(), stride=stride)
     with float32_precision(kernelopt.Precision.DEFAULT):
         output = kernelopt.conv_transpose1d(x, weight, stride=stride)
-    assert torch.equal(output.isnan(), expected.isnan())
-    assert torch.equal(output.isinf(), expected.isinf())
+    assert_finite_alike(output, expected.to(dtype).double(), rtol=4e-3, atol=1e-2)

@@ -12,7 +12,7 @@ import kernelopt
 from conformance.check import check, float32_precision
 from conformance.launches import assert_launched, is_hopper
 from conformance.ops import OPS, Case
-from support import ACTIVATIONS
+from support import ACTIVATIONS, assert_finite_alike
 
 pytestmark = pytest.mark.gpu
 
@@ -181,14 +181,6 @@ def test_joined_rows(dtype: torch.dtype) -> None:
                 assert_launched([case], "conv1d_wgmma_joined_kernel")
 
 
-def _assert_finite_alike(output: torch.Tensor, reference: torch.Tensor) -> None:
-    """NaN and Inf at the same places, and the other values the same."""
-    assert torch.equal(output.isnan(), reference.isnan())
-    assert torch.equal(output.isinf(), reference.isinf())
-    finite = reference.isfinite()
-    torch.testing.assert_close(output[finite].double(), reference[finite], rtol=1e-3, atol=1e-3)
-
-
 def test_joined_rows_keep_inf_and_nan() -> None:
     """Neither the tiles' other entries nor the parts of a split float32 see what is not finite."""
     x = torch.randn(80, 64, 32, device="cuda")
@@ -198,7 +190,7 @@ def test_joined_rows_keep_inf_and_nan() -> None:
     options = {"stride": 2, "padding": 1}
     reference = torch.nn.functional.conv_transpose1d(x.double(), weight.double(), **options)
     output = kernelopt.conv_transpose1d(x, weight, **options)
-    _assert_finite_alike(output, reference)
+    assert_finite_alike(output, reference)
 
 
 # transposed, batch, groups, channels, output channels, length, taps, stride, padding, dilation
@@ -254,7 +246,7 @@ def test_shifted_runs_keep_inf_and_nan() -> None:
     options = {"stride": 4, "padding": 2}
     reference = torch.nn.functional.conv_transpose1d(x.double(), weight.double(), **options)
     output = kernelopt.conv_transpose1d(x, weight, **options)
-    _assert_finite_alike(output, reference)
+    assert_finite_alike(output, reference)
 
 
 # stride, dilation, taps, padding, channels, output channels, length

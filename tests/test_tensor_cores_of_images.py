@@ -12,6 +12,7 @@ import kernelopt
 from conformance.check import check
 from conformance.launches import assert_launched, is_hopper
 from conformance.ops import OPS, Case
+from support import assert_finite_alike
 
 pytestmark = pytest.mark.gpu
 
@@ -163,6 +164,7 @@ def test_pointwise_of_many_planes(dtype: torch.dtype) -> None:
         (1100, 72, 100, (17, 16)),
         (1100, 40, 36, (17, 16)),
         (1, 24, 128, (760, 760)),
+        (1, 128, 128, (760, 760)),
     ):
         x = torch.randn(batch, channels, *size, device="cuda", dtype=dtype)
         weight = torch.randn(outputs, channels, 1, 1, device="cuda", dtype=dtype)
@@ -382,6 +384,10 @@ def test_separable_over_padded_columns(dtype: torch.dtype) -> None:
         (1, 24, 136, (23, 901), {"padding": 1}, 0),
         (1, 64, 128, (56, 56), {"padding": 1}, 0),
         (3, 200, 136, (61, 67), {"padding": 1}, 0),
+        (2, 200, 136, (61, 61), {"padding": 1}, 0),
+        (9, 300, 136, (27, 29), {"padding": 1}, 0),
+        (1, 4100, 16, (9, 9), {"padding": 1}, 0),
+        (4, 1024, 1032, (10, 10), {"padding": 1}, 0),
     ):
         elements = batch * channels * size[0] * size[1]
         flat = torch.randn(elements + offset, device="cuda", dtype=dtype)[offset:]
@@ -396,7 +402,8 @@ def test_separable_over_padded_columns(dtype: torch.dtype) -> None:
         case = replace(case, precision=kernelopt.Precision.DEFAULT)
         for inner, outer in ((None, None), ("silu", "gelu")):
             check(case.with_options(depthwise_activation=inner, activation=outer))
-        if is_hopper():
+        # In float32 the last two sums are the other kernels'.
+        if is_hopper() and (dtype != torch.float32 or channels < 1024 or outputs == 130):
             names = ("separable_columns_depthwise_kernel", "separable_columns_wgmma_kernel")
             assert_launched([case], *names)
 
@@ -414,5 +421,4 @@ def test_separable_keeps_inf_and_nan(width: int) -> None:
         hidden = kernelopt.depthwise_conv2d(x, depthwise_weight, padding=1).double()
         expected = torch.einsum("oc,nchw->nohw", weight[:, :, 0, 0].double(), hidden).float()
         output = kernelopt.separable_conv2d(x, depthwise_weight, weight, padding=1)
-        assert torch.equal(output.isnan(), expected.isnan())
-        assert torch.equal(output.isinf(), expected.isinf())
+        assert_finite_alike(output, expected.double(), rtol=1e-3, atol=1e-2)

@@ -7,13 +7,6 @@ namespace kernelopt {
 
 #if KERNELOPT_HAS_BULK_COPY
 
-/// The block's place in its cluster.
-__device__ __forceinline__ int cluster_rank() {
-  int rank;
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-  return rank;
-}
-
 /// A barrier of all threads of the cluster that have not ended.
 __device__ __forceinline__ void cluster_barrier() {
   asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");

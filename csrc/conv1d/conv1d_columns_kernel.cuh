@@ -1,8 +1,8 @@
 // A transposed convolution of dilation 1 as a product of the input's positions with the weights as
-// they lie in memory (conv1d_columns_plan.h), on tensor cores: nothing is packed, and no zeros
-// stand for taps that a residue does not have. The product's sums, fp32, pass through memory;
-// conv1d_columns_sum_kernel adds the taps of an output and the splits, always in the same order,
-// and finishes it.
+// they lie in memory (conv1d_columns_plan.h), on tensor cores: nothing is packed, and where
+// taps are scattered no zeros stand for those that a residue does not have. The product's sums,
+// fp32, pass through memory; conv1d_columns_sum_kernel adds the taps of an output and the splits,
+// always in the same order, and finishes it.
 #pragma once
 
 #include "common/activation16.cuh"

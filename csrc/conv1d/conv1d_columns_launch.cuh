@@ -21,7 +21,7 @@ void launch_conv1d_columns_tile(const char* op, const Conv1dColumnsPlan& plan,
   KERNELOPT_CHECK_LAUNCH(op);
 }
 
-/// Computes a problem that columns_serve() admits.
+/// Computes a problem that conv1d_columns_form() admits.
 template <typename T>
 void launch_conv1d_columns_as(const char* op, const Conv1dProblem& problem, bool gathered,
                               const Tensor& like) {

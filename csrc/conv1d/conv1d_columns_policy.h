@@ -52,8 +52,13 @@ inline Conv1dColumnsForm conv1d_columns_form(const Conv1dProblem& problem) {
   // More residues than the other kernels on tensor cores serve: 1x80x401 -> 80, k1024 s256 took
   // 0.17 / 0.14 ms in float32 / bfloat16, on CUDA cores 0.61 / 0.61. Scattered 0.25 / 0.23.
   if (problem.stride > CorrelationLimits::kMaxPhases) {
-    return problem.kernel_size > problem.stride ? Conv1dColumnsForm::kGathered
-                                                : Conv1dColumnsForm::kScattered;
+    if (problem.kernel_size <= problem.stride) {
+      return Conv1dColumnsForm::kScattered;
+    }
+    const int64_t rows = problem.in_length + divide_up(problem.kernel_size, problem.stride) - 1;
+    const double gathered = static_cast<double>(problem.groups) * problem.batch * rows *
+                            (problem.out_channels * problem.stride);
+    return gathered <= Policy::kMaxSums ? Conv1dColumnsForm::kGathered : Conv1dColumnsForm::kNone;
   }
   const bool few_columns = problem.out_channels < Conv1dPolicy::kMinGemmChannels &&
                            columns <= Policy::kMaxFewColumns &&

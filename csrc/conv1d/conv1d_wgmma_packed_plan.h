@@ -77,8 +77,7 @@ Conv1dWgmmaPackedPlan plan_conv1d_wgmma_packed(const Conv1dProblem& problem, int
   const int64_t grid_y = problem.groups * p.n_blocks;
   const int weight_bytes = block_slots * Shape::kBlockBytes;
   plan.packed_bytes = grid_y * p.channel_blocks * correlation.taps * weight_bytes;
-  if (plan.packed_bytes > Conv1dWgmmaLimits::kMaxPackedBytes ||
-      plan.input_bytes > Conv1dWgmmaLimits::kMaxPackedBytes || grid_y > 65535) {
+  if (plan.packed_bytes + plan.input_bytes > Conv1dWgmmaLimits::kMaxPackedBytes || grid_y > 65535) {
     return plan;
   }
   if (split) {

@@ -57,7 +57,8 @@ struct WidePlanesPolicy {
   /// @param sum       channels of the sum
   static constexpr bool pays(int64_t batch, int64_t pixels, int64_t channels, int64_t sum,
                              int64_t multiprocessors) {
-    return channels <= kMaxChannels && sum <= kMaxSum && channels + sum >= kMinChannelsAndSum &&
+    return pixels >= ChannelPlanesWideShape::kPixels && channels <= kMaxChannels &&
+           sum <= kMaxSum && channels + sum >= kMinChannelsAndSum &&
            batch * divide_up(pixels, ChannelPlanesWideShape::kPixels) >=
                kMinTiles * multiprocessors;
   }

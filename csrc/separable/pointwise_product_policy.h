@@ -58,9 +58,15 @@ struct RowsOfOneTapPolicy {
   // Channels of the sum of a convolution with one tap, beyond which many tiles stay with the
   // one-dimensional convolution: planes' weights leave room for 64 channels of the result a block.
   static constexpr int64_t kLongSum = 512;
+  // Rows that fill at most half a tile of 128 pixels, in batches: the one-dimensional convolution
+  // joins rows in a tile.
+  static constexpr int64_t kShortRow = 64, kManyRows = 8;
 
   static constexpr bool pays(int64_t batch, int64_t length, int64_t n, int64_t k,
                              int64_t multiprocessors) {
+    if (length <= kShortRow && batch >= kManyRows) {
+      return false;
+    }
     return k <= kLongSum ||
            batch * divide_up(length, 128) * divide_up(n, 128) <= 2 * multiprocessors;
   }

@@ -148,10 +148,10 @@ __device__ __forceinline__ void add_windows_apart(const T* line, int y, int x,
 
 #endif
 
-/// @tparam kSize    of a kernel's sides; 0: any
+/// @tparam kSize    of a kernel's sides
 /// @tparam kStride  along both axes, without dilation; 0: any, and any dilation
 /// @tparam kRows    p.strip_rows
-/// @tparam kColumns p.strip_columns; 1 unless size and stride are given
+/// @tparam kColumns p.strip_columns; 1 unless the stride is given
 template <typename T, int kSize, int kStride, int kRows, int kColumns>
 __global__ void __launch_bounds__(SeparableColumnsShape::kDepthwiseThreads)
     separable_columns_depthwise_kernel(const __grid_constant__ SeparableColumnsParams p) {
@@ -225,29 +225,24 @@ __global__ void __launch_bounds__(SeparableColumnsShape::kDepthwiseThreads)
         sums[o][c] = start;
       }
     }
-    bool done = false;
-    if constexpr (kSize > 0) {
-      float filter[kSize * kSize], zero = 0.0f;
+    float filter[kSize * kSize], zero = 0.0f;
 #pragma unroll
-      for (int tap = 0; tap < kSize * kSize; ++tap) {
-        filter[tap] = to_accumulate(taps[tap]);
-        zero += filter[tap] * 0.0f;
-      }
-      if (zero == 0.0f) {
-        done = true;
-        const T* const line = image + y * w.input_size + x;
-        if constexpr (kStride > 0) {
-          add_windows<T, kSize, kStride>(line, y, x, h.input_size, w.input_size, filter, sums);
-        } else {
-          add_windows_apart<T, kSize>(line, y, x, h, w, filter, sums);
-        }
-      }
+    for (int tap = 0; tap < kSize * kSize; ++tap) {
+      filter[tap] = to_accumulate(taps[tap]);
+      zero += filter[tap] * 0.0f;
     }
-    if (!done) {
+    if (zero == 0.0f) {
+      const T* const line = image + y * w.input_size + x;
+      if constexpr (kStride > 0) {
+        add_windows<T, kSize, kStride>(line, y, x, h.input_size, w.input_size, filter, sums);
+      } else {
+        add_windows_apart<T, kSize>(line, y, x, h, w, filter, sums);
+      }
+    } else {
       // The zeros outside the image must not meet taps that are not finite.
 #pragma unroll 1
-      for (int tap = 0; tap < h.kernel_size * w.kernel_size; ++tap) {
-        const int i = tap / w.kernel_size, j = tap - i * w.kernel_size;
+      for (int tap = 0; tap < kSize * kSize; ++tap) {
+        const int i = tap / kSize, j = tap - i * kSize;
         const float factor = to_accumulate(taps[tap]);
 #pragma unroll
         for (int c = 0; c < kColumns; ++c) {

@@ -15,7 +15,7 @@ void launch_columns_depthwise(const char* op, const SeparableColumnsPlan& plan,
                               cudaStream_t stream) {
   using Shape = SeparableColumnsShape;
   const SeparableColumnsParams& p = plan.params;
-  auto kernel = separable_columns_depthwise_kernel<T, 0, 0, Shape::kFewRows, 1>;
+  auto kernel = separable_columns_depthwise_kernel<T, 3, 0, Shape::kFewRows, 1>;
   if (p.strip_rows == Shape::kManyRows) {
     constexpr int kColumns = sizeof(T) == 2 ? 2 : 1;
     kernel = p.strip_columns == 1
@@ -23,8 +23,6 @@ void launch_columns_depthwise(const char* op, const SeparableColumnsPlan& plan,
                  : separable_columns_depthwise_kernel<T, 3, 1, Shape::kManyRows, kColumns>;
   } else if (Shape::is_plain(p.problem, 3, 1)) {
     kernel = separable_columns_depthwise_kernel<T, 3, 1, Shape::kFewRows, 1>;
-  } else if (p.problem.h.kernel_size == 3 && p.problem.w.kernel_size == 3) {
-    kernel = separable_columns_depthwise_kernel<T, 3, 0, Shape::kFewRows, 1>;
   }
   KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                 plan.depthwise_shared_bytes));

@@ -52,7 +52,7 @@ struct SeparableColumnsPolicy {
         plane <= kImagePixels && on_16_bytes(plane * channels) && on_16_bytes(plane * out_channels);
     if (images && (channels > kMostChannels || !on_16_bytes(plane))) {
       return plane > kFewPixels && channels * out_channels >= kManyWeights &&
-             (size == 2 || values <= kFewValues / 8);
+             values <= (size == 2 ? kManyValues : kFewValues / 8);
     }
     if (!on_16_bytes(plane)) {
       return values <= kFewValues || (values <= kManyValues && channels >= kManyChannels);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "common/activation16.cuh"
+#include "common/cluster.cuh"
 #include "common/pairs16.cuh"
 #include "common/wgmma.cuh"
 #include "separable/separable_columns_params.h"
@@ -50,15 +51,6 @@ __device__ __forceinline__ void turn_columns(const float (&accumulators)[kRegist
   __syncwarp();
 }
 
-/// Waits for all threads of the cluster that have not ended; their writes to shared memory before
-/// it are visible after it.
-__device__ __forceinline__ void cluster_barrier() {
-  asm volatile(
-      "barrier.cluster.arrive.release.aligned;\n"
-      "barrier.cluster.wait.acquire.aligned;" ::
-          : "memory");
-}
-
 /// Reads kCount rows of kWidth values; with kShares the sums of what a cluster's blocks have there.
 template <bool kShares, int kCount, int kWidth>
 __device__ __forceinline__ void load_turned(const float* place, int shares,
@@ -77,19 +69,13 @@ __device__ __forceinline__ void load_turned(const float* place, int shares,
     }
   }
   for (int share = 0; kShares && share < shares; ++share) {
-    uint32_t there;
-    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
-                 : "=r"(there)
-                 : "r"(shared_address(place)), "r"(share));
+    const uint32_t there = cluster_address(shared_address(place), share);
     float part[kCount][kWidth];
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
 #pragma unroll
       for (int j = 0; j < kWidth; ++j) {
-        asm volatile("ld.shared::cluster.f32 %0, [%1];"
-                     : "=f"(part[i][j])
-                     : "r"(there + (i * kPitch + j) * 4)
-                     : "memory");
+        part[i][j] = cluster_load(there + (i * kPitch + j) * 4);
       }
     }
 #pragma unroll

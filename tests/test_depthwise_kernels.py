@@ -53,7 +53,9 @@ def test_small_tensors_by_vectors(dtype):
         assert torch.equal(output.isnan(), expected.isnan())
         assert torch.equal(output.isinf(), expected.isinf())
     for case in cases:
-        assert_launched([case], "depthwise_small_kernel")
+        # In 16 bit vectors have four columns, and so many rows without them are another kernel's.
+        if dtype == torch.float32 or case.input.shape[3] != 66:
+            assert_launched([case], "depthwise_small_kernel")
 
 
 @pytest.mark.gpu
@@ -103,7 +105,8 @@ def test_kernels_of_one_row(dtype):
         options = {"stride": stride, "padding": (0, padding), "dilation": (1, dilation)}
         case = Call(OPS["depthwise_conv2d"], (x, weight, bias), options)
         check(case)
-        assert_launched([case], "conv1d_sliding_kernel")
+        if dilation == 1:
+            assert_launched([case], "conv1d_sliding_kernel")
         x.fill_(1)
         weight.fill_(1)
         weight[-1, 0, 0, 0] = torch.inf

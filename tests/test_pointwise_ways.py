@@ -101,7 +101,10 @@ def test_convolutions_with_one_tap(
     if is_hopper():
         assert_launched([_case(name, sizes, dtype)], kernel)
     for offset, activation in ((0, None), (1, "gelu")):
-        check(_case(name, sizes, dtype, offset).with_options(activation=activation))
+        case = _case(name, sizes, dtype, offset).with_options(activation=activation)
+        # In float32 ATen may compute the other gradients, in TF32 and in no fixed order.
+        wanted = (False, False, True) if dtype == torch.float32 else (True, True, True)
+        check(replace(case, wanted=wanted))
 
 
 @pytest.mark.parametrize("sizes", [(1, 1700, 200, 7, 7), (2, 64, 3, 30, 30), (2, 64, 5, 31, 31)])

@@ -306,7 +306,7 @@ def test_slow_shapes_of_a_result_file() -> None:
     root = Path(__file__).parents[1]
     command = [sys.executable, "tools/slow_shapes.py", "benchmarks/results/h100.json", "--all"]
     listed = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
-    assert "depthwise_conv2d float32 forward depthwise_sliding_kernel" in listed
+    assert "conv1d float32 forward conv1d_wgmma_kernel" in listed
     assert "tiles" in listed
 
 

@@ -150,10 +150,7 @@ def call_in_torchs_format(
     if input.dim() == 3:
         output = call((input.unsqueeze(0), *tensors[1:]), values)
         return output.squeeze(0).contiguous()
-    # Written out, for every call pays for it.
-    channels_last = suggests_channels_last(input)
-    for weight in weights:
-        channels_last = channels_last or suggests_channels_last(weight)
+    channels_last = suggests_channels_last(input) or any(map(suggests_channels_last, weights))
     if not channels_last or torch._C._functorch.is_functorch_wrapped_tensor(input):
         return call(tensors, values)
     dense = input.contiguous(memory_format=torch.channels_last)

@@ -68,6 +68,10 @@ class OpSuite:
         """The strides of the output and of the first tensor's gradient."""
         raise NotImplementedError
 
+    def gradients_torch_gets_wrong(self, case: Case, device: str) -> tuple[int, ...]:
+        """Places of gradients that ATen, which kernelopt calls there, does not compute right."""
+        return ()
+
     def present(self, case: Case, device: str, dtype: torch.dtype) -> tuple[list, Callable]:
         """The tensors that are there, and kernelopt's and torch's functions of them alone."""
         tensors = self.tensors(case, device, dtype)
@@ -91,14 +95,19 @@ class OpSuite:
         tensors[0] = arrange(tensors[0], case["layout"])
         output = self.ours(case)(*tensors)
         assert_accurate(output, self.theirs(case), tensors, ieee=self.ieee)
-        narrow = case["dtype"] in (torch.float16, torch.bfloat16)
-        dilated = case.get("dilation", 1) != 1
-        if device == "cpu" and narrow and dilated and case["layout"] == "channels_last":
-            pytest.skip("oneDNN's weight gradient of such reads what it has not written")
         grad = arrange(torch.randn_like(output), case["layout"])
         results = gradients(self.ours(case), tensors, grad)
         self.check_formats(case, tensors, output, results[0])
-        assert_accurate(results, vjp_of(self.theirs(case)), [grad, *tensors], ieee=self.ieee)
+        left_out = self.gradients_torch_gets_wrong(case, device)
+        vjp = vjp_of(self.theirs(case))
+
+        def kept(gradients: tuple) -> list:
+            return [value for index, value in enumerate(gradients) if index not in left_out]
+
+        def kept_of_torch(*given: torch.Tensor) -> list:
+            return kept(vjp(*given))
+
+        assert_accurate(kept(results), kept_of_torch, [grad, *tensors], ieee=self.ieee)
 
     def test_strict_float32(self, device: str, example: Case, ieee: None) -> None:
         tensors = self.tensors(example, device, torch.float32)

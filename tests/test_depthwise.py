@@ -25,6 +25,7 @@ from support import (
     pairwise,
     vjp_of,
     with_activation,
+    wrong_depthwise_gradients,
 )
 
 GEOMETRY = ("stride", "padding", "dilation")
@@ -87,6 +88,9 @@ class TestDepthwiseConv2d(ConvolutionSuite):
         }
         for activation in ACTIVATIONS
     ]
+
+    def gradients_torch_gets_wrong(self, case, device):
+        return wrong_depthwise_gradients(case, device)
 
     def tensors(self, case, device, dtype):
         batch, channels, height, width = case["size"]

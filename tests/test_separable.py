@@ -9,7 +9,15 @@ import torch.nn.functional as F
 import kernelopt
 from kernelopt._arguments import activation_code
 from op_suite import ConvolutionSuite
-from support import ACTIVATIONS, DTYPES, LAYOUTS, Case, pairwise, with_activation
+from support import (
+    ACTIVATIONS,
+    DTYPES,
+    LAYOUTS,
+    Case,
+    pairwise,
+    with_activation,
+    wrong_depthwise_gradients,
+)
 
 GEOMETRY = ("stride", "padding", "dilation")
 
@@ -111,6 +119,9 @@ class TestSeparableConv2d(ConvolutionSuite):
             ACTIVATIONS, (None, "gelu", "relu", "silu", "gelu_tanh"), strict=True
         )
     ]
+
+    def gradients_torch_gets_wrong(self, case, device):
+        return wrong_depthwise_gradients(case, device)
 
     def tensors(self, case, device, dtype):
         batch, in_channels, out_channels, height, width = case["size"]

@@ -111,7 +111,7 @@ def assert_accurate(
     for index, (mine, reference, theirs, magnitude) in enumerate(results):
         assert mine.dtype == theirs.dtype
         limit = max_norm_limit(mine.dtype, reference, theirs.double(), magnitude, precision)
-        check_close(f"result {index}", mine, reference.detach().cpu(), limit)
+        check_close(f"result {index}", mine, reference.detach(), limit)
 
 
 def strides(tensor: torch.Tensor) -> list[int]:

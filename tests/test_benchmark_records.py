@@ -5,7 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from kernelopt.benchmarking.records import Results, new_record, problems
+from kernelopt.benchmarking.records import (
+    Results,
+    fastest_peer,
+    new_record,
+    problems,
+    speedup,
+)
 from kernelopt.cli import main
 
 IDENTITY = ("seeds", "67", "conv1d", "1x1x1", "float32", "forward")
@@ -30,6 +36,19 @@ def test_wrong_documents_are_told() -> None:
     ):
         assert problems({"environment": ENVIRONMENT, "records": [{**record, **change}]}), change
     assert problems({"environment": ENVIRONMENT, "records": [record, record]})
+
+
+def test_speedup_is_over_the_peer_that_comes_off_best() -> None:
+    record = {**new_record(IDENTITY, 1.0), "kernelopt_ms": 2.0}
+    assert speedup(record) is fastest_peer(record) is None
+    record["peers_ms"] = {"eager": 4.0, "eager_cudnn_benchmark": 3.0}
+    assert speedup(record) == 1.5
+    assert fastest_peer(record) == ("eager_cudnn_benchmark", 3.0)
+    # On ATen's path cudnn.benchmark serves kernelopt as it does the peer.
+    record["kernelopt_cudnn_benchmark_ms"] = 1.0
+    assert problems({"environment": ENVIRONMENT, "records": [record]}) == []
+    assert speedup(record) == 2.0
+    assert fastest_peer(record) == ("eager", 4.0)
 
 
 def _write(path: Path, times: dict[str, float], **environment: object) -> Path:

@@ -59,7 +59,7 @@ for line in sys.stdin:
         elif step in ("error", "eager_error"):
             send(step=step, value={"max": 1e-6, "relative_rms": 1e-7})
         else:
-            send(step=step, value="a_kernel" if step == "path" else 1.0)
+            send(step=step, value=behaviour.get("path", "a_kernel") if step == "path" else 1.0)
     send(done=True)
 """
 
@@ -184,6 +184,18 @@ def test_records_have_the_documented_form(tmp_path: Path) -> None:
         "compile",
         "compile_max_autotune",
     }
+
+
+def test_atens_path_is_compared_under_the_peers_setting(tmp_path: Path) -> None:
+    own = by_problem(measure(fake_options(tmp_path)))["67"]
+    assert "kernelopt_cudnn_benchmark_ms" not in own
+    aten = by_problem(measure(fake_options(tmp_path, "path=aten", fresh=True)))
+    assert aten["67"]["kernelopt_cudnn_benchmark_ms"] == 1.0
+    assert "kernelopt_cudnn_benchmark_ms" not in aten["88"]  # no convolution
+    assert problems(json.loads((tmp_path / "results.json").read_text())) == []
+    count = starts(tmp_path)
+    measure(fake_options(tmp_path, "path=aten"))
+    assert starts(tmp_path) == count + 1  # nothing was missing
 
 
 def test_a_failing_peer_costs_only_its_own_figure(tmp_path: Path) -> None:

@@ -69,10 +69,11 @@ def check_close(
 ) -> None:
     """Raises AssertionError where a result leaves its limit, or places NaN or Inf elsewhere.
 
-    ``reference`` is float64 on the CPU; a value beyond ``result``'s dtype counts as Inf in it.
+    ``reference`` is float64; a value beyond ``result``'s dtype counts as Inf in it. The two are
+    compared where the reference is.
     """
     assert result.shape == reference.shape, f"{what}: shape {result.shape} != {reference.shape}"
-    actual = result.detach().cpu().double()
+    actual = result.detach().to(reference.device).double()
     expected = reference.detach().to(result.dtype).double()
     same = (actual == expected) | (actual.isnan() & expected.isnan())
     finite = actual.isfinite() & expected.isfinite()

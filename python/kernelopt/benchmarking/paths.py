@@ -11,7 +11,8 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-ATEN = "aten"
+from .peers import ATEN
+
 _OWN_KERNEL = re.compile(
     r"(?:void )?kernelopt::(?:\(anonymous namespace\)::|\w+::)*(\w+)(?=[<(]|$)"
 )

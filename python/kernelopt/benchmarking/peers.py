@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .cases import Case
 
 EAGER = "eager"
@@ -13,9 +15,12 @@ EAGER_PEERS = (EAGER, CUDNN_BENCHMARK, CHANNELS_LAST)
 PEERS = (*EAGER_PEERS, COMPILE, MAX_AUTOTUNE)
 
 KERNELOPT = "kernelopt"
+# kernelopt under the setting of the peer CUDNN_BENCHMARK, which changes what ATen's path takes.
+KERNELOPT_CUDNN_BENCHMARK = "kernelopt_cudnn_benchmark"
 ERROR = "error"
 EAGER_ERROR = "eager_error"
 PATH = "path"
+ATEN = "aten"  # the path where no kernel of kernelopt's is the longest
 OVERHEAD = "overhead"
 
 # Seconds a step may take before its worker is given up.
@@ -36,11 +41,17 @@ def step_limit(step: str, given: float | None) -> float:
 ROUNDS = ("base", CUDNN_BENCHMARK, COMPILE, MAX_AUTOTUNE)
 
 
+def serves(step: str, chosen: Sequence[str]) -> bool:
+    """Whether a step is to be taken where these peers are chosen."""
+    peer = CUDNN_BENCHMARK if step == KERNELOPT_CUDNN_BENCHMARK else step
+    return peer not in PEERS or peer in chosen
+
+
 def steps_of_round(name: str, case: Case, device_type: str, compiled: bool) -> list[str]:
     """The steps that a case takes in a round; ``compiled``: torch.compile is measured on it."""
     convolution = case.op not in ("add", "gelu")
     if name == CUDNN_BENCHMARK:
-        return [name] if convolution and device_type == "cuda" else []
+        return [name, KERNELOPT_CUDNN_BENCHMARK] if convolution and device_type == "cuda" else []
     if name in (COMPILE, MAX_AUTOTUNE):
         return [name] if compiled else []
     steps = [KERNELOPT, EAGER]

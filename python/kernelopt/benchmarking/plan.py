@@ -109,7 +109,7 @@ def plan_cases(directory: Path, selection: Selection, rates: Rates) -> list[Job]
                 steps = [
                     step
                     for step in peers.steps_of_round(name, case, selection.device, compiled)
-                    if step not in peers.PEERS or step in selection.peers
+                    if peers.serves(step, selection.peers)
                 ]
                 if steps:
                     jobs.append(_job(case, dtype, direction, name, steps, selection, rates))

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from .peers import ATEN
 from .plan import DIRECTIONS, DTYPES
 from .records import Record, Results, fastest_peer, fraction_of_floor, speedup
 
@@ -123,7 +124,7 @@ def headline_table(records: Iterable[Record]) -> Table:
 def is_faster(record: Record) -> bool:
     """Whether kernelopt's own kernel beat every peer; ATen's path never counts as faster."""
     ratio = speedup(record)
-    return ratio is not None and ratio > 1 and record["path"] != "aten"
+    return ratio is not None and ratio > 1 and record["path"] != ATEN
 
 
 def grid_table(records: Iterable[Record]) -> Table:
@@ -145,7 +146,7 @@ def grid_table(records: Iterable[Record]) -> Table:
                 f"{statistics.geometric_mean(ratios):.2f}" if ratios else "-",
                 f"{min(ratios):.2f}" if ratios else "-",
                 f"{statistics.median(fractions):.2f}" if fractions else "-",
-                f"{100 * sum(record['path'] == 'aten' for record in members) / len(members):.0f}%",
+                f"{100 * sum(record['path'] == ATEN for record in members) / len(members):.0f}%",
             )
         )
     return Table(

@@ -75,8 +75,11 @@ class Measurement:
             return find_path(forward_calls(call, self.sets[:1])[0], self.timer.device)
 
     def step(self, name: str) -> Any:
-        torch.backends.cudnn.benchmark = name == peers.CUDNN_BENCHMARK
-        if name == peers.KERNELOPT:
+        torch.backends.cudnn.benchmark = name in (
+            peers.CUDNN_BENCHMARK,
+            peers.KERNELOPT_CUDNN_BENCHMARK,
+        )
+        if name in (peers.KERNELOPT, peers.KERNELOPT_CUDNN_BENCHMARK):
             return self._time(kernelopt_call(self.case), self.sets)
         if name in (peers.EAGER, peers.CUDNN_BENCHMARK):
             return self._time(torch_call(self.case), self.sets)

@@ -26,7 +26,7 @@ def seed(name: str):
     return sys.modules[f"kernelopt.models.{name}"]
 
 
-# The seed architectures
+# The reference architectures
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -1,4 +1,4 @@
-"""The seed architectures: ModelNew against Model."""
+"""The reference architectures: ModelNew against Model."""
 
 from __future__ import annotations
 

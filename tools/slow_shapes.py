@@ -24,7 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
 
 from kernelopt.benchmarking import cases, floors
-from kernelopt.benchmarking.records import fastest_peer, speedup
+from kernelopt.benchmarking.records import speedups
 
 _TILE = 128
 
@@ -66,18 +66,16 @@ def main() -> int:
     groups: defaultdict[tuple[str, ...], list[tuple[float, str]]] = defaultdict(list)
     for record in json.loads(options.results.read_text())["records"]:
         case = known.get((record["problem"], record["op"], record["shape"]))
-        time = record["peers_ms"].get(options.peer)
-        if options.peer == "fastest":
-            time = (fastest_peer(record) or (None, None))[1]
-        if case is None or not record["kernelopt_ms"] or not time:
+        ratios = speedups(record)
+        fastest = min(ratios, key=lambda name: ratios[name], default=None)
+        peer = fastest if options.peer == "fastest" else options.peer
+        if case is None or peer not in ratios:
             continue
+        ratio, time = ratios[peer], record["peers_ms"][peer]
         group = tuple(str(record[name]) for name in ("op", "dtype", "direction", "path"))
         words = " ".join(group) + f" {record['problem']} {record['shape']}"
         if options.only and not any(word in words for word in options.only):
             continue
-        ratio = time / record["kernelopt_ms"]
-        if options.peer == "fastest":
-            ratio = speedup(record)
         line = (
             f"{ratio:6.2f} {record['kernelopt_ms']:9.4f} {time:9.4f} "
             f"{record['floor_ms'] / record['kernelopt_ms']:5.2f} {_features(case, record)}  "

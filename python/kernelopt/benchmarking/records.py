@@ -202,13 +202,14 @@ def join(output: Path, parts: Sequence[Path]) -> Results:
     return results
 
 
-def _speedups(record: Record) -> dict[str, float]:
+def speedups(record: Record) -> dict[str, float]:
     """Each peer's time over kernelopt's, either under the same settings of torch."""
-    own = {}
-    if KERNELOPT_CUDNN_BENCHMARK_MS in record:
-        own[CUDNN_BENCHMARK] = record[KERNELOPT_CUDNN_BENCHMARK_MS]
+    usual = record["kernelopt_ms"]
+    if not usual:
+        return {}
+    benchmarked = record.get(KERNELOPT_CUDNN_BENCHMARK_MS, usual)
     return {
-        peer: time / own.get(peer, record["kernelopt_ms"])
+        peer: time / (benchmarked if peer == CUDNN_BENCHMARK else usual)
         for peer, time in record["peers_ms"].items()
     }
 
@@ -216,18 +217,16 @@ def _speedups(record: Record) -> dict[str, float]:
 def fastest_peer(record: Record) -> tuple[str, float] | None:
     """The peer that comes off best beside kernelopt, and its time."""
     times = record["peers_ms"]
-    if not times:
+    ratios = speedups(record) or times
+    if not ratios:
         return None
-    ratios = _speedups(record) if record["kernelopt_ms"] else times
     peer = min(ratios, key=lambda name: ratios[name])
     return peer, times[peer]
 
 
 def speedup(record: Record) -> float | None:
     """The fastest peer's time over kernelopt's."""
-    if not record["peers_ms"] or not record["kernelopt_ms"]:
-        return None
-    return min(_speedups(record).values())
+    return min(speedups(record).values(), default=None)
 
 
 def fraction_of_floor(record: Record) -> float | None:

@@ -3,7 +3,8 @@
 The module links no Python and only libtorch's stable C interface, so one file serves every CPython
 >= 3.10 and every torch >= 2.10, with CUDA or without. Environment variables:
 
-    CUDA_HOME             the CUDA toolkit; default: that of the nvcc on PATH, else /usr/local/cuda
+    CUDA_HOME             the CUDA toolkit, 13.0 or newer; default: that of the nvcc on PATH, else
+                          /usr/local/cuda
     TORCH_CUDA_ARCH_LIST  GPU architectures, as torch writes them; default: ARCHS below
     KERNELOPT_CUDA        "0": build the CPU part alone; "1": fail where there is no CUDA toolkit;
                           default: build the CUDA part where there is a toolkit
@@ -30,6 +31,7 @@ ROOT = Path(__file__).resolve().parent
 # compute_103 is left out on purpose: code for it from nvcc 13 has given wrong results, and sm_100
 # code runs there. The PTX serves what comes after.
 ARCHS = "7.5;8.0;8.6;8.9;9.0a;10.0;12.0+PTX"
+OLDEST_CUDA = (13, 0)
 TORCH_TARGET = "0x020a000000000000"  # 2.10, the oldest torch with the stable interface used here
 
 
@@ -91,6 +93,11 @@ def configuration() -> Configuration:
         print("kernelopt: building the CPU part alone")
         return Configuration(None, "none", "none")
     version = cuda_version(home)
+    if tuple(map(int, version.split("."))) < OLDEST_CUDA:
+        raise SystemExit(
+            f"kernelopt: CUDA {version} in {home} is too old: set CUDA_HOME to a toolkit of "
+            "{}.{} or newer, or KERNELOPT_CUDA=0 for the CPU part alone".format(*OLDEST_CUDA)
+        )
     archs = ",".join(re.split("[; ,]+", os.environ.get("TORCH_CUDA_ARCH_LIST") or ARCHS))
     print(f"kernelopt: building with CUDA {version} for {archs}")
     return Configuration(home, version, archs)
@@ -135,11 +142,11 @@ def extension() -> Extension:
 
     # torch, where it is a CPU-only build, finds no toolkit and no architecture by itself.
     cpp_extension.CUDA_HOME = str(home)
-    # Without a CUDA version torch writes no header dependencies for .cu files, and an incremental
-    # build would miss a changed kernel header.
-    torch.version.cuda = torch.version.cuda or version
+    # Nothing of torch's CUDA is linked, so its version need not be the toolkit's, as torch asks of
+    # an extension; and without one torch writes no header dependencies for .cu files, and an
+    # incremental build would miss a changed kernel header.
+    torch.version.cuda = version
     os.environ["TORCH_CUDA_ARCH_LIST"] = archs.replace(",", ";")
-    major, minor = map(int, version.split("."))
     # The last files to compile are the large ones: their architectures side by side then.
     threads = min(len(archs.split(",")), len(os.sched_getaffinity(0)) // 4)
     result = cpp_extension.CUDAExtension(
@@ -159,7 +166,7 @@ def extension() -> Extension:
                 "-U__CUDA_NO_HALF2_OPERATORS__",
                 "-U__CUDA_NO_BFLOAT16_CONVERSIONS__",
                 *([f"--threads={threads}"] if threads > 1 else []),
-                *(["--compress-mode=size"] if (major, minor) >= (12, 8) else []),
+                "--compress-mode=size",
             ],
         },
         extra_link_args=link,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,20 +24,31 @@ def checkout(tmp_path):
     shutil.copy(REPOSITORY / "dev", root)
     for name in ("python", "kernelopt"):
         program = root / ".venv" / "bin" / name
-        program.write_text(f"#!/bin/sh\necho {name} $PWD $* >>{tmp_path}/log\n")
+        program.write_text(f"#!/bin/sh\necho {name} $PWD $* [$CUDA_HOME] >>{tmp_path}/log\n")
         program.chmod(0o755)
     return root
 
 
-def last_call(tmp_path: Path, root: Path, *words: str) -> list[str]:
-    """Calls ``dev`` from a directory beside its own: the last program's name, directory, words."""
+def call_dev(tmp_path: Path, root: Path, *words: str, **variables: str) -> str:
+    """Calls ``dev`` from a directory beside its own: what it says itself."""
     (tmp_path / "elsewhere").mkdir(exist_ok=True)
-    environment = {**os.environ, "KERNELOPT_CUDA": "0", "CXX": "true"}
+    environment = {**os.environ, "KERNELOPT_CUDA": "0", "CXX": "true", **variables}
+    environment.pop("CUDA_HOME", None)
     command = ["bash", str(root / "dev"), *words]
-    subprocess.run(
-        command, cwd=tmp_path / "elsewhere", env=environment, check=True, capture_output=True
-    )
-    return (tmp_path / "log").read_text().splitlines()[-1].split()
+    return subprocess.run(
+        command,
+        cwd=tmp_path / "elsewhere",
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stderr
+
+
+def last_call(tmp_path: Path, root: Path, *words: str) -> list[str]:
+    """The last program that ``dev`` calls: its name, directory, words."""
+    call_dev(tmp_path, root, *words)
+    return (tmp_path / "log").read_text().splitlines()[-1].split()[:-1]
 
 
 def test_files_are_named_from_where_dev_is_called(checkout, tmp_path):
@@ -50,3 +62,57 @@ def test_files_are_named_from_where_dev_is_called(checkout, tmp_path):
     call = last_call(tmp_path, checkout, "wheel-check", "c.whl")
     assert call[:2] == ["python", here]
     assert call[3:] == ["c.whl"]
+
+
+def make_toolkit(home: Path, release: str) -> None:
+    """A toolkit's header, and an nvcc that tells its version and nothing else."""
+    for name in ("bin/nvcc", "include/cuda_runtime.h"):
+        (home / name).parent.mkdir(parents=True)
+        (home / name).write_text(f"#!/bin/sh\necho 'Cuda compilation tools, release {release}, V0'\n")
+        (home / name).chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("on_path", "installed", "taken"),
+    [
+        ("13.2", None, "on_path"),
+        (None, "14.0", "installed"),
+        ("12.8", "13.0", "installed"),
+        ("12.8", None, "pypi"),
+        (None, None, "pypi"),
+    ],
+)
+def test_an_old_toolkit_is_left_alone(checkout, tmp_path, on_path, installed, taken):
+    """The machine's toolkit is taken where it is new enough, else PyPI's, and the output says so."""
+    homes = {"on_path": tmp_path / "first", "installed": tmp_path / "second"}
+    dev = checkout / "dev"
+    dev.write_text(dev.read_text().replace("/usr/local/cuda", str(homes["installed"])))
+    for name, release in (("on_path", on_path), ("installed", installed)):
+        if release:
+            make_toolkit(homes[name], release)
+    # Without the machine's own nvcc.
+    folders = [f for f in os.environ["PATH"].split(":") if not (Path(f) / "nvcc").exists()]
+    links = tmp_path / "links"
+    links.mkdir()
+    for program in ("bash", "cut", "find", "nproc", "sha256sum", "sort", "xargs", "sed", "readlink"):
+        if found := shutil.which(program):
+            (links / program).symlink_to(found)
+    path = ":".join([str(homes["on_path"] / "bin"), *folders, str(links)])
+    said = call_dev(tmp_path, checkout, "build", KERNELOPT_CUDA="1", PATH=path)
+    calls = (tmp_path / "log").read_text()
+    pypi = "/nvidia/cu13"
+    assert f"setup.py build_ext --inplace [{homes.get(taken, pypi)}]" in calls
+    assert ("pip install -qq cuda-toolkit[nvcc" in calls) == (taken == "pypi")
+    assert ("installing cuda-toolkit" in said) == (taken == "pypi")
+    assert ("is of CUDA 12, and 13 or newer is needed" in said) == (on_path == "12.8")
+
+
+def test_setup_refuses_an_old_toolkit(tmp_path):
+    make_toolkit(tmp_path, "12.8")
+    environment = {**os.environ, "CUDA_HOME": str(tmp_path), "KERNELOPT_CUDA": "1"}
+    command = [sys.executable, "setup.py", "--name"]
+    result = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode
+    assert f"CUDA 12.8 in {tmp_path} is too old" in result.stderr

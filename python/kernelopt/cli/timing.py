@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
-import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.benchmark import Timer
 
 from .evaluate import NoGradient, random_like
 from .values import is_inexact, map_tensors, tensors_in
 
 _FEWEST_ROUNDS = 3
 _CPU_ROUNDS = 40
-# Long beside a clock's reading, short beside the time for which a scheduler takes a core away.
-_CPU_SAMPLE_SECONDS = 1e-4
 _WARMUP_CALLS = 3
 _FEWEST_CALLS, _MOST_CALLS = 3, 100
 UNSTEADY = 0.5  # of the median: quartiles farther apart than that are of an unsteady machine
@@ -43,16 +40,17 @@ def measure(
     """Times functions on a device, each for about some seconds, in turns.
 
     On a GPU each call is timed by CUDA events, after a write that evicts the L2 cache. On a CPU
-    ``timeit`` times single calls, several where they are very short, on all of torch's threads.
+    ``torch.utils.benchmark`` times blocks of calls, as long as its clock needs, on all of torch's
+    threads.
     Turns, because a machine's clock and its other work change over time: each function gets its
     share of both.
     """
     times: dict[str, list[float]] = {name: [] for name in functions}
-    for function in functions.values():
-        function()
     if device.type != "cuda":
         _measure_cpu(functions, seconds, times)
         return {name: _timing(values) for name, values in times.items()}
+    for function in functions.values():
+        function()
     for _ in range(_FEWEST_ROUNDS):
         for name, function in functions.items():
             times[name] += _measure_cuda(function, device, seconds / _FEWEST_ROUNDS)
@@ -63,27 +61,19 @@ def _measure_cpu(
     functions: dict[str, Callable[[], Any]], seconds: float, times: dict[str, list[float]]
 ) -> None:
     """Short turns: what else the machine does comes and goes within tenths of a second."""
-    timers = {name: timeit.Timer(function) for name, function in functions.items()}
-    calls = {name: _calls_of_a_sample(timer) for name, timer in timers.items()}
+    # What a timer calls to find its block's length is not in the block's time: no other warm-up.
+    threads = torch.get_num_threads()
+    timers = {
+        name: Timer("function()", globals={"function": function}, num_threads=threads)
+        for name, function in functions.items()
+    }
     end = time.perf_counter() + seconds * len(functions)
     for turn in range(_CPU_ROUNDS):
         if turn >= _FEWEST_ROUNDS and time.perf_counter() > end:
             break
         for name, timer in timers.items():
-            turn_end = time.perf_counter() + seconds / _CPU_ROUNDS
-            while True:
-                times[name].append(timer.timeit(calls[name]) / calls[name])
-                if time.perf_counter() > turn_end:
-                    break
-
-
-def _calls_of_a_sample(timer: timeit.Timer) -> int:
-    shortest = timer.timeit(1)
-    for _ in range(_WARMUP_CALLS):
-        if shortest >= _CPU_SAMPLE_SECONDS:
-            break
-        shortest = min(shortest, timer.timeit(1))
-    return math.ceil(_CPU_SAMPLE_SECONDS / max(shortest, 1e-9))
+            block = timer.blocked_autorange(min_run_time=seconds / _CPU_ROUNDS)
+            times[name] += block.times
 
 
 def _measure_cuda(function: Callable[[], Any], device: torch.device, seconds: float) -> list[float]:

@@ -66,10 +66,11 @@ def test_files_are_named_from_where_dev_is_called(checkout, tmp_path):
 
 def make_toolkit(home: Path, release: str) -> None:
     """A toolkit's header, and an nvcc that tells its version and nothing else."""
-    for name in ("bin/nvcc", "include/cuda_runtime.h"):
-        (home / name).parent.mkdir(parents=True)
-        (home / name).write_text(f"#!/bin/sh\necho 'Cuda compilation tools, release {release}, V0'\n")
-        (home / name).chmod(0o755)
+    nvcc, header = home / "bin" / "nvcc", home / "include" / "cuda_runtime.h"
+    for path in (nvcc, header):
+        path.parent.mkdir(parents=True)
+        path.touch(0o755)
+    nvcc.write_text(f"#!/bin/sh\necho 'Cuda compilation tools, release {release}, V0'\n")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def make_toolkit(home: Path, release: str) -> None:
     ],
 )
 def test_an_old_toolkit_is_left_alone(checkout, tmp_path, on_path, installed, taken):
-    """The machine's toolkit is taken where it is new enough, else PyPI's, and the output says so."""
+    """The machine's toolkit is taken where it is new enough, else PyPI's, and ``dev`` says so."""
     homes = {"on_path": tmp_path / "first", "installed": tmp_path / "second"}
     dev = checkout / "dev"
     dev.write_text(dev.read_text().replace("/usr/local/cuda", str(homes["installed"])))
@@ -94,7 +95,8 @@ def test_an_old_toolkit_is_left_alone(checkout, tmp_path, on_path, installed, ta
     folders = [f for f in os.environ["PATH"].split(":") if not (Path(f) / "nvcc").exists()]
     links = tmp_path / "links"
     links.mkdir()
-    for program in ("bash", "cut", "find", "nproc", "sha256sum", "sort", "xargs", "sed", "readlink"):
+    programs = ("bash", "cut", "find", "nproc", "sha256sum", "sort", "xargs", "sed", "readlink")
+    for program in programs:
         if found := shutil.which(program):
             (links / program).symlink_to(found)
     path = ":".join([str(homes["on_path"] / "bin"), *folders, str(links)])

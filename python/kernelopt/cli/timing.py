@@ -17,6 +17,8 @@ from .values import is_inexact, map_tensors, tensors_in
 
 _FEWEST_ROUNDS = 3
 _CPU_ROUNDS = 40
+# Long beside a clock's reading, short beside the time for which a scheduler takes a core away.
+_CPU_SAMPLE_SECONDS = 1e-4
 _WARMUP_CALLS = 3
 _FEWEST_CALLS, _MOST_CALLS = 3, 100
 UNSTEADY = 0.5  # of the median: quartiles farther apart than that are of an unsteady machine
@@ -40,10 +42,9 @@ def measure(
     """Times functions on a device, each for about some seconds, in turns.
 
     On a GPU each call is timed by CUDA events, after a write that evicts the L2 cache. On a CPU
-    ``torch.utils.benchmark`` times blocks of calls, as long as its clock needs, on all of torch's
-    threads.
-    Turns, because a machine's clock and its other work change over time: each function gets its
-    share of both.
+    ``torch.utils.benchmark`` times single calls, several where they are very short, on all of
+    torch's threads. Turns, because a machine's clock and its other work change over time: each
+    function gets its share of both.
     """
     times: dict[str, list[float]] = {name: [] for name in functions}
     if device.type != "cuda":
@@ -61,7 +62,7 @@ def _measure_cpu(
     functions: dict[str, Callable[[], Any]], seconds: float, times: dict[str, list[float]]
 ) -> None:
     """Short turns: what else the machine does comes and goes within tenths of a second."""
-    # What a timer calls to find its block's length is not in the block's time: no other warm-up.
+    # What a timer calls to find a sample's length is not in its time: no other warm-up.
     threads = torch.get_num_threads()
     timers = {
         name: Timer("function()", globals={"function": function}, num_threads=threads)
@@ -72,8 +73,12 @@ def _measure_cpu(
         if turn >= _FEWEST_ROUNDS and time.perf_counter() > end:
             break
         for name, timer in timers.items():
-            block = timer.blocked_autorange(min_run_time=seconds / _CPU_ROUNDS)
-            times[name] += block.times
+            turn_end = time.perf_counter() + seconds / _CPU_ROUNDS
+            while True:
+                sample = timer.blocked_autorange(min_run_time=_CPU_SAMPLE_SECONDS)
+                times[name] += sample.times
+                if time.perf_counter() > turn_end:
+                    break
 
 
 def _measure_cuda(function: Callable[[], Any], device: torch.device, seconds: float) -> list[float]:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 import kernelopt
+from support import gradients
 
 LAST = torch.channels_last
 FORMATS = (torch.contiguous_format, LAST)
@@ -75,3 +76,124 @@ def test_a_model_moved_to_channels_last_takes_contiguous_inputs(compiled: bool) 
     expected = model(x)
     mapped = torch.compile(model, backend="kernelopt") if compiled else kernelopt.optimize(model)
     torch.testing.assert_close(mapped(x), expected)
+
+
+def _separable(x: torch.Tensor, depthwise: torch.Tensor, pointwise: torch.Tensor) -> torch.Tensor:
+    return kernelopt.separable_conv2d(x, depthwise, pointwise, padding=1)
+
+
+def _torchs(x: torch.Tensor, depthwise: torch.Tensor, pointwise: torch.Tensor) -> torch.Tensor:
+    return F.conv2d(F.conv2d(x, depthwise, padding=1, groups=4), pointwise)
+
+
+OURS: dict[str, Callable[..., torch.Tensor]] = {
+    "depthwise": lambda x, weight: kernelopt.depthwise_conv2d(x, weight, padding=1),
+    "pointwise": kernelopt.pointwise_conv2d,
+    "separable": _separable,
+}
+THEIRS: dict[str, Callable[..., torch.Tensor]] = {
+    "depthwise": lambda x, weight: F.conv2d(x, weight, padding=1, groups=4),
+    "pointwise": F.conv2d,
+    "separable": _torchs,
+}
+WEIGHTS = {
+    "depthwise": [(4, 1, 3, 3)],
+    "pointwise": [(5, 4, 1, 1)],
+    "separable": [(4, 1, 3, 3), (5, 4, 1, 1)],
+}
+# The input's layout and its weights' format.
+COMPILED = [
+    ("channels_last", torch.contiguous_format),
+    ("channels_last", LAST),
+    ("contiguous", LAST),
+    ("slice of channels", torch.contiguous_format),
+]
+
+
+def _tensors(
+    name: str,
+    layout: str,
+    weight_format: torch.memory_format,
+    sizes: tuple[int, ...] = (2, 4, 5, 6),
+) -> list[torch.Tensor]:
+    weights = [torch.randn(shape).to(memory_format=weight_format) for shape in WEIGHTS[name]]
+    return [LAYOUTS[layout](*sizes), *weights]
+
+
+def _assert_same(function: Callable, expected: Callable, tensors: list[torch.Tensor]) -> None:
+    """Values, formats and gradients."""
+    output = expected(*tensors)
+    torch.testing.assert_close(function(*tensors), output)
+    assert _formats(function(*tensors)) == _formats(output)
+    grad = torch.randn_like(output)
+    torch.testing.assert_close(
+        gradients(function, tensors, grad), gradients(expected, tensors, grad)
+    )
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize(("layout", "weight_format"), COMPILED)
+@pytest.mark.parametrize("name", OURS)
+def test_compiled_is_one_graph(
+    name: str, layout: str, weight_format: torch.memory_format, dynamic: bool
+) -> None:
+    ours = OURS[name]
+    compiled = torch.compile(ours, backend="aot_eager", fullgraph=True, dynamic=dynamic)
+    for sizes in ((2, 4, 5, 6), (3, 4, 7, 9)):
+        _assert_same(compiled, ours, _tensors(name, layout, weight_format, sizes))
+
+
+def test_inductor_takes_channels_last() -> None:
+    compiled = torch.compile(_separable, fullgraph=True)
+    _assert_same(compiled, _separable, _tensors("separable", "channels_last", LAST))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize(("layout", "weight_format"), COMPILED)
+@pytest.mark.parametrize("name", OURS)
+def test_exported(name: str, layout: str, weight_format: torch.memory_format, strict: bool) -> None:
+    modules = {
+        "depthwise": kernelopt.nn.DepthwiseConv2d(4, 4, 3, padding=1),
+        "pointwise": kernelopt.nn.PointwiseConv2d(4, 5),
+        "separable": kernelopt.nn.SeparableConv2d(4, 5, 3, padding=1),
+    }
+    model = modules[name].to(memory_format=weight_format)
+    dimensions = {0: torch.export.Dim("n"), 2: torch.export.Dim("h"), 3: torch.export.Dim("w")}
+    for shapes in (None, (dimensions,)):
+        x = LAYOUTS[layout](2, 4, 5, 6)
+        program = torch.export.export(model, (x,), dynamic_shapes=shapes, strict=strict)
+        if shapes is not None:
+            x = LAYOUTS[layout](3, 4, 7, 9)
+        expected = model(x)
+        torch.testing.assert_close(program.module()(x), expected)
+        assert _formats(program.module()(x)) == _formats(expected)
+
+
+def _transformed(function: Callable, count: int) -> list[tuple[int, Callable]]:
+    """The gradient, and over a batch of each tensor alone the function and its gradient; each with
+    the place of the tensor that has a further dimension, -1 for none."""
+
+    def loss(*given: torch.Tensor) -> torch.Tensor:
+        return function(*given).sin().sum()
+
+    found = [(-1, torch.func.grad(loss))]
+    for place in range(count):
+        dims = tuple(0 if index == place else None for index in range(count))
+        found += [(place, torch.vmap(what, dims)) for what in (function, torch.func.grad(loss))]
+    return found
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", OURS)
+def test_transforms_of_channels_last(name: str, compiled: bool) -> None:
+    for layout, weight_format in COMPILED[:3]:
+        tensors = _tensors(name, layout, weight_format)
+        ours, theirs = (_transformed(of[name], len(tensors)) for of in (OURS, THEIRS))
+        for (place, mine), (_, expected) in zip(ours, theirs, strict=True):
+            given = list(tensors)
+            if place >= 0:
+                given[place] = torch.stack([tensors[place], tensors[place] * 0.5])
+            if compiled:
+                torch._dynamo.reset()
+                mine = torch.compile(mine, backend="aot_eager", fullgraph=True)
+            torch.testing.assert_close(mine(*given), expected(*given))

@@ -110,11 +110,16 @@ class _Node(torch.autograd.Function):
         return (None, None, *gradients)
 
 
-def _in_transform() -> bool:
+def in_transform() -> bool:
     """Whether a torch.func transform or a forward-mode level is active."""
     return (
         torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
     )
+
+
+# A constant to Dynamo, which is inside the transforms that it traces and guards those around it.
+# torch.compiler.assume_constant_result sets this mark, but would import Dynamo with kernelopt.
+in_transform._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _autograd_kernel(spec: OpSpec) -> Callable[..., Any]:
@@ -131,7 +136,7 @@ def _autograd_kernel(spec: OpSpec) -> Callable[..., Any]:
             return spec.op.redispatch(keyset & _AFTER_AUTOGRAD, *args)
 
     def kernel(keyset: torch._C.DispatchKeySet, *args: Any) -> Any:
-        if not _in_transform():
+        if not in_transform():
             try:
                 return run(keyset, args)
             except RuntimeError as error:
@@ -235,7 +240,7 @@ def _caller(spec: OpSpec) -> Call:
             return op(*tensors, *values)
         try:
             # A tracer is told of ops one way, so that two traces of a model are alike.
-            if _in_transform() or torch._C._get_tracing_state() is not None:
+            if in_transform() or torch._C._get_tracing_state() is not None:
                 return op(*tensors, *values)
             if not (torch.is_grad_enabled() and torch._C._any_requires_grad(*tensors)):
                 with _BelowAutograd():

@@ -163,7 +163,7 @@ class GraphLayer:
         # each of its modules.
         if (
             torch.compiler.is_compiling()
-            or _registration._in_transform()
+            or _registration.in_transform()
             or nn.modules.module._has_any_global_hook()
             or torch.jit.is_tracing()
             or torch.fx._symbolic_trace.is_fx_symbolic_tracing()

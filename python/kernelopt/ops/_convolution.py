@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from .._arguments import FLOATING
 from .._enums import Activation, Precision
-from .._registration import Call, OpSpec, register
+from .._registration import Call, OpSpec, in_transform, register
 
 
 def current_precision() -> int:
@@ -133,6 +133,12 @@ def suggests_channels_last(tensor: torch.Tensor) -> bool:
     return True
 
 
+def _in_channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    if in_transform():  # vmap knows no memory format
+        return tensor.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
 def call_in_torchs_format(
     call: Callable[..., torch.Tensor],
     tensors: tuple[Any, ...],
@@ -150,18 +156,16 @@ def call_in_torchs_format(
     if input.dim() == 3:
         output = call((input.unsqueeze(0), *tensors[1:]), values)
         return output.squeeze(0).contiguous()
-    channels_last = suggests_channels_last(input) or any(map(suggests_channels_last, weights))
-    if not channels_last or torch._C._functorch.is_functorch_wrapped_tensor(input):
+    if not (suggests_channels_last(input) or any(map(suggests_channels_last, weights))):
         return call(tensors, values)
-    dense = input.contiguous(memory_format=torch.channels_last)
-    output = call((dense, *tensors[1:]), values)
+    output = call((_in_channels_last(input), *tensors[1:]), values)
     # One channel or one pixel is in both formats, and the op then chose contiguous.
-    return output.contiguous(memory_format=torch.channels_last)
+    return _in_channels_last(output)
 
 
 def in_format_of(input: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
     """``result`` in the format of an op with this input: channels_last or contiguous."""
-    if torch._C._functorch.is_functorch_wrapped_tensor(input):
+    if torch._C._functorch.is_functorch_wrapped_tensor(result):
         return result  # vmap cannot tell a memory format
     channels_last = is_channels_last(input)
     return result.contiguous(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -57,6 +58,25 @@ def test_output_has_torchs_format(
                     x.to(device), weight.to(device), pointwise.to(device), padding=kernel // 2
                 )
                 assert _formats(output) == _formats(F.conv2d(expected, pointwise)), (sizes, kernel)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_output_without_a_batch_has_torchs_format(layout: str, device: str) -> None:
+    for sizes in ((2, 4, 5, 6), (2, 1, 5, 6), (2, 4, 1, 1), (2, 4, 1, 6)):
+        channels, x = sizes[1], LAYOUTS[layout](*sizes)[1]
+        for first, second in itertools.product(FORMATS, FORMATS):
+            weight = torch.randn(channels, 1, 3, 3).to(memory_format=first)
+            pointwise = torch.randn(3, channels, 1, 1).to(memory_format=second)
+            hidden = F.conv2d(x, weight, padding=1, groups=channels)
+            moved = [tensor.to(device) for tensor in (x, weight, pointwise)]
+            for output, expected in (
+                (kernelopt.depthwise_conv2d(*moved[:2], padding=1), hidden),
+                (kernelopt.pointwise_conv2d(moved[0], moved[2]), F.conv2d(x, pointwise)),
+                (kernelopt.separable_conv2d(*moved, padding=1), F.conv2d(hidden, pointwise)),
+            ):
+                assert _formats(output[None]) == _formats(expected[None]), sizes
+                assert output.is_contiguous() == expected.is_contiguous()
 
 
 @pytest.mark.parametrize("compiled", [False, True])

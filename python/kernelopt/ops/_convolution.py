@@ -154,9 +154,11 @@ def call_in_torchs_format(
     """
     input = tensors[0]
     if input.dim() == 3:
-        output = call((input.unsqueeze(0), *tensors[1:]), values)
-        return output.squeeze(0).contiguous()
-    if not (suggests_channels_last(input) or any(map(suggests_channels_last, weights))):
+        batch = (input.unsqueeze(0), *tensors[1:])
+        output = call_in_torchs_format(call, batch, values, weights).squeeze(0)
+        # To torch nothing without a batch is channels_last, what precedes the last weight neither.
+        return output if suggests_channels_last(weights[-1]) else output.contiguous()
+    if not any(map(suggests_channels_last, (input, *weights))):
         return call(tensors, values)
     output = call((_in_channels_last(input), *tensors[1:]), values)
     # One channel or one pixel is in both formats, and the op then chose contiguous.

@@ -9,7 +9,6 @@ public functions take the place of torch's, so a call means the same for whateve
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,10 +19,9 @@ from torch import fx
 
 import kernelopt
 
-from .._enums import Activation as ActivationCode
-from ..ops._convolution import current_precision
 from .activations import Activation, find_activations, is_kernelopts
 from .aten import to_torch_functions
+from .calls import call_of, gather_calls, set_call
 from .nodes import erase, erase_unused, independent, location_of, value_of
 from .registry import (
     ADD_FUNCTIONS,
@@ -58,6 +56,7 @@ class _Rewriter:
         # Dynamo leaves attributes that Python read, x.is_cpu say, as uses of x.
         erase_unused(self.graph.find_nodes(op="call_function", target=getattr))
         to_torch_functions(self.graph)
+        gather_calls(self.graph)
         self._replace_convolutions()
         for activation in find_activations(self.graph):
             # What it is applied to may itself have been an activation.
@@ -116,7 +115,7 @@ class _Rewriter:
                 self._note(node, kind, "kept", reason=reason)
                 continue
             names = ("input", "weight", "bias", *chosen.geometry)
-            _set_call(node, chosen.op, {name: arguments[name] for name in names})
+            set_call(node, chosen.op, {name: arguments[name] for name in names})
             self._note(node, kind, "replaced", op=chosen.op)
 
     # Activations
@@ -143,7 +142,7 @@ class _Rewriter:
     def _fuse_activation(self, activation: Activation) -> str:
         """Lets the convolution before an activation apply it; returns why not, or ""."""
         node = activation.base
-        call = _call_of(node)
+        call = call_of(node)
         if call is None or call[1].get("activation") is not None:
             return "no convolution before it that could apply it"
         if not set(node.users) <= activation.nodes:
@@ -153,7 +152,7 @@ class _Rewriter:
         op, arguments = call
         kind = f"{self._kind(node, op)} + {_spelled(activation)}"
         self._note_fused(node, [node, activation.output], kind, op)
-        _set_call(node, op, {**arguments, "activation": activation.name})
+        set_call(node, op, {**arguments, "activation": activation.name})
         self._substitute(activation, node)
         return ""
 
@@ -169,11 +168,11 @@ class _Rewriter:
 
     def _fuse_separable(self) -> None:
         for node in self.graph.nodes:
-            pointwise = _call_of(node)
+            pointwise = call_of(node)
             if pointwise is None or pointwise[0] != "pointwise_conv2d":
                 continue
             first = pointwise[1]["input"]
-            depthwise = _call_of(first)
+            depthwise = call_of(first)
             if depthwise is None or depthwise[0] != "depthwise_conv2d":
                 continue
             uses = [arg for arg in node.all_input_nodes if arg is first]
@@ -183,7 +182,7 @@ class _Rewriter:
             if not independent({first, node}):
                 continue
             kind = f"{self._kind(first, depthwise[0])} + {self._kind(node, pointwise[0])}"
-            _set_call(node, "separable_conv2d", separable_arguments(depthwise[1], pointwise[1]))
+            set_call(node, "separable_conv2d", separable_arguments(depthwise[1], pointwise[1]))
             self._note_fused(node, [first, node], kind, "separable_conv2d")
             self.findings.pop(first, None)
             self.graph.erase_node(first)
@@ -250,42 +249,6 @@ def _lone_reason(activation: Activation) -> str:
     value = value_of(activation.base)
     assert value is not None
     return tensor_reason(value) or ("" if independent(activation.nodes) else _EFFECTS)
-
-
-def _set_call(node: fx.Node, op: str, arguments: Arguments) -> None:
-    node.target = getattr(kernelopt, op)
-    node.args, node.kwargs = (), arguments
-
-
-@functools.cache
-def _convolution_ops() -> dict[Any, str]:
-    """Functions and ops that are convolutions of kernelopt, by target, and their names."""
-    names = [*(entry.op for entry in REPLACEMENTS), "separable_conv2d"]
-    ops = {getattr(torch.ops.kernelopt, name).default: name for name in names}
-    return ops | {getattr(kernelopt, name): name for name in names}
-
-
-def _call_of(node: Any) -> tuple[str, Arguments] | None:
-    """A convolution of kernelopt, as the public function's name and arguments; None for others."""
-    if not isinstance(node, fx.Node) or node.op != "call_function":
-        return None
-    op = _convolution_ops().get(node.target)
-    if op is None:
-        return None
-    if not isinstance(node.target, torch._ops.OpOverload):
-        return op, dict(node.kwargs)
-    # An op, as Dynamo leaves it of a module of kernelopt.nn: its arguments carry numbers.
-    parameters = node.target._schema.arguments
-    arguments: Arguments = {p.name: p.default_value for p in parameters if p.has_default_value()}
-    arguments |= dict(zip((p.name for p in parameters), node.args, strict=False))
-    arguments |= node.kwargs
-    if arguments.pop("precision") != current_precision():
-        return None  # the public function would choose another one
-    for name in ("depthwise_activation", "activation"):
-        if name in arguments:
-            code = ActivationCode(arguments[name])
-            arguments[name] = None if code == ActivationCode.NONE else code.name.lower()
-    return op, arguments
 
 
 def _describe(function: Any, arguments: Arguments) -> tuple[Convolution | None, str]:

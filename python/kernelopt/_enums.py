@@ -21,7 +21,8 @@ class Precision(IntEnum):
     """How a float32 convolution is computed. Numbered as in ``csrc/common/math.h``."""
 
     DEFAULT = 0
-    """An error of at most a tenth of TF32's."""
+    """An error of at most a tenth of TF32's. Shapes that go to ATen's operators have those' error:
+    TF32's where torch's settings allow it."""
     IEEE = 1
     """No worse than strict float32."""
 

@@ -108,7 +108,8 @@ def conv1d(
     kernelopt's kernels serve strided float16, bfloat16, float32 and float64 tensors on CUDA and the
     CPU. Other tensors (complex, integer, sparse, other devices) go to torch's function. How float32
     is computed follows ``torch.backends.cudnn.conv.fp32_precision``: at its default of "tf32" with
-    at most a tenth of TF32's error, otherwise as accurately as strict float32.
+    at most a tenth of TF32's error, or in TF32 where the shape goes to ATen's faster operator;
+    otherwise as accurately as strict float32.
 
     Args:
         input: ``[N, C_in, L]``, or ``[C_in, L]`` without a batch. N may be 0.

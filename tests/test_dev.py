@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from kernelopt.cli.run import add_parser
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -29,8 +32,10 @@ def checkout(tmp_path):
     return root
 
 
-def call_dev(tmp_path: Path, root: Path, *words: str, **variables: str) -> str:
-    """Calls ``dev`` from a directory beside its own: what it says itself."""
+def dev(
+    tmp_path: Path, root: Path, *words: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Calls ``dev`` from a directory beside its own."""
     (tmp_path / "elsewhere").mkdir(exist_ok=True)
     environment = {**os.environ, "KERNELOPT_CUDA": "0", "CXX": "true", **variables}
     environment.pop("CUDA_HOME", None)
@@ -42,12 +47,12 @@ def call_dev(tmp_path: Path, root: Path, *words: str, **variables: str) -> str:
         check=True,
         capture_output=True,
         text=True,
-    ).stderr
+    )
 
 
 def last_call(tmp_path: Path, root: Path, *words: str) -> list[str]:
     """The last program that ``dev`` calls: its name, directory, words."""
-    call_dev(tmp_path, root, *words)
+    dev(tmp_path, root, *words)
     return (tmp_path / "log").read_text().splitlines()[-1].split()[:-1]
 
 
@@ -62,6 +67,37 @@ def test_files_are_named_from_where_dev_is_called(checkout, tmp_path):
     call = last_call(tmp_path, checkout, "wheel-check", "c.whl")
     assert call[:2] == ["python", here]
     assert call[3:] == ["c.whl"]
+
+
+def options_of_run() -> list[argparse.Action]:
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    (subparsers,) = parser._subparsers._group_actions
+    return [action for action in subparsers.choices["run"]._actions if action.option_strings]
+
+
+def test_options_of_run_alone_are_for_the_examples(checkout, tmp_path):
+    example = str(checkout / "examples" / "problems" / "b.py")
+    valued = [action for action in options_of_run() if action.nargs is None]
+    assert len(valued) == 5
+    for action in valued:
+        option = action.option_strings[0]
+        for words in ([option, "value"], [f"{option}=value"], ["--verbose", option, "value"]):
+            call = last_call(tmp_path, checkout, "run", *words)
+            assert call[2:] == ["run", *words, example]
+            for file in ("net", "net.txt", "net.py"):
+                call = last_call(tmp_path, checkout, "run", file, *words)
+                assert call[2:] == ["run", file, *words]
+                call = last_call(tmp_path, checkout, "run", *words, file)
+                assert call[2:] == ["run", *words, file]
+
+
+def test_standard_output_is_that_of_kernelopt_run(checkout, tmp_path):
+    program = checkout / ".venv" / "bin" / "kernelopt"
+    program.write_text("#!/bin/sh\necho $1\n")
+    result = dev(tmp_path, checkout, "run", "net.py", "--json", "-")
+    assert result.stdout == "run\n"
+    assert "info\n" in result.stderr
 
 
 def make_toolkit(home: Path, release: str) -> None:
@@ -87,8 +123,8 @@ def make_toolkit(home: Path, release: str) -> None:
 def test_an_old_toolkit_is_left_alone(checkout, tmp_path, on_path, installed, taken):
     """The machine's toolkit is taken where it is new enough, else PyPI's, and ``dev`` says so."""
     homes = {"on_path": tmp_path / "first", "installed": tmp_path / "second"}
-    dev = checkout / "dev"
-    dev.write_text(dev.read_text().replace("/usr/local/cuda", str(homes["installed"])))
+    script = checkout / "dev"
+    script.write_text(script.read_text().replace("/usr/local/cuda", str(homes["installed"])))
     for name, release in (("on_path", on_path), ("installed", installed)):
         if release == "the same":
             homes[name].symlink_to(homes["on_path"])
@@ -103,7 +139,7 @@ def test_an_old_toolkit_is_left_alone(checkout, tmp_path, on_path, installed, ta
         if found := shutil.which(program):
             (links / program).symlink_to(found)
     path = ":".join([str(homes["on_path"] / "bin"), *folders, str(links)])
-    said = call_dev(tmp_path, checkout, "build", KERNELOPT_CUDA="1", PATH=path)
+    said = dev(tmp_path, checkout, "build", KERNELOPT_CUDA="1", PATH=path).stderr
     calls = (tmp_path / "log").read_text()
     pypi = "/nvidia/cu13"
     assert f"setup.py build_ext --inplace [{homes.get(taken, pypi)}]" in calls

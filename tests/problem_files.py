@@ -155,6 +155,13 @@ BAD = {
     "line 6: syntax error": "x = 1\n\ndef Model(:\n",
     "importing it raised ZeroDivisionError": "1 / 0\n",
     "importing it raised SystemExit": "raise SystemExit(0)\n",
+    "importing it raised Stop: now": "class Stop(BaseException): pass\nraise Stop('now')\n",
+    "constructing Model raised BaseException": CONV.replace(
+        "super().__init__()", "raise BaseException"
+    ),
+    "its own code raised SystemExit: 7": CONV.replace(
+        "return self", "raise SystemExit(7)\n        return self"
+    ),
     "no module named 'absent_package'": "import absent_package\n",
     "defines no get_init_inputs": "class Model(nn.Module): pass\nget_inputs = list\n",
     "defines no Model and no get_inputs": "get_init_inputs = list\n",

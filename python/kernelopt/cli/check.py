@@ -34,6 +34,7 @@ VARIANTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "centered": lambda x: (widened(x) - widened(x).mean()).to(x.dtype),
 }
 _PERTURBED_RUNS = 8
+NOT_ASKED_FOR = "not asked for"
 COMPILED, COMPILED_KERNELOPT = "torch.compile", "torch.compile, kernelopt"
 
 
@@ -125,7 +126,7 @@ class Checker:
         self.report = CheckReport(mode="train" if self.original.training else "eval")
         self.backward = backward
         if not backward:
-            self.report.backward_skipped = "not asked for"
+            self.report.backward_skipped = NOT_ASKED_FOR
 
     def inputs(self, seed: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The file's inputs, on the device and in the dtype."""

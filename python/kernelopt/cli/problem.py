@@ -112,9 +112,9 @@ def own_code(what: str) -> Iterator[None]:
     """Turns whatever the file's own code raises into a ProblemError that says where."""
     try:
         yield
-    except ProblemError:
+    except (ProblemError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # whatever the file may raise to end the program
         raise ProblemError(f"{what} {one_line(error)}") from error
 
 
@@ -209,7 +209,9 @@ def imported(path: Path) -> Iterator[types.ModuleType]:
         except SyntaxError as error:
             where = "" if error.lineno is None else f"line {error.lineno}: "
             raise ProblemError(f"{where}syntax error: {error.msg}") from error
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise ProblemError(f"importing it raised {one_line(error)}") from error
         yield module
     finally:

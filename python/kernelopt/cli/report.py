@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from .check import NOT_ASKED_FOR
 from .render import Output, duration
 
 _SHOWN_FAILURES = 10
@@ -22,7 +23,10 @@ def show_result(output: Output, result: dict[str, Any], verbose: bool) -> None:
 
 def verdict(result: dict[str, Any]) -> str:
     if result["status"] == "ok":
-        return "ok"
+        gradients = result["backward_skipped"] not in ("", NOT_ASKED_FOR)
+        count = len(result["skipped"])
+        left_out = [*["gradients"] * gradients, *([str(count)] if count else [])]
+        return f"ok ({' and '.join(left_out)} left out)" if left_out else "ok"
     return f"{result['status'].replace('_', ' ')}: {result['message']}"
 
 

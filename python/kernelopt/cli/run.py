@@ -160,11 +160,17 @@ def run(options: argparse.Namespace) -> int:
                 if options.verbose:
                     traceback.print_exception(error.__cause__ or error)
                 print(f"kernelopt run: {path}: {error}", file=sys.stderr)
-            except Exception as error:
-                # A fault of this command's; it shall not take the other files with it.
-                message = f"kernelopt run failed with {one_line(error)}"
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                # A fault of this command's, or what a model raises to end the program: neither
+                # shall take the other files with it.
+                fault = isinstance(error, Exception)
+                what = "kernelopt run failed with" if fault else "its own code raised"
+                message = f"{what} {one_line(error)}"
+                if fault or options.verbose:
+                    traceback.print_exc()
                 result = {"file": path, "status": "error", "message": message}
-                traceback.print_exc()
                 print(f"kernelopt run: {path}: {message}", file=sys.stderr)
             else:
                 show_result(output, result, options.verbose)

@@ -144,6 +144,16 @@ def test_compiled_in_one_graph(name, torch_class, args, kwargs, shape):
     assert count.count == 1
 
 
+@every_module
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_traced(name, torch_class, args, kwargs, shape):
+    module = getattr(kernelopt.nn, name)(*args, **kwargs)
+    traced = torch.jit.trace(module, torch.randn(shape))
+    x = torch.randn(shape)
+    torch.testing.assert_close(traced(x), module(x))
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(
     ("name", "args", "shape"),

@@ -148,7 +148,9 @@ def resolve_padding(
         raise RuntimeError(
             f"kernelopt.{function}(): expected stride 1 with padding='same', got {list(stride)}"
         )
-    totals = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+    # While torch.jit traces, sizes are tensors.
+    sizes = int_list(function, "the kernel's size", tuple(weight.shape[2:]), count)
+    totals = [d * (k - 1) for d, k in zip(dilation, sizes, strict=True)]
     if any(total % 2 for total in totals):
         right = [side for total in reversed(totals) for side in (0, total % 2)]
         input = F.pad(input, right)

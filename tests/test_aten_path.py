@@ -103,6 +103,53 @@ def test_the_default_precision_takes_the_faster_path(filters, activation) -> Non
         assert find_path(ours, device) != "aten"
 
 
+# An op, the shapes of input and weight, its stride, a dtype, and whether ATen computes it faster.
+RULES: list[tuple[str, tuple[int, ...], tuple[int, ...], int, torch.dtype, bool]] = [
+    ("conv1d", (1, 1536, 896), (3072, 1536, 1), 1, torch.float32, True),
+    ("conv1d", (1, 1536, 896), (3072, 1536, 1), 1, torch.bfloat16, True),
+    ("conv1d", (1, 3072, 301), (1536, 3072, 1), 1, torch.float32, True),
+    ("conv1d", (1, 3072, 301), (1536, 3072, 1), 1, torch.bfloat16, False),
+    ("conv1d", (4, 512, 2000), (512, 512, 1), 1, torch.float32, True),
+    ("conv1d", (1, 512, 2000), (512, 512, 1), 1, torch.float32, False),
+    ("conv1d", (1, 128, 4097), (1024, 128, 1), 1, torch.float32, True),
+    ("conv1d", (1, 128, 4096), (1024, 128, 1), 1, torch.float32, False),
+    ("conv1d", (16, 256, 801), (256, 256, 11), 1, torch.float32, True),
+    ("conv1d", (16, 256, 801), (1024, 256, 11), 1, torch.float32, False),
+    ("conv1d", (1, 256, 5512), (256, 256, 7), 1, torch.float32, False),
+    ("conv1d", (256, 300, 33), (100, 300, 5), 1, torch.float32, True),
+    ("conv1d", (256, 300, 33), (100, 300, 5), 1, torch.bfloat16, False),
+    ("conv1d", (64, 32, 128), (64, 32, 5), 1, torch.float32, False),
+    ("conv1d", (16, 1280, 3000), (1280, 1280, 3), 2, torch.float32, True),
+    ("conv_transpose1d", (1, 384, 5568), (384, 192, 8), 4, torch.float32, True),
+    ("conv_transpose1d", (4, 384, 5568), (384, 192, 8), 4, torch.float32, False),
+    ("pointwise_conv2d", (1, 384, 14, 14), (1536, 384, 1, 1), 1, torch.float32, True),
+    ("pointwise_conv2d", (1, 384, 14, 14), (1536, 384, 1, 1), 1, torch.bfloat16, False),
+    ("pointwise_conv2d", (1, 384, 56, 56), (96, 384, 1, 1), 1, torch.bfloat16, True),
+    ("pointwise_conv2d", (2, 384, 56, 56), (96, 384, 1, 1), 1, torch.bfloat16, False),
+    ("pointwise_conv2d", (1, 1024, 14, 14), (256, 1024, 1, 1), 1, torch.float32, False),
+]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule[0]}-{[*rule[1:3]]}-{rule[4]}")
+def test_rules(filters, rule) -> None:
+    op, shape, weight_shape, stride, dtype, aten = rule
+    x, weight = (torch.randn(s, device="cuda", dtype=dtype) for s in (shape, weight_shape))
+    bias = torch.randn(weight_shape[op == "conv_transpose1d"], device="cuda", dtype=dtype)
+    strides = {} if op == "pointwise_conv2d" else {"stride": stride}
+
+    def ours():
+        return getattr(kernelopt, op)(x, weight, bias, **strides, activation="relu")
+
+    assert (find_path(ours, x.device) == "aten") == aten
+    theirs = F.conv2d if op == "pointwise_conv2d" else getattr(F, op)
+    with strict_float32():
+        expected = theirs(x, weight, bias, **strides).relu()
+    scale = expected.abs().max().item()
+    tolerance = 5e-3 if dtype == torch.float32 else 2e-2  # ATen's path multiplies in TF32
+    torch.testing.assert_close(ours(), expected, rtol=0, atol=tolerance * scale)
+
+
 @pytest.mark.gpu
 def test_graphs_compilation_and_gradients_on_atens_path(filters) -> None:
     x, weight, bias = filters

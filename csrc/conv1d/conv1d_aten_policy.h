@@ -1,6 +1,7 @@
 // Which one-dimensional convolutions ATen's operators compute faster than the kernels here. Asked a
-// call, in a few comparisons. Figures: milliseconds on an H100, torch 2.11, CUDA 13.0; elsewhere
-// the kernels serve. Pointers and strides are not read. Includes no torch header.
+// call, in a few comparisons. Figures: milliseconds on an H100, torch 2.11, CUDA 13.0, where
+// no other card is named; elsewhere the kernels serve. Pointers and strides are not read. Includes
+// no torch header.
 #pragma once
 
 #include "conv1d/conv1d_columns_policy.h"
@@ -15,6 +16,51 @@ namespace kernelopt {
 /// activation, an input gradient has neither.
 enum class Conv1dUse { kForward, kInputGradient };
 
+/// Forward problems that cuDNN's layout or its one product in TF32, where the kernels multiply
+/// three times, decides. Figures: milliseconds on an H200, whose memory leaves more to arithmetic.
+/// @param element_bytes  2 or 4
+/// @param positions      of all batch entries
+/// @param sum            products of an output
+inline bool aten_multiplies_faster(const Conv1dProblem& problem, int element_bytes,
+                                   int64_t positions, int64_t sum) {
+  const int64_t out_channels = problem.out_channels;
+  if (problem.transposed) {
+    // Many channels at a stride, one batch entry: 1x384x5568 -> 192, k8 s4: 0.091, ATen 0.068; not
+    // four of them: 0.201, ATen 0.227.
+    return element_bytes == 4 && problem.stride == 4 && sum >= 3072 && positions >= 1 << 12 &&
+           positions <= 1 << 13;
+  }
+  if (problem.kernel_size == 1) {
+    // Many channels to as many: 1x1536x896 -> 3072: 0.081, ATen 0.056, in bfloat16 0.036 and
+    // 0.023; 1x3072x301 -> 1536: 0.045, ATen 0.032, but 0.020 and 0.073 in bfloat16, whose rows
+    // begin on no 16 bytes.
+    const bool wide = problem.in_length * element_bytes % 16 == 0;
+    if (sum >= 1536 && out_channels >= 1536 && (element_bytes == 4 || wide)) {
+      return true;
+    }
+    // About two tiles a multiprocessor: 4x512x2000 -> 512: 0.040, ATen 0.032; 4x384x1343 -> 768:
+    // 0.047, ATen 0.044; 1x128x4097 -> 1024: 0.034, ATen 0.028. Not: 1x512x2000 -> 512: 0.016, ATen
+    // 0.016; 4x128x3999 -> 512: 0.037, ATen 0.055.
+    return element_bytes == 4 && out_channels >= 512 && sum >= (wide ? 384 : 128) &&
+           positions >= 1 << 12 && positions <= 1 << 13;
+  }
+  if (element_bytes == 2 || problem.stride != 1 || problem.dilation != 1) {
+    return false;
+  }
+  // Long filters: 16x256x801 -> 256, k11: 0.126, ATen 0.091; 256x300x200 -> 200, k11: 0.437, ATen
+  // 0.372; 8x512x261 -> 512, k7: 0.078, ATen 0.066. Not to more channels, where the input is
+  // packed: 16x256x803 -> 1024, k9: 0.272, ATen 0.621; nor of one batch entry: 1x256x5512 -> 256,
+  // k7: 0.037, ATen 0.060.
+  if (problem.kernel_size >= 7 && sum >= 1792 && out_channels >= 192 && out_channels <= 512 &&
+      problem.batch >= 8 && positions >= 1 << 11) {
+    return true;
+  }
+  // Short rows of a large batch: 256x300x33 -> 100, k5: 0.060, ATen 0.047; 256x32x32 -> 64, k5:
+  // 0.023, ATen 0.019. Not: 64x32x128 -> 64, k5: 0.015, ATen 0.018.
+  return problem.batch >= 128 && problem.out_length <= 40 && problem.in_channels >= 32 &&
+         out_channels >= 64 && out_channels <= 128;
+}
+
 /// @param element_bytes  2 or 4
 inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes, int compute_capability,
                            Conv1dUse use = Conv1dUse::kForward) {
@@ -27,6 +73,9 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes, int 
   const int64_t sum = problem.in_channels * problem.kernel_size;
   const bool many_channels = problem.in_channels >= 64 && problem.out_channels >= 64;
   const bool forward = use == Conv1dUse::kForward;
+  if (forward && aten_multiplies_faster(problem, element_bytes, positions, sum)) {
+    return true;
+  }
   // Products from which on a forward has a kernel of packed inputs
   // (Conv1dPackedCost::kMinProducts).
   const bool packs = forward && static_cast<double>(positions) * static_cast<double>(sum) *
@@ -41,13 +90,15 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes, int 
     return true;
   }
   // Long sums for many channels in float32: 16x512x801 -> 512, k17: 0.53, ATen 0.48; 64x3072x301 ->
-  // 1536, k1: 1.12, ATen 0.86; 64x512x801 -> 512, k5: 0.71, ATen 0.63. Not of few taps where rows
-  // lie on 16 bytes: 16x1280x3000 -> 1280, k3 s2: 1.15, ATen 1.13; 1x768x49152 -> 896, k5: 1.35,
-  // ATen 1.37; nor transposed with a stride: 32x2048x8 -> 512, k31 s2: 0.24, ATen 0.58; nor in
-  // bfloat16: 0.21, 0.49 and 0.27, ATen 0.23, 0.51 and 0.39. Input gradients in both.
-  const bool quick = problem.transposed ? problem.stride > 1
-                                        : problem.kernel_size > 1 && problem.kernel_size <= 8 &&
-                                              problem.in_length % 4 == 0;
+  // 1536, k1: 1.12, ATen 0.86; 64x512x801 -> 512, k5: 0.71, ATen 0.63. Of few taps where rows lie
+  // on 16 bytes to more than 512 channels: 16x1280x3000 -> 1280, k3 s2: 1.15, ATen 1.13, on an
+  // H200 1.15 and 1.04; 1x768x49152 -> 896, k5: 1.35, ATen 1.37, on an H200 1.34 and 1.26. Nor
+  // transposed with a stride: 32x2048x8 -> 512, k31 s2: 0.24, ATen 0.58; nor in bfloat16: 0.21,
+  // 0.49 and 0.27, ATen 0.23, 0.51 and 0.39. Input gradients in both.
+  const bool quick = problem.transposed
+                         ? problem.stride > 1
+                         : problem.kernel_size > 1 && problem.kernel_size <= 8 &&
+                               problem.in_length % 4 == 0 && problem.out_channels <= 512;
   if (!(forward && (element_bytes == 2 || quick)) &&
       sum >= 2560 * (problem.transposed ? problem.stride : 1) && problem.out_channels >= 512 &&
       static_cast<double>(positions) * static_cast<double>(sum * problem.out_channels) >=

@@ -5,6 +5,7 @@
 #include "separable/channel_gemm_wgmma.h"
 #include "separable/channel_warps_mma.h"
 #include "separable/pointwise_conv2d.h"
+#include "separable/pointwise_conv2d_aten_policy.h"
 #include "separable/pointwise_product.h"
 #include "separable/pointwise_weight_gradient.h"
 
@@ -89,6 +90,14 @@ Gradients PointwiseCuda::gradients(const char* op, const Tensor& grad_z, const T
 
 namespace {
 
+/// Whether ATen is to compute the forward.
+bool goes_to_aten(const Tensor& input, const Tensor& weight, Precision precision) {
+  return precision != Precision::kIeee && input.scalar_type() != ScalarType::Double &&
+         aten_is_faster(input.size(0), input.size(2) * input.size(3), weight.size(1),
+                        weight.size(0), static_cast<int>(element_size(input.scalar_type())),
+                        is_channels_last(input), compute_capability(input.get_device_index()));
+}
+
 Tensor pointwise_conv2d_cuda(const Tensor& input, const Tensor& weight,
                              const std::optional<Tensor>& bias, int64_t activation,
                              int64_t precision) {
@@ -97,6 +106,10 @@ Tensor pointwise_conv2d_cuda(const Tensor& input, const Tensor& weight,
   check_activation_and_precision(kOp, activation, precision);
   if (!kernels_available(input)) {
     return call_aten_path<Tensor>(kOp, input, weight, bias, activation, precision);
+  }
+  if (goes_to_aten(input, weight, Precision(precision))) {
+    return pointwise_forward_aten(kOp, input, weight, bias, Activation(activation),
+                                  kActivationCuda);
   }
   return PointwiseCuda::forward(kOp, input, weight, bias, Activation(activation),
                                 Precision(precision));

@@ -18,7 +18,10 @@ _TENSOR_CORE_OPS = (
     "separable_conv2d",
 )
 # Ops whose csrc/<family>/<op>_aten_policy.h leaves some problems to ATen, and where.
-_SHARED_OPS = ("conv1d", "conv_transpose1d", "depthwise_conv2d")
+_SHARED_OPS = (
+    *("conv1d", "conv1d_backward", "conv_transpose1d", "conv_transpose1d_backward"),
+    *("depthwise_conv2d", "depthwise_conv2d_backward", "pointwise_conv2d"),
+)
 _SHARED_ON = "9.0"
 
 
@@ -71,7 +74,7 @@ def _paths(gpus: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def _kernels(op: str, gpu: dict[str, Any]) -> str:
-    shared = op.removesuffix("_backward") in _SHARED_OPS and gpu["compute_capability"] == _SHARED_ON
+    shared = op in _SHARED_OPS and gpu["compute_capability"] == _SHARED_ON
     aten = "; in default precision ATen's operators for the shapes they compute faster"
     return _own_kernels(op, gpu) + (aten if shared else "")
 

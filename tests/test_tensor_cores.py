@@ -309,6 +309,34 @@ def test_adjoining_tiles(dtype: torch.dtype) -> None:
                 assert_launched([with_activation], "conv1d_wgmma_shared_kernel")
 
 
+# groups, channels, output channels, length, taps, stride, padding, dilation
+BOXES = (
+    (1, 24, 72, 20000, 3, 1, 1, 1),
+    (1, 33, 128, 20006, 5, 1, 3, 2),
+    (2, 20, 70, 20004, 3, 1, 0, 1),
+    (1, 40, 30, 40004, 3, 1, 9, 4),
+    (1, 40, 100, 24004, 3, 3, 0, 4),
+    (1, 16, 64, 40003, 3, 1, 1, 1),  # rows of which no window is a box
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_windows_end_where_rows_end(dtype: torch.dtype) -> None:
+    """Rows on 16 bytes of which a part is the input: what lies around it is not read as padding."""
+    for groups, inputs, outputs, length, taps, stride, padding, dilation in BOXES:
+        whole = torch.full((6, groups * inputs + 1, 40016), torch.nan, device="cuda", dtype=dtype)
+        x = whole[:, :-1, 8 : 8 + length]
+        x.normal_()
+        weight = torch.randn(groups * outputs, inputs, taps, device="cuda", dtype=dtype)
+        bias = torch.randn(groups * outputs, device="cuda", dtype=dtype)
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        case = Case(OPS["conv1d"], (x, weight, bias), options)
+        case = replace(case, precision=kernelopt.Precision.DEFAULT, wanted=(False, False, True))
+        check(case.with_options(activation=None if padding == 1 else "gelu"))
+        if is_hopper():
+            assert_launched([case], "conv1d_wgmma_shared_kernel")
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("length", [9002, 9004, 9005])  # rows on 16, on 4 and on 2 bytes
 def test_activations_after_correlations(dtype: torch.dtype, length: int) -> None:

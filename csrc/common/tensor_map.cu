@@ -36,8 +36,9 @@ bool encode_tensor_map(const TensorMapShape& shape, const void* base, CUtensorMa
   std::fill_n(steps, kRank, 1u);
   return encode != nullptr &&
          encode(map,
-                shape.element_bytes == 4 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT32
-                                         : CU_TENSOR_MAP_DATA_TYPE_UINT16,
+                shape.element_bytes == 8   ? CU_TENSOR_MAP_DATA_TYPE_FLOAT64
+                : shape.element_bytes == 4 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT32
+                                           : CU_TENSOR_MAP_DATA_TYPE_UINT16,
                 kRank, const_cast<void*>(base), sizes, strides, box, steps,
                 CU_TENSOR_MAP_INTERLEAVE_NONE,
                 shape.swizzled ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_NONE,

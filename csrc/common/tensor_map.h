@@ -11,7 +11,7 @@ namespace kernelopt {
 struct TensorMapShape {
   static constexpr int kRank = 4;
 
-  int element_bytes;            // 2 or 4
+  int element_bytes;            // 2, 4 or 8
   uint64_t sizes[kRank];        // elements
   uint64_t strides[kRank - 1];  // bytes, of all axes but the first; multiples of 16
   uint32_t box[kRank];          // elements, at most 256; the first axis' bytes a multiple of 16

@@ -130,7 +130,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
       mbarrier_init(turns + owner * 8, 4);
     }
     for (int stage = 0; stage < p.stages; ++stage) {
-      mbarrier_init(window_full + stage * 8, 32);
+      mbarrier_init(window_full + stage * 8, p.map_elements > 0 ? 1 : 32);
       mbarrier_init(window_empty + stage * 8, Shape::kOperandWarps);
     }
     for (int stage = 0; stage < p.operand_stages; ++stage) {
@@ -143,7 +143,8 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
     }
     mbarrier_fence_init();
   }
-  load_conv1d_biases<T, kSlots>(p, group, block_channel, kBlockChannels, biases, fillers);
+  load_conv1d_biases<T, kSlots, kResidues == 1>(p, group, block_channel, kBlockChannels, biases,
+                                                fillers);
   if (threadIdx.x < Shape::kFlagBytes / 4) {
     flags[threadIdx.x] = 0;
   }
@@ -177,7 +178,11 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
                       static_cast<int64_t>(blockIdx.y) * p.resident_bytes,
                   p.resident_bytes, resident_barrier);
       }
-      load_conv1d_windows<T, kSlots>(p, shared_address(windows), window_full, window_empty);
+      if (p.map_elements == 0) {
+        load_conv1d_windows<T, kSlots>(p, shared_address(windows), window_full, window_empty);
+      } else if (lane == 0) {
+        load_conv1d_boxes<T>(p, shared_address(windows), window_full, window_empty);
+      }
     } else {
       make_conv1d_operands<T, kSlots, kStrided>(p, warp % 4 - 1, windows, window_full, window_empty,
                                                 stages, full, empty);

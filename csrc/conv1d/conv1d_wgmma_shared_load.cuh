@@ -1,5 +1,5 @@
 // The loading warp of conv1d_wgmma_shared_kernel: copies windows of the input as they lie in
-// memory, up to 32 channels a stage.
+// memory, up to 32 channels a stage, as boxes of a tensor map or piece by piece.
 #pragma once
 
 #include "conv1d/conv1d_wgmma_load.cuh"
@@ -107,6 +107,34 @@ __device__ __forceinline__ void load_window(const Conv1dWgmmaSharedParams& p, in
       }
     }
     walk.advance();
+  }
+}
+
+/// The loading warp's first lane where windows are boxes: one copy each, which begins on 16 bytes
+/// as the pieces do.
+template <typename T>
+__device__ __forceinline__ void load_conv1d_boxes(const Conv1dWgmmaSharedParams& p,
+                                                  uint32_t windows, uint32_t full, uint32_t empty) {
+  constexpr int kVector = 16 / static_cast<int>(sizeof(T));
+  const int group = blockIdx.y / p.n_blocks;
+  const int taps = p.correlation.taps;
+  const int in_channels = static_cast<int>(p.problem.in_channels);
+  RingCursor ring;
+  for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
+    for (int channel = 0; channel < in_channels; channel += p.stage_channels) {
+      for (int tap = 0; tap < taps; tap += p.taps_per_step) {
+        const int position = cursor.run * p.correlation.input_step + p.correlation.input_first +
+                             tap * p.correlation.tap_step;
+        const int first = position & -kVector;  // rounded down, below 0 as well
+        const int begin[4] = {p.map_elements == 4 ? first / 4 : first / 2,
+                              group * in_channels + channel, cursor.n, 0};
+        mbarrier_wait(empty + ring.index * 8, ring.parity ^ 1);
+        mbarrier_arrive_expect(full + ring.index * 8, p.window_bytes);
+        tensor_load(windows + ring.index * p.window_bytes, &p.input_map, begin,
+                    full + ring.index * 8);
+        ring.advance(p.stages);
+      }
+    }
   }
 }
 

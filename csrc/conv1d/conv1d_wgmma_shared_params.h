@@ -10,7 +10,10 @@ namespace kernelopt {
 /// positions lie sorted by their residues modulo the input step, so that a tap reads successive
 /// ones.
 struct Conv1dWgmmaSharedParams : Conv1dWgmmaParams {
-  bool aligned_rows;    // all input rows have the same place in 16 bytes
+  bool aligned_rows;  // all input rows have the same place in 16 bytes
+  // Of the input in an element of input_map, whose boxes are the windows; 0: they are copied piece
+  // by piece.
+  int map_elements;
   bool aligned_output;  // all output rows begin on 16 bytes
   bool even_output;     // all output rows begin on 4 bytes, and runs are one output
   bool takes_turns;     // one warpgroup multiplies while the other finishes

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "conv1d/conv1d_wgmma_plan.h"
-#include "conv1d/conv1d_wgmma_shared_params.h"
+#include "conv1d/conv1d_wgmma_shared_map.h"
 
 namespace kernelopt {
 
@@ -28,6 +28,8 @@ struct Conv1dWgmmaSharedLimits {
   // A thread has all residues of a channel, and writes them as a word. When it wrote them with
   // gaps, 16x512x256 -> 256, k16 s8 took 0.18 ms, 0.09 with the other kernel.
   static constexpr int kMaxResidues = 2;
+  // Of operands, where tiles adjoin: 64 with GELU took 1.22 ms with two, 1.08 with three (H200).
+  static constexpr int kLeastStages = 3;
 };
 
 /// As plan_conv1d_wgmma_shared() says.
@@ -186,7 +188,7 @@ Conv1dWgmmaSharedPlan cut_conv1d_wgmma_shared(const Conv1dProblem& problem, int 
   // Where arithmetic is the limit a window serves all taps: 16x64x16000 -> 128, k11 took 0.34 ms
   // with a tap a step, 0.13 with the other kernel.
   const int64_t least_taps = wide || memory_bound ? 1 : correlation.taps;
-  const bool large = plan.block_slots <= 64;
+  const bool large = plan.block_slots <= 64, boxes = memory_bound && p.aligned_rows;
   const int fixed = fixed_slabs(plan.block_slots, correlation.residues),
             few = fixed > 0 ? fixed : 2;
   fit_weights(
@@ -195,7 +197,7 @@ Conv1dWgmmaSharedPlan cut_conv1d_wgmma_shared(const Conv1dProblem& problem, int 
         for (int64_t taps = correlation.taps; taps >= least_taps;
              taps = taps == 1 ? 0 : (taps + 1) / 2) {
           if ((!large && fit(keep, taps, 4, 32, 3)) ||
-              ((large || correlation.input_step > 1) && correlation.residues == 1 &&
+              ((large || correlation.input_step > 1 || boxes) && correlation.residues == 1 &&
                fit(keep, taps, 4, 32, 2)) ||
               (large ? fit(keep, taps, 2, 32, 2) || fit(keep, taps, 2, 16, 4)
                      : fit(keep, taps, 4, 16, 3) || fit(keep, taps, few, 32, 2)) ||
@@ -206,13 +208,15 @@ Conv1dWgmmaSharedPlan cut_conv1d_wgmma_shared(const Conv1dProblem& problem, int 
         return false;
       },
       Conv1dWgmmaSharedLimits::kWindowCost);
+  map_conv1d_windows<T>(&p);
   // The stages of a tile stay until the second warpgroup has had its turn. With an activation the
-  // two are faster side by side, for they share its instructions as they are fetched.
+  // two are faster side by side, for they share its instructions as they are fetched. With boxes
+  // turns gain nothing.
   const int64_t steps = (problem.in_channels + p.stage_channels - 1) /
                         std::max(p.stage_channels, 1) *
                         ((correlation.taps + p.taps_per_step - 1) / std::max(p.taps_per_step, 1));
-  p.takes_turns =
-      memory_bound && problem.activation == Activation::kNone && steps < p.operand_stages;
+  p.takes_turns = memory_bound && problem.activation == Activation::kNone && p.map_elements == 0 &&
+                  steps < p.operand_stages;
   plan.grid_x =
       static_cast<unsigned>(std::clamp<int64_t>(multiprocessors / grid_y, 1, tiles));  // one wave
   plan.grid_y = static_cast<unsigned>(grid_y);
@@ -228,14 +232,15 @@ Conv1dWgmmaSharedPlan plan_conv1d_wgmma_shared(const Conv1dProblem& problem, int
     return cut_conv1d_wgmma_shared<T>(problem, max_shared_bytes, multiprocessors, adjoins);
   };
   const Conv1dWgmmaSharedPlan plan = cut(false);
-  // What an activation costs is paid for every tile. Without one the warpgroups take turns, and so
-  // share no slabs. The longer windows must leave room for all stages.
+  // What an activation costs is paid for every tile. Warpgroups that take turns share no slabs. The
+  // longer windows must leave room for stages.
   const Conv1dCorrelation& correlation = plan.params.correlation;
-  if (plan.fits && problem.activation != Activation::kNone && correlation.run_outputs() == 1 &&
-      correlation.input_step == 1) {
+  if (plan.fits && (problem.activation != Activation::kNone || plan.params.map_elements > 0) &&
+      correlation.run_outputs() == 1 && correlation.input_step == 1) {
     const Conv1dWgmmaSharedPlan adjoining = cut(true);
-    if (adjoining.fits && adjoining.params.tiles < plan.params.tiles &&
-        adjoining.params.operand_stages == Conv1dWgmmaSharedShape::kMaxOperandStages) {
+    if (adjoining.fits && !adjoining.params.takes_turns &&
+        adjoining.params.tiles < plan.params.tiles &&
+        adjoining.params.operand_stages >= Conv1dWgmmaSharedLimits::kLeastStages) {
       return adjoining;
     }
   }

@@ -114,7 +114,11 @@ __device__ __forceinline__ void finish_pass(
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       for_each_sum<kSlots, kResidues>(accumulators, pass, pair * 2 + i, [&](float& sum) {
-        sum = activate_sum<T, ActivationType>(sum, two[i]);
+        if constexpr (kResidues == 1 && std::is_same_v<ActivationType, GeluOfSum<T>>) {
+          sum = ActivationType::of_half(fmaf(0.5f, sum, two[i]));  // the bias is halved already
+        } else {
+          sum = activate_sum<T, ActivationType>(sum, two[i]);
+        }
       });
     }
   }

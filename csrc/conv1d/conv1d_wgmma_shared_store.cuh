@@ -180,8 +180,10 @@ struct WholeVectors {
       choices[i] = store.choice(places[i]);
     }
   }
+  /// @param read  read() is called when all of the slab has been read
+  template <typename Read>
   __device__ __forceinline__ void store_pass(const T* values, int rows, T* output,
-                                             const uint32_t* fillers) const {
+                                             const uint32_t* fillers, Read&& read) const {
     const Places pass = places.of_pass();
     const int64_t stride = store.p.problem.output_strides.channel;
     T* target = output + pass.row * stride + pass.start;
@@ -192,6 +194,9 @@ struct WholeVectors {
       for (int i = 0; i < kBatch; ++i) {
         sums[i] = Store::load(values + (pass.row + (first + i) * Places::kRowStep) * Store::kPitch,
                               pass.start);
+      }
+      if (first + kBatch >= Places::kCount) {
+        read();
       }
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
@@ -228,7 +233,10 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaSharedParams
         store.first;
     const bool whole = store.whole();
     const WholeVectors<T, Store> vectors(store, thread, output);
-    slabs.take_tile(p, channels, kPassChannels, [&](int channel, const T* values) {
+    for (int channel = 0; channel < channels; channel += kPassChannels) {
+      slabs.wait_full();
+      const T* values = slabs.values(p);
+      bool given = false;
       const int rows = min(kPassChannels, channels - channel);
       if (kResidues > 1 && slabs.flag() == slabs.pass) {
         store.store_flagged_pass(
@@ -237,12 +245,19 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaSharedParams
                                          position);
             });
       } else if (whole) {
-        vectors.store_pass(values, rows, output, fillers + channel);
+        // As soon as it has been read, for the stores may have to wait.
+        vectors.store_pass(values, rows, output, fillers + channel, [&] {
+          slabs.give_back(p);
+          given = true;
+        });
       } else {
         store.store_pass(thread, values, rows, output, fillers + channel);
       }
       output += kPassChannels * channel_stride;
-    });
+      if (!given) {
+        slabs.give_back(p);
+      }
+    }
     if constexpr (fixed_slabs(kSlots, kResidues) > 0) {
       // All slabs take part, those without channels too.
       for (int channel = round_up(channels, kPassChannels); channel < kBlockChannels;

@@ -63,7 +63,8 @@ struct SlabRing {
 
 /// The biases of a block's channels, zeros where there is none, and where outputs are spread those
 /// that are activations of them alone. All threads of the block.
-template <typename T, int kSlots>
+/// @tparam kHalvesForGelu  GELU's are halved
+template <typename T, int kSlots, bool kHalvesForGelu = false>
 __device__ __forceinline__ void load_conv1d_biases(const Conv1dWgmmaParams& p, int group,
                                                    int block_channel, int block_channels,
                                                    float* biases, uint32_t* fillers) {
@@ -76,7 +77,7 @@ __device__ __forceinline__ void load_conv1d_biases(const Conv1dWgmmaParams& p, i
   const float value = bias != nullptr && i < block_channels && o < out_channels
                           ? to_accumulate(bias[static_cast<int64_t>(group) * out_channels + o])
                           : 0.0f;
-  biases[i] = value;
+  biases[i] = kHalvesForGelu && p.problem.activation == Activation::kGelu ? 0.5f * value : value;
   if (p.correlation.spread > 1) {
     with_activation(p.problem.activation, [&](auto kind) {
       const float filler = ActivationFor<T, decltype(kind)>::forward(value);

@@ -33,11 +33,9 @@ struct DepthwiseSlidingPolicy {
   static constexpr double kRowsToBegin = 2;
   // Planes of a block are fewer where there would be fewer blocks than this.
   static constexpr int kBlocksPerMultiprocessor = 4;
-  // Shared memory of a block. With few taps small blocks: more of them overlap, each at another
-  // stage of its work. H100, 22, 28 and 36 KiB: 16x64x512x512, 3x3, in bfloat16 0.3576, 0.3581 and
-  // 0.3619, in float32 0.710, 0.711 and 0.713. With many their registers let four in. Never above
-  // 48 KiB, which every launch may ask for.
-  static constexpr int kSharedBytes = 22 * 1024;
+  // Shared memory of a block: with few taps six of them fit a multiprocessor of Hopper, with many
+  // their registers let four. Never above 48 KiB, which every launch may ask for.
+  static constexpr int kSharedBytes = 36 * 1024;
   static constexpr int kSharedBytesOfManyTaps = 46 * 1024;
   // Two blocks of multiprocessors that have 64 KiB, three of those that have 100 KiB.
   static constexpr int kSmallSharedBytes = 31 * 1024;

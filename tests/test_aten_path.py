@@ -114,7 +114,7 @@ RULES: list[tuple[str, tuple[int, ...], tuple[int, ...], int, torch.dtype, bool]
     ("conv1d", (1, 128, 4097), (1024, 128, 1), 1, torch.float32, True),
     ("conv1d", (1, 128, 4096), (1024, 128, 1), 1, torch.float32, False),
     ("conv1d", (16, 256, 801), (256, 256, 11), 1, torch.float32, True),
-    ("conv1d", (16, 256, 801), (1024, 256, 11), 1, torch.float32, False),
+    ("conv1d", (16, 256, 803), (1024, 256, 9), 1, torch.float32, False),
     ("conv1d", (1, 256, 5512), (256, 256, 7), 1, torch.float32, False),
     ("conv1d", (256, 300, 33), (100, 300, 5), 1, torch.float32, True),
     ("conv1d", (256, 300, 33), (100, 300, 5), 1, torch.bfloat16, False),

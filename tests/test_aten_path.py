@@ -129,6 +129,8 @@ RULES: list[tuple[str, tuple[int, ...], tuple[int, ...], int, torch.dtype, bool]
     ("pointwise_conv2d", (1, 384, 56, 56), (96, 384, 1, 1), 1, torch.bfloat16, True),
     ("pointwise_conv2d", (2, 384, 56, 56), (96, 384, 1, 1), 1, torch.bfloat16, False),
     ("pointwise_conv2d", (1, 1024, 14, 14), (256, 1024, 1, 1), 1, torch.float32, False),
+    ("pointwise_conv2d", (1, 1024, 14, 14), (512, 1024, 1, 1), 1, torch.float32, False),
+    ("pointwise_conv2d", (1, 512, 28, 28), (256, 512, 1, 1), 1, torch.float32, False),
 ]
 
 

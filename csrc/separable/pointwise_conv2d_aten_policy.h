@@ -7,6 +7,7 @@
 
 namespace kernelopt {
 
+/// Of what is no product of few pixels (FewPixelsPolicy).
 /// @param pixels         of an image
 /// @param element_bytes  2 or 4
 inline bool aten_is_faster(int64_t batch, int64_t pixels, int64_t in_channels, int64_t out_channels,

@@ -95,7 +95,8 @@ bool goes_to_aten(const Tensor& input, const Tensor& weight, Precision precision
   return precision != Precision::kIeee && input.scalar_type() != ScalarType::Double &&
          aten_is_faster(input.size(0), input.size(2) * input.size(3), weight.size(1),
                         weight.size(0), static_cast<int>(element_size(input.scalar_type())),
-                        is_channels_last(input), compute_capability(input.get_device_index()));
+                        is_channels_last(input), compute_capability(input.get_device_index())) &&
+         !PointwiseCuda::has_few_pixels(input, weight, precision, false);  // output's are as many
 }
 
 Tensor pointwise_conv2d_cuda(const Tensor& input, const Tensor& weight,

@@ -19,8 +19,13 @@ _TENSOR_CORE_OPS = (
 )
 # Ops whose csrc/<family>/<op>_aten_policy.h leaves some problems to ATen, and where.
 _SHARED_OPS = (
-    *("conv1d", "conv1d_backward", "conv_transpose1d", "conv_transpose1d_backward"),
-    *("depthwise_conv2d", "depthwise_conv2d_backward", "pointwise_conv2d"),
+    "conv1d",
+    "conv1d_backward",
+    "conv_transpose1d",
+    "conv_transpose1d_backward",
+    "depthwise_conv2d",
+    "depthwise_conv2d_backward",
+    "pointwise_conv2d",
 )
 _SHARED_ON = "9.0"
 

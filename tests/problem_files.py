@@ -119,6 +119,13 @@ GOOD = {
     "data-dependent branch": problem_text(
         "x: return F.gelu(x) if x.sum() > 0 else x + x", "[torch.randn(9)]"
     ),
+    "half precision within": problem_text(
+        "x: y = F.gelu(F.conv1d(x.bfloat16(), self.conv.weight.bfloat16()))\n"
+        "return self.linear(y.float())",
+        "[torch.randn(2, 3, 17)]",
+        "self.conv, self.linear = nn.Conv1d(3, 4, 3), nn.Linear(15, 2)",
+    ),
+    "the command's own arguments": "import sys\nassert len(sys.argv) == 1, sys.argv\n" + CONV,
     "an empty batch": problem_text("x: return F.gelu(x)", "[torch.randn(0, 4)]"),
     "complex numbers": problem_text("x: return torch.fft.rfft(x) + 1", "[torch.randn(2, 8)]"),
     "shared parameters": problem_text(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kernelopt.cli import compare, main, solve
+from kernelopt.cli import compare, main, problem, solve
 from problem_files import BAD, CONV, HEADER
 
 PROBLEMS = sorted((Path(__file__).parents[1] / "examples" / "problems").glob("*.py"))
@@ -88,6 +88,8 @@ torch.set_grad_enabled(False)
 torch.set_default_device("meta")
 torch.use_deterministic_algorithms(True)
 torch.set_num_threads(torch.get_num_threads() + 1)
+torch.set_float32_matmul_precision("medium")
+torch.backends.cudnn.allow_tf32 = False
 """
     threads = torch.get_num_threads()
     (tmp_path / "a.py").write_text(HEADER + settings + CONV)
@@ -102,6 +104,17 @@ torch.set_num_threads(torch.get_num_threads() + 1)
     assert not torch.overrides._get_current_function_mode_stack()
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.get_num_threads() == threads
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert torch.backends.cudnn.allow_tf32
+    settings = """
+torch.backends.fp32_precision = "ieee"
+torch.backends.mkldnn.conv.fp32_precision = "bf16"
+torch.backends.cudnn.rnn.fp32_precision = "ieee"
+"""
+    (tmp_path / "a.py").write_text(HEADER + settings + CONV)
+    before = problem.float32_precisions()
+    main(["run", str(tmp_path / "a.py"), "--device", "cpu", "--seeds", "1"])
+    assert problem.float32_precisions() == before
 
 
 def test_frozen_settings(run, monkeypatch):

@@ -358,10 +358,12 @@ def test_report_of_a_model_that_is_not_optimized():
     report = kernelopt.report(model)
     assert [e.op for e in report.fused] == ["conv1d"]
     assert report.graph == "off: not optimized"
+    assert "optimize() would give: 1 replaced, 1 fused" in str(report)
     assert type(model.body) is nn.Sequential
 
 
 @pytest.mark.parametrize("function", [kernelopt.optimize, kernelopt.restore, kernelopt.report])
 def test_what_is_no_module_raises(function):
-    with pytest.raises(TypeError, match=r"expected model to be .*, got function"):
+    message = rf"{function.__name__}\(\): expected model to be .*, got function"
+    with pytest.raises(TypeError, match=message):
         function(run)

@@ -277,6 +277,27 @@ def test_failure_of_dynamo(monkeypatch, device):
         strict(images(device))
 
 
+class Contexts(nn.Module):
+    """Contexts as decorators of a module, which Dynamo fails on with an error of Python's."""
+
+    def __init__(self, context):
+        super().__init__()
+        self.net = Net()
+        self.context = context
+
+    def forward(self, x):
+        return self.context(self.net)(x)
+
+
+@pytest.mark.parametrize(
+    "context", [torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", torch.bfloat16)]
+)
+def test_errors_that_dynamo_does_not_own_up_to(context, device):
+    original, optimized = pair(Contexts(context), device)
+    x = images(device)
+    close(optimized(x), original(x))
+
+
 def test_transforms_take_the_model_as_it_is(device):
     original, optimized = pair(Net(), device)
     x = images(device)

@@ -133,6 +133,13 @@ def test_constructor_and_repr(name, torch_class, args, kwargs, shape):
     assert {parameter.dtype for parameter in module.double().parameters()} <= {torch.float64}
 
 
+@pytest.mark.parametrize("name", ["Conv1d", "ConvTranspose1d", "DepthwiseConv2d"])
+def test_skip_init(name):
+    """torch's function looks for ``device`` in the constructor's signature."""
+    module = nn.utils.skip_init(getattr(kernelopt.nn, name), 4, 4, kernel_size=3, dtype=torch.half)
+    assert (module.in_channels, module.weight.dtype) == (4, torch.float16)
+
+
 @every_module
 def test_compiled_in_one_graph(name, torch_class, args, kwargs, shape):
     module = getattr(kernelopt.nn, name)(*args, **kwargs)

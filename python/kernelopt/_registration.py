@@ -80,6 +80,12 @@ class OpSpec:
         tensors = ("Tensor", "Optional[Tensor]")
         return sum(str(argument.type) in tensors for argument in self.op._schema.arguments)
 
+    @functools.cached_property
+    def node(self) -> type[_Node]:
+        """The op's class of autograd nodes, whose name is what ``grad_fn`` shows."""
+        words = ("kernelopt", *self.name.split("_"))
+        return type("".join(map(str.capitalize, words)), (_Node,), {})
+
     def complete(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The arguments with the trailing defaults that the dispatcher strips."""
         return args + self.defaults[len(args) :]
@@ -89,7 +95,7 @@ _SPECS: dict[str, OpSpec] = {}
 
 
 class _Node(torch.autograd.Function):
-    """The autograd node of every op: runs the kernel below autograd, saves what the spec says."""
+    """The autograd node of any op: runs the kernel below autograd, saves what the spec says."""
 
     @staticmethod
     def forward(ctx, spec: OpSpec, values: Values, *tensors):  # type: ignore[override]
@@ -131,7 +137,7 @@ def _autograd_kernel(spec: OpSpec) -> Callable[..., Any]:
                 return expanded
             if spec.backward is None:
                 return spec.aten(*args)
-            return _Node.apply(spec, args[spec.num_tensors :], *args[: spec.num_tensors])
+            return spec.node.apply(spec, args[spec.num_tensors :], *args[: spec.num_tensors])
         with _BelowAutograd():
             return spec.op.redispatch(keyset & _AFTER_AUTOGRAD, *args)
 
@@ -247,7 +253,7 @@ def _caller(spec: OpSpec) -> Call:
                     return direct(*tensors, *values)
             if not is_node or torch._C._is_any_autocast_enabled():
                 return op(*tensors, *values)
-            return _Node.apply(spec, values, *tensors)
+            return spec.node.apply(spec, values, *tensors)
         except RuntimeError as error:
             if not _lost_in_aten(error):
                 raise

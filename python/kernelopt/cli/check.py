@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from .compare import (
     Comparison,
@@ -60,6 +61,19 @@ def _leave_train_mode(model: nn.Module) -> None:
     model.eval()
     for module in recurrent:
         module.train()
+
+
+class _Dtypes(TorchDispatchMode):
+    """Takes down the dtypes of all results while it is active."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.dtypes |= {tensor.dtype for tensor in tensors_in(result)}
+        return result
 
 
 @dataclass
@@ -242,6 +256,8 @@ class Checker:
             self.original, case.args, case.kwargs, original, case.seed
         )
         tensors = [*tensors_in((case.args, case.kwargs)), *self.original.parameters()]
+        if reference is original:  # no float64 result has the rounding of autocast, of x.half()
+            tensors += [torch.empty(0, dtype=dtype) for dtype in self._computed_dtypes(case)]
         dtype = lowest_precision(tensors, torch.get_default_dtype())
         unit = rounding_unit(dtype, self.device, self.split_products)
 
@@ -270,6 +286,13 @@ class Checker:
             self.report.comparisons += compare_outcomes(
                 case.name, path, ours, original, reference, unit, spread, baseline
             )
+
+    def _computed_dtypes(self, case: Case) -> set[torch.dtype]:
+        """The dtypes of everything that the original computes in a forward pass."""
+        seen = _Dtypes()
+        with contextlib.suppress(Exception), seen:
+            self._evaluate(self.original, replace(case, backward=False))
+        return seen.dtypes
 
     def _evaluate_compiled(self, case: Case, original: Outcome) -> Outcome | None:
         """The original under torch.compile: Inductor rounds in its own way, with kernelopt or

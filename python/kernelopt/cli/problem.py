@@ -195,6 +195,7 @@ def imported(path: Path) -> Iterator[types.ModuleType]:
     name = f"{package.__name__}.{re.sub(r'[^0-9a-zA-Z_]', '_', path.stem)}"
     before = dict(sys.modules)
     sys.modules[package.__name__] = package
+    arguments, sys.argv = sys.argv, [str(path)]  # the command's own are not for the file
     sys.path.insert(0, str(folder))
     try:
         loader = importlib.machinery.SourceFileLoader(name, str(path.resolve()))
@@ -215,12 +216,26 @@ def imported(path: Path) -> Iterator[types.ModuleType]:
             raise ProblemError(f"importing it raised {one_line(error)}") from error
         yield module
     finally:
+        sys.argv = arguments
         with contextlib.suppress(ValueError):
             sys.path.remove(str(folder))
         for key in set(sys.modules) - set(before):
             file = getattr(sys.modules[key], "__file__", None)
             if key.startswith(package.__name__) or (file and Path(file).parent == folder):
                 del sys.modules[key]
+
+
+# The torch.backends.*.fp32_precision there are: backend and kind of operator.
+_PRECISIONS = [
+    (backend, op)
+    for backend in ("generic", "cuda", "mkldnn")
+    for op in (("all",) if backend == "generic" else ("all", "matmul", "conv", "rnn"))
+]
+
+
+def float32_precisions() -> dict[tuple[str, str], str]:
+    """What torch may compute float32 with, by backend and kind of operator."""
+    return {key: torch._C._get_fp32_precision_getter(*key) for key in _PRECISIONS}
 
 
 @contextlib.contextmanager
@@ -232,6 +247,11 @@ def settings_restored() -> Iterator[None]:
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     cudnn: Any = torch.backends.cudnn
     flags = {name: getattr(cudnn, name) for name in ("enabled", "benchmark", "deterministic")}
+    precisions = float32_precisions()
+    tf32 = matmul = None
+    with contextlib.suppress(RuntimeError):  # torch refuses where its old and new ways were mixed
+        tf32 = torch._C._get_cudnn_allow_tf32()
+        matmul = torch.get_float32_matmul_precision()
     try:
         yield
     finally:
@@ -244,6 +264,13 @@ def settings_restored() -> Iterator[None]:
         for name, value in flags.items():
             if getattr(cudnn, name) != value:
                 setattr(cudnn, name, value)
+        if float32_precisions() != precisions:
+            if tf32 is not None:
+                torch._C._set_cudnn_allow_tf32(tf32)
+            if matmul is not None:
+                torch.set_float32_matmul_precision(matmul)
+            for key, precision in precisions.items():
+                torch._C._set_fp32_precision_setter(*key, precision)
 
 
 @contextlib.contextmanager

@@ -229,9 +229,16 @@ def _graph_breaks() -> int:
 
 
 def _is_dynamos(error: Exception) -> bool:
+    """Whether an error is Dynamo's own: of its type, or raised in its code as an assertion is."""
     from torch._dynamo.exc import TorchDynamoException
 
-    return isinstance(error, TorchDynamoException)
+    if isinstance(error, TorchDynamoException):
+        return True
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    raised_in = "" if frame is None else frame.tb_frame.f_globals.get("__name__", "")
+    return raised_in.startswith("torch._dynamo.")
 
 
 def _compile(model: nn.Module, backend: GraphBackend) -> Callable[..., Any]:

@@ -12,7 +12,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from .graph import GraphLayer
 from .modules import ModulePlan, Sequential, plan_modules
-from .reporting import Entry, Report
+from .reporting import NOT_OPTIMIZED, Entry, Report
 
 Model = TypeVar("Model", bound=nn.Module)
 Selection = str | Sequence[str] | Callable[[str, nn.Module], bool]
@@ -82,6 +82,7 @@ def optimize(
     Raises:
         TypeError: ``model`` is not a module, or ``only`` of a wrong type.
     """
+    _check_module("optimize", model)
     restore(model)
     mapping = _Mapping(model, Report(_class_name(model)))
     mapping.names = None if only is None else _selected_names(model, only)
@@ -118,8 +119,7 @@ def restore(model: Model) -> Model:
     Raises:
         TypeError: ``model`` is not a module.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"kernelopt: expected model to be an nn.Module, got {_class_name(model)}")
+    _check_module("restore", model)
     mapping = model.__dict__.pop(_ATTRIBUTE, None)
     if mapping is not None:
         for module, original, became in mapping.changed:
@@ -147,13 +147,12 @@ def report(model: nn.Module) -> Report:
     Raises:
         TypeError: ``model`` is not a module.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"kernelopt: expected model to be an nn.Module, got {_class_name(model)}")
+    _check_module("report", model)
     mapping = model.__dict__.get(_ATTRIBUTE)
     if mapping is not None:
         return mapping.report
     entries = _findings(model, plan_modules(model, _selector(None)))
-    return Report(_class_name(model), entries, graph="off: not optimized")
+    return Report(_class_name(model), entries, graph=NOT_OPTIMIZED)
 
 
 def _findings(model: nn.Module, plan: ModulePlan) -> list[Entry]:
@@ -161,6 +160,13 @@ def _findings(model: nn.Module, plan: ModulePlan) -> list[Entry]:
     parameters in some."""
     holders = {name for name, module in model.named_modules() if type(module) is nn.Module}
     return [entry for entry in plan.entries if entry.name not in holders]
+
+
+def _check_module(function: str, model: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"kernelopt.{function}(): expected model to be an nn.Module, got {_class_name(model)}"
+        )
 
 
 def _class_name(model: object) -> str:

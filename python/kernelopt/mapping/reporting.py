@@ -9,6 +9,7 @@ from typing import Any, Literal
 Action = Literal["replaced", "fused", "kept"]
 
 MODEL_NAME = "(model)"
+NOT_OPTIMIZED = "off: not optimized"
 _SHOWN_NAMES = 3
 
 
@@ -99,12 +100,12 @@ class Report:
         }
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.model}: {len(self.replaced)} replaced, {len(self.fused)} fused, "
+        dry_run = "optimize() would give: " if self.graph == NOT_OPTIMIZED else ""
+        first = (
+            f"{self.model}: {dry_run}{len(self.replaced)} replaced, {len(self.fused)} fused, "
             f"{len(self.kept)} kept; graph: {self.graph}"
-        ]
-        lines += _table(self.entries)
-        return "\n".join(lines)
+        )
+        return "\n".join([first, *_table(self.entries)])
 
 
 def _table(entries: Iterable[Entry]) -> list[str]:

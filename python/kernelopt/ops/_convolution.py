@@ -14,6 +14,11 @@ from .._enums import Activation, Precision
 from .._registration import Call, OpSpec, in_transform, register
 
 
+# Looked up once: host time of every call.
+_DEFAULT, _IEEE = int(Precision.DEFAULT), int(Precision.IEEE)
+_fp32_precision = torch._C._get_fp32_precision_getter
+
+
 def current_precision() -> int:
     """The precision the user asks of float32 convolutions, by torch's own setting.
 
@@ -21,8 +26,7 @@ def current_precision() -> int:
     compiled graph keeps the value it was traced with.
     """
     # What torch.backends.cudnn.conv.fp32_precision asks, at a third of its time.
-    precision = torch._C._get_fp32_precision_getter("cuda", "conv")
-    return int(Precision.DEFAULT if precision == "tf32" else Precision.IEEE)
+    return _DEFAULT if _fp32_precision("cuda", "conv") == "tf32" else _IEEE
 
 
 # torch.compiler.assume_constant_result sets this mark, but would import Dynamo with kernelopt.
@@ -124,12 +128,13 @@ def suggests_channels_last(tensor: torch.Tensor) -> bool:
     strides = tensor.stride()
     if strides[1] == 0 or strides[3] < strides[1]:  # contiguous tensors mostly end here
         return False
+    sizes = tensor.shape
     least = 0
     for dim in (1, 3, 2, 0):
-        size, stride = tensor.shape[dim], strides[dim]
+        size, stride = sizes[dim], strides[dim]
         if size == 0 or stride < least or (dim == 0 and least == strides[1]):
             return False
-        least = stride * max(size, 1)
+        least = stride * size
     return True
 
 
@@ -158,8 +163,12 @@ def call_in_torchs_format(
         output = call_in_torchs_format(call, batch, values, weights).squeeze(0)
         # To torch nothing without a batch is channels_last, what precedes the last weight neither.
         return output if suggests_channels_last(weights[-1]) else output.contiguous()
-    if not any(map(suggests_channels_last, (input, *weights))):
-        return call(tensors, values)
+    if not suggests_channels_last(input):
+        for weight in weights:
+            if suggests_channels_last(weight):
+                break
+        else:
+            return call(tensors, values)
     output = call((_in_channels_last(input), *tensors[1:]), values)
     # One channel or one pixel is in both formats, and the op then chose contiguous.
     return _in_channels_last(output)

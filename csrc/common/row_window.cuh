@@ -32,6 +32,7 @@ struct RowWindow {
         const uint32_t bits = kPerWord == 1 ? ~0u : 0xffffu << (16 * part);
         mask[word] |= column >= 0 && column < width ? bits : 0;
       }
+      asm volatile("" : "+r"(mask[word]));  // keeps the compiler from computing it for every row
     }
   }
 
@@ -41,15 +42,23 @@ struct RowWindow {
     constexpr int kRaw = 4 * kUnits;
     constexpr int kWide = kWords + (kPerWord == 2 ? 1 : 0);  // words a shift by half a word needs
     uint32_t raw[kRaw];
-#pragma unroll
-    for (int unit = 0; unit < kUnits; ++unit) {
+    constexpr int kAlignedUnits = (kCount * sizeof(T) + 15) / 16;  // of a window that is aligned
+    const auto load_unit = [&](int unit) {
       const uint4 loaded = *reinterpret_cast<const uint4*>(shared + (offset & ~15) + 16 * unit);
       raw[4 * unit] = loaded.x;
       raw[4 * unit + 1] = loaded.y;
       raw[4 * unit + 2] = loaded.z;
       raw[4 * unit + 3] = loaded.w;
+    };
+#pragma unroll
+    for (int unit = 0; unit < kAlignedUnits; ++unit) {
+      load_unit(unit);
     }
     if ((offset & 15) != 0) {
+#pragma unroll
+      for (int unit = kAlignedUnits; unit < kUnits; ++unit) {
+        load_unit(unit);
+      }
       const bool by_two = (offset & 8) != 0, by_one = (offset & 4) != 0;
 #pragma unroll
       for (int i = 0; i < kRaw - 2 && i <= kWide; ++i) {

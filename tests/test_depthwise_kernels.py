@@ -13,6 +13,7 @@ from conformance.check import check
 from conformance.launches import assert_launched
 from conformance.ops import OPS
 from conformance.ops import Case as Call
+from tolerance import max_norm_limit
 
 
 @pytest.mark.gpu
@@ -83,6 +84,63 @@ def test_tensors_beyond_the_small_and_channels_last_ones(dtype, channels_last):
         expected = _sum_tap_by_tap(x, weight, output.shape, stride, kernel // 2)
         assert torch.equal(output.isnan(), expected.isnan())
         assert torch.equal(output.isinf(), expected.isinf())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_windows_at_aligned_addresses(dtype):
+    """Rows of whole 16-byte units with no padding and with half a kernel of it, in one tile and in
+    several, filters that share planes, more padding along the height than along the width, planes
+    of two rows; and, beside them, a tensor that begins off its units."""
+    vec = 16 // dtype.itemsize
+    for channels, height, vectors, kernel, padding, multiplier, offset in (
+        (67, 61, 32, (3, 3), (1, 1), 1, 0),
+        (67, 61, 32, (3, 3), (0, 0), 1, 0),
+        (520, 19, 7, (3, 3), (1, 1), 2, 0),
+        (6400, 4, 9, (3, 3), (0, 0), 1, 0),
+        (12, 66, 150, (3, 3), (2, 1), 1, 0),
+        (12, 66, 150, (3, 3), (1, 0), 1, 0),
+        (67, 61, 32, (3, 3), (1, 1), 1, vec // 2),
+        (67, 61, 32, (3, 1), (1, 0), 1, 0),
+        (67, 61, 32, (2, 2), (1, 0), 1, 0),
+        (67, 61, 13, (3, 5), (1, 2), 1, 0),
+        (67, 61, 13, (3, 5), (0, 0), 1, 0),
+        (67, 61, 16, (3, 7), (1, 3), 1, 0),
+        (67, 61, 16, (3, 7), (0, 0), 1, 0),
+    ):
+        size = (32, channels, height, vectors * vec)
+        x = torch.randn(offset + math.prod(size), device="cuda", dtype=dtype)[offset:].view(size)
+        weight = torch.randn(channels * multiplier, 1, *kernel, device="cuda", dtype=dtype)
+        bias = torch.randn(channels * multiplier, device="cuda", dtype=dtype)
+        options = {"padding": padding, "groups": channels}
+        precise = [tensor.double() for tensor in (x, weight, bias)]
+        expected = F.conv2d(*precise, **options)
+        magnitude = F.conv2d(*(tensor.abs() for tensor in precise), **options)
+        output = kernelopt.depthwise_conv2d(x, weight, bias, padding=padding)
+        limit = max_norm_limit(dtype, expected, expected, magnitude)
+        assert (output.double() - expected).abs().max() <= limit, (size, kernel, padding)
+        again = kernelopt.depthwise_conv2d(x, weight, bias, padding=padding)
+        assert torch.equal(output, again), (size, kernel, padding)
+        if kernel != (3, 7):  # which in 16 bit is the tensor cores'
+            case = Call(OPS["depthwise_conv2d"], (x, weight, bias), {"padding": padding})
+            assert_launched([case], "depthwise_sliding_kernel")
+        if multiplier == 1 and padding == tuple(size // 2 for size in kernel):
+            leaf = x.detach().requires_grad_()  # its gradient takes the taps in reverse
+            ours = kernelopt.depthwise_conv2d(leaf, weight, padding=padding)
+            (gradient,) = torch.autograd.grad(ours, leaf, output)
+            grads = (output.double(), output.double().abs())
+            expected, magnitude = (
+                F.conv_transpose2d(grad, taps, **options)
+                for grad, taps in zip(grads, (precise[1], precise[1].abs()), strict=True)
+            )
+            limit = max_norm_limit(dtype, expected, expected, magnitude)
+            assert (gradient.double() - expected).abs().max() <= limit, (size, kernel, padding)
+        if kernel == (3, 3) and padding[0] == padding[1]:
+            x[0, 0, 0, -1], x[-1, 1, -1, 0], weight[-1, 0, 0, 0] = torch.inf, torch.nan, torch.inf
+            output = kernelopt.depthwise_conv2d(x, weight, padding=padding)
+            expected = _sum_tap_by_tap(x, weight, output.shape, 1, padding[0])
+            assert torch.equal(output.isnan(), expected.isnan())
+            assert torch.equal(output.isinf(), expected.isinf())
 
 
 @pytest.mark.gpu

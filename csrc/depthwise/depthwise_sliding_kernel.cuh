@@ -10,11 +10,13 @@
 
 #include "common/padded_sum.cuh"
 #include "common/row_window.cuh"
+#include "depthwise/depthwise_aligned_slide.cuh"
 #include "depthwise/depthwise_sliding_block.cuh"
 
 namespace kernelopt {
 
-template <typename T, int kHeight, int kWidth, int kStride>
+/// @tparam kLead  the plan's aligned_lead where AlignedSlide is to do the sliding, else -1
+template <typename T, int kHeight, int kWidth, int kStride, int kLead = -1>
 __global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
     depthwise_sliding_kernel(const __grid_constant__ DepthwiseParams params,
                              const __grid_constant__ SlidingPlan plan,
@@ -46,6 +48,9 @@ __global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
     sums.start = bias == nullptr ? 0.0f : to_accumulate(bias[channel]);
     taps += int64_t{channel} * kTaps;
     if (params.flipped) {
+      if constexpr (kLead >= 0) {
+        asm volatile("");  // a branch, not loads of either order under a predicate
+      }
 #pragma unroll
       for (int tap = 0; tap < kTaps; ++tap) {
         sums.taps[tap / kWidth][tap % kWidth] = to_accumulate(taps[kTaps - 1 - tap]);
@@ -64,11 +69,14 @@ __global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
   const SlidingStart start(block, thread, params.h, params.w, plan, multiplier, kReach, kElement,
                            source_pieces, shared);
   RowWindow<T, kReach> window;
-  window.set_mask(start.x, static_cast<int>(params.w.source_size));
+  if constexpr (kLead < 0) {
+    window.set_mask(start.x, static_cast<int>(params.w.source_size));
+  }
   unsigned char* to = result_pieces.shared +
                       (thread.plane * block.rows + thread.row) * plan.result_pitch +
                       thread.column * kElement;
-  const bool inside = start.x >= 0 && start.x + kReach <= static_cast<int>(params.w.source_size);
+  const bool inside =
+      kLead == 0 || (start.x >= 0 && start.x + kReach <= static_cast<int>(params.w.source_size));
   finish_loads<0>(barrier, 0);
   if (active) {
     int y = start.y, offset = start.offset;
@@ -91,25 +99,13 @@ __global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
       }
       rows = 0;
     }
-    sums.reset();
-    for (int step = 0; step < rows + Sums::kRows - 1; ++step) {
-      const auto slide = [&](auto phase) {
-        constexpr int kPhase = decltype(phase)::value;
-        if (y >= block.source_row_begin && y < block.source_row_end) {
-          window.load(shared, offset);
-          sums.template add<kPhase>(window.values, step, rows);
-        } else {
-          asm volatile("");  // keeps the compiler from preparing these moves for every row
-          sums.template skip<kPhase>();
-        }
-        ++y;
-        offset += plan.source_pitch;
-      };
-      slide(std::integral_constant<int, 0>{});
-      if constexpr (kStride == 2) {
-        slide(std::integral_constant<int, 1>{});
-      }
-      if (step >= Sums::kRows - 1) {
+    if constexpr (kLead >= 0) {
+      AlignedSlide<T, kHeight, kWidth, kVec, kLead> slide;
+      slide.row = shared + offset + kLead * kElement;
+      slide.pitch = plan.source_pitch;
+      slide.first = start.x < 0;
+      slide.last = start.x + kReach > static_cast<int>(params.w.source_size);
+      slide.run(sums, y, block.source_row_begin, block.source_row_end, rows, [&] {
         float values[kVec];
 #pragma unroll
         for (int i = 0; i < kVec; ++i) {
@@ -124,8 +120,46 @@ __global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
             }
           });
         }
-        store_results<T>(to, values, count);
+        store_aligned_results<T>(to, values, count);
         to += plan.result_pitch;
+      });
+    } else {
+      sums.reset();
+      for (int step = 0; step < rows + Sums::kRows - 1; ++step) {
+        const auto slide = [&](auto phase) {
+          constexpr int kPhase = decltype(phase)::value;
+          if (y >= block.source_row_begin && y < block.source_row_end) {
+            window.load(shared, offset);
+            sums.template add<kPhase>(window.values, step, rows);
+          } else {
+            asm volatile("");  // keeps the compiler from preparing these moves for every row
+            sums.template skip<kPhase>();
+          }
+          ++y;
+          offset += plan.source_pitch;
+        };
+        slide(std::integral_constant<int, 0>{});
+        if constexpr (kStride == 2) {
+          slide(std::integral_constant<int, 1>{});
+        }
+        if (step >= Sums::kRows - 1) {
+          float values[kVec];
+#pragma unroll
+          for (int i = 0; i < kVec; ++i) {
+            values[i] = sums.ended()[i];
+          }
+          if (activates) {
+            asm volatile("");  // keeps the test a branch of its own
+            with_activation(activation, [&](auto kind) {
+#pragma unroll
+              for (int i = 0; i < kVec; ++i) {
+                values[i] = decltype(kind)::forward(values[i]);
+              }
+            });
+          }
+          store_results<T>(to, values, count);
+          to += plan.result_pitch;
+        }
       }
     }
   }

@@ -24,6 +24,7 @@ struct SlidingPlan {
   bool whole_rows;
   int source_pitch;  // bytes from row to row in shared memory
   int result_pitch;
+  int aligned_lead;   // columns of padding of an aligned slide, -1 where windows are not aligned
   int result_offset;  // where results lie in shared memory
   int shared_bytes;
   int threads;
@@ -52,6 +53,27 @@ inline void set_pitches(SlidingPlan& plan, const DepthwiseParams& params, int el
   plan.whole_rows = plan.tiles == 1 && source_width <= tile_width + params.w.kernel_size;
   plan.source_pitch = pitch(tile_width, source_width);
   plan.result_pitch = pitch(plan.columns, width);
+}
+
+/// Whether the sliding kernel has an instance of AlignedSlide for these kernels at stride 1: those
+/// whose windows take as much time as their products.
+constexpr bool has_aligned_slide(int64_t kernel_height, int64_t kernel_width) {
+  return (kernel_height == 2 || kernel_height == 3) &&
+         kernel_height * kernel_width < DepthwiseSlidingPolicy::kManyTaps;
+}
+
+/// SlidingPlan::aligned_lead, by the plan's rows, which then begin at one address modulo 16.
+template <typename Policy>
+int aligned_lead(const SlidingPlan& plan, const DepthwiseParams& params) {
+  const int64_t height = params.h.kernel_size, width = params.w.kernel_size;
+  const int64_t padding = params.w.padding;
+  const bool aligned = has_aligned_slide(height, width) && params.h.stride == 1 &&
+                       params.w.stride == 1 && params.h.padding >= 0 && params.h.padding < height &&
+                       plan.source_pitch % 16 == 0 &&
+                       plan.threads_per_row >= Policy::kMinThreadsOfAlignedRow;
+  return aligned && (padding == 0 || (width % 2 == 1 && padding == width / 2))
+             ? static_cast<int>(padding)
+             : -1;
 }
 
 /// Sets where results lie in shared memory and how much there is, by the plan's planes and rows.
@@ -138,6 +160,7 @@ SlidingPlan plan_sliding(const DepthwiseParams& params, int element_bytes, int m
   }
 
   set_areas(plan, params);
+  plan.aligned_lead = aligned_lead<Policy>(plan, params);
   plan.threads = (plan.planes * plan.row_groups * plan.threads_per_row + 31) / 32 * 32;
   plan.blocks = divide_up(planes, plan.planes) * plan.strips * plan.tiles;
   return plan;

@@ -120,6 +120,9 @@ RULES: list[tuple[str, tuple[int, ...], tuple[int, ...], int, torch.dtype, bool]
     ("conv1d", (256, 300, 33), (100, 300, 5), 1, torch.bfloat16, False),
     ("conv1d", (64, 32, 128), (64, 32, 5), 1, torch.float32, False),
     ("conv1d", (16, 1280, 3000), (1280, 1280, 3), 2, torch.float32, True),
+    ("conv1d", (8, 256, 2094), (512, 256, 16), 8, torch.bfloat16, True),
+    ("conv1d", (1, 256, 5512), (512, 256, 16), 8, torch.bfloat16, False),
+    ("conv1d", (16, 256, 4096), (512, 256, 16), 8, torch.bfloat16, False),
     ("conv_transpose1d", (1, 384, 5568), (384, 192, 8), 4, torch.float32, True),
     ("conv_transpose1d", (4, 384, 5568), (384, 192, 8), 4, torch.float32, False),
     ("conv_transpose1d", (4, 384, 1344), (384, 192, 8), 4, torch.float32, False),
@@ -152,6 +155,41 @@ def test_rules(filters, rule) -> None:
     scale = expected.abs().max().item()
     tolerance = 5e-3 if dtype == torch.float32 else 2e-2  # ATen's path multiplies in TF32
     torch.testing.assert_close(ours(), expected, rtol=0, atol=tolerance * scale)
+
+
+# The same in float32 without an activation, images in channels_last without a bias as well.
+PLAIN_RULES: list[tuple[str, tuple[int, ...], tuple[int, ...], int, bool]] = [
+    ("conv1d", (1, 12, 1000), (32, 12, 5), 2, True),
+    ("conv1d", (1, 8, 2000), (64, 8, 5), 1, False),
+    ("conv1d", (1, 64, 16001), (64, 64, 1), 1, True),
+    ("conv1d", (1, 64, 16000), (64, 64, 1), 1, False),
+    ("depthwise_conv2d", (64, 576, 14, 14), (576, 1, 3, 3), 2, True),
+    ("depthwise_conv2d", (4, 576, 14, 14), (576, 1, 3, 3), 2, False),
+]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rule", PLAIN_RULES, ids=lambda rule: f"{rule[0]}-{[*rule[1:3]]}")
+def test_rules_of_plain_forwards(filters, rule) -> None:
+    op, shape, weight_shape, stride, aten = rule
+    x, weight = (torch.randn(s, device="cuda") for s in (shape, weight_shape))
+    images = op == "depthwise_conv2d"
+    x = x.to(memory_format=torch.channels_last) if images else x
+    bias = None if images else torch.randn(weight_shape[0], device="cuda")
+
+    def ours(activation=None):
+        return getattr(kernelopt, op)(x, weight, bias, stride=stride, activation=activation)
+
+    assert (find_path(ours, x.device) == "aten") == aten
+    assert find_path(lambda: ours("relu"), x.device) != "aten"
+    with strict_float32():
+        expected = (
+            F.conv2d(x, weight, stride=stride, groups=shape[1])
+            if images
+            else F.conv1d(x, weight, bias, stride)
+        )
+    torch.testing.assert_close(ours(), expected, rtol=0, atol=5e-3 * expected.abs().max().item())
+    assert ours().stride() == expected.stride()
 
 
 @pytest.mark.gpu

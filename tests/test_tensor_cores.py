@@ -285,9 +285,9 @@ def test_correlations(dtype: torch.dtype) -> None:
 # place in 16 bytes, at even ones, at the same and on no sector; rows of a few tiles
 ADJOINING = (
     (3, 24, 72, 60003, 3, 0, 1),
-    (3, 30, 128, 50004, 3, 0, 1),
+    (3, 30, 128, 50000, 3, 0, 1),
     (4, 33, 100, 40008, 3, 1, 1),
-    (64, 20, 70, 700, 3, 0, 1),
+    (64, 20, 70, 704, 4, 0, 1),
     (2, 16, 65, 50009, 2, 1, 3),
 )
 

@@ -39,11 +39,30 @@ inline bool aten_multiplies_faster(const Conv1dProblem& problem, int element_byt
     if (sum >= 1536 && out_channels >= 1536 && (element_bytes == 4 || wide)) {
       return true;
     }
+    // H100: few channels in about a tile a multiprocessor, of rows on no 16 bytes: 1x64x16001 ->
+    // 64: 0.0120, ATen 0.0108; 1x64x32001 -> 64: 0.0216 and 0.0166; 1x64x16001 -> 128: 0.0172 and
+    // 0.0157; 1x32x16001 -> 32: 0.0107 and 0.0078; 4x64x4001 -> 64: 0.0120 and 0.0110. Not:
+    // 1x64x8001 -> 64: 0.0079 and 0.0089; 1x64x48001 -> 64: 0.0222 and 0.0224; 1x64x16000 -> 64:
+    // 0.0076 and 0.0099.
+    if (element_bytes == 4 && !wide && problem.activation == Activation::kNone && sum >= 32 &&
+        sum <= 128 && out_channels >= 32 && out_channels <= 128 && positions >= 3 << 12 &&
+        positions <= 5 << 13) {
+      return true;
+    }
     // About two tiles a multiprocessor: 4x512x2000 -> 512: 0.040, ATen 0.032; 4x384x1343 -> 768:
     // 0.047, ATen 0.044; 1x128x4097 -> 1024: 0.034, ATen 0.028. Not: 1x512x2000 -> 512: 0.016, ATen
     // 0.016; 4x128x3999 -> 512: 0.037, ATen 0.055.
     return element_bytes == 4 && out_channels >= 512 && sum >= (wide ? 384 : 128) &&
            positions >= 1 << 12 && positions <= 1 << 13;
+  }
+  // H100: few products of few channels, but more than the kernels on CUDA cores take: 1x12x1000 ->
+  // 32, k5 s2: 0.0094, ATen 0.0069; -> 128, k7: 0.0092 and 0.0080; 8x12x1000 -> 32, k5 s2: 0.0098
+  // and 0.0074; 1x24x1000 -> 64, k5: 0.0112 and 0.0091; 1x32x1024 -> 32, k3: 0.0092 and 0.0083.
+  // Not: 1x8x2000 -> 64, k5: 0.0084 and 0.0134; 4x12x1000 -> 128, k7: 0.0100 and 0.0105.
+  if (element_bytes == 4 && problem.activation == Activation::kNone && problem.in_channels > 8 &&
+      problem.in_channels <= 32 && sum <= 128 && out_channels >= 16 &&
+      positions * sum * out_channels < 3 << 23) {
+    return true;
   }
   if (element_bytes == 2 || problem.stride != 1 || problem.dilation != 1) {
     return false;
@@ -132,8 +151,15 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes, int 
     }
     // float32: 16x128x3000 -> 256, k10 s5: 0.090, ATen 0.069; 8x256x2094 -> 512, k16 s8: 0.125,
     // ATen 0.077. Not of few positions: 8x512x261 -> 1024, k16 s8: 0.068, ATen 0.13; nor in
-    // bfloat16: 0.039, ATen 0.078; 8x256x2094 -> 512: 0.052, ATen 0.051.
-    return packs ? element_bytes == 4 && positions > 512 : element_bytes == 4 || problem.stride > 5;
+    // bfloat16: 0.039, ATen 0.078. There of more positions at higher strides, whose input takes
+    // long to pack: 8x256x2094 -> 512, k16 s8: 0.054, ATen 0.049; 16x256x600: 0.038 and 0.035;
+    // 32x256x600: 0.058 and 0.051; 16x512x1024 -> 1024: 0.127 and 0.132 (0.113 with
+    // cudnn.benchmark). Not: 1x256x5512 -> 512: 0.030 and 0.031; 16x256x4096 -> 512: 0.105 and
+    // 0.128; 8x256x4000 -> 512, k12 s6: 0.066 and 0.074.
+    if (packs && element_bytes == 2) {
+      return problem.stride >= 8 && positions >= 1 << 10 && positions < 1 << 12;
+    }
+    return packs ? positions > 512 : element_bytes == 4 || problem.stride > 5;
   }
   if (!problem.transposed && problem.stride == 4 && many_channels) {
     // Input gradients at few positions, float32 / bfloat16: transposed 1x192x5376 -> 96, k8: 0.032

@@ -29,22 +29,21 @@ struct Conv1dCut {
   double cost;
 };
 
-/// What a cut takes, in nanoseconds; fitted to the times of 23 small problems on an H100, each with
-/// 1 to 32 splits (docs/tuning/conv1d.md).
+/// What a cut takes, in nanoseconds; fitted as conv1d_wgmma_packed_policy.h says.
 struct Conv1dCutCost {
   // Of a block's product of 16 channels and a tap with 256 positions: its fragments cost the same
   // for few slots as for many.
   static constexpr double product(int block_slots, bool two_parts) {
-    return block_slots == 128  ? (two_parts ? 470 : 295)
-           : block_slots == 64 ? (two_parts ? 360 : 205)
-                               : (two_parts ? 300 : 176);
+    return block_slots == 128  ? (two_parts ? 440 : 295)
+           : block_slots == 64 ? (two_parts ? 320 : 240)
+                               : (two_parts ? 240 : 170);
   }
   // Of a block's end, a slot.
-  static constexpr double kSlot = 24;
+  static constexpr double kSlot = 21.5;
   // Of the second pass: its launch, and one output's sum of one split, written and read.
-  static constexpr double kSecondPass = 3000, kSum = 2.4e-3;
+  static constexpr double kSecondPass = 1500, kSum = 1.5e-3;
   // Of one bulk copy of a window's row.
-  static constexpr double kRowCopy = 36;
+  static constexpr double kRowCopy = 42;
 };
 
 /// What is cut, and how its tiles are made.
@@ -57,6 +56,9 @@ struct Conv1dCutProblem {
   int64_t chunk_copies;  // of rows, for a tile and a chunk
   bool two_passes;       // whether split or not
   bool two_parts;
+  // The same as `tiles` where sums are not split: the rows of those may lie anywhere, and where
+  // they begin inside a sector, tiles may overlap.
+  int64_t unsplit_tiles;
 };
 
 /// The cheapest cut. Many blocks finish early, but each split adds sums to write and to read.
@@ -68,7 +70,7 @@ inline Conv1dCut choose_conv1d_cut(const Conv1dCutProblem& problem, int multipro
       continue;
     }
     const int64_t blocks = problem.tiles * ((problem.slots + block_slots - 1) / block_slots);
-    const int64_t waves = (blocks + multiprocessors - 1) / multiprocessors;
+    const int64_t unsplit_blocks = problem.unsplit_tiles * (blocks / problem.tiles);
     const int64_t most = std::clamp<int64_t>(multiprocessors / blocks, 1, problem.chunks);
     const double chunk =
         std::max(static_cast<double>(problem.taps) * Cost::product(block_slots, problem.two_parts),
@@ -80,6 +82,7 @@ inline Conv1dCut choose_conv1d_cut(const Conv1dCutProblem& problem, int multipro
           splits > 1 || problem.two_passes
               ? Cost::kSecondPass + static_cast<double>(splits * problem.outputs) * Cost::kSum
               : 0;
+      const int64_t waves = divide_up(splits > 1 ? blocks : unsplit_blocks, multiprocessors);
       const double cost = static_cast<double>(waves) * block + second;
       if (best.splits == 0 || cost < best.cost) {
         best = {block_slots, splits, cost};

@@ -124,8 +124,7 @@ Conv1dWgmmaJoinedPlan plan_conv1d_wgmma_joined(const Conv1dProblem& problem, int
   return plan;
 }
 
-/// What a launch takes, in nanoseconds; fitted to the times of 28 problems on an H100
-/// (docs/tuning/conv1d.md).
+/// What a launch takes, in nanoseconds; fitted as conv1d_wgmma_packed_policy.h says.
 struct Conv1dJoinedCost {
   int resident;    // blocks of a multiprocessor, at most
   double product;  // of 16 channels and a tap, in all of them
@@ -133,32 +132,23 @@ struct Conv1dJoinedCost {
   double block;    // of their start and end
 
   static constexpr Conv1dJoinedCost of(int block_slots, bool two_parts) {
-    return block_slots == 128  ? (two_parts ? Conv1dJoinedCost{2, 820, 750, 7000}
-                                            : Conv1dJoinedCost{2, 450, 450, 5500})
-           : block_slots == 64 ? (two_parts ? Conv1dJoinedCost{2, 520, 800, 5000}
-                                            : Conv1dJoinedCost{2, 300, 600, 3500})
-                               : (two_parts ? Conv1dJoinedCost{3, 580, 1100, 3500}
-                                            : Conv1dJoinedCost{3, 360, 800, 2500});
+    return block_slots == 128  ? (two_parts ? Conv1dJoinedCost{2, 660, 590, 3350}
+                                            : Conv1dJoinedCost{2, 370, 270, 4800})
+           : block_slots == 64 ? (two_parts ? Conv1dJoinedCost{2, 415, 430, 3300}
+                                            : Conv1dJoinedCost{2, 280, 285, 3400})
+                               : (two_parts ? Conv1dJoinedCost{3, 265, 1000, 1300}
+                                            : Conv1dJoinedCost{3, 435, 560, 2150});
   }
   // Of a chunk, in copies of single elements.
   static constexpr double kSingle = 3;
-  // What conv1d_wgmma_kernel takes with residues, of what choose_conv1d_cut() counts, and besides;
-  // kOtherShifted where its runs are shifted, which leaves few taps for its fixed costs.
-  static constexpr double kOther = 1.25, kOtherShifted = 1.44, kOtherLaunch = 5000;
 };
 
-/// Plans a problem as above with the fastest number of slots; `fits` is false too where
-/// conv1d_wgmma_kernel is faster.
-/// @param other  the plan of that kernel
+/// Plans a problem as above with the fastest number of slots.
 template <typename T>
 Conv1dWgmmaJoinedPlan choose_conv1d_wgmma_joined(const Conv1dProblem& problem, int max_shared_bytes,
-                                                 int multiprocessors,
-                                                 const Conv1dWgmmaPlan& other) {
+                                                 int multiprocessors) {
   using Cost = Conv1dJoinedCost;
   Conv1dWgmmaJoinedPlan best;
-  const double slower = other.params.run_shift > 0 ? Cost::kOtherShifted : Cost::kOther;
-  double least = other.fits ? other.cost * slower + Cost::kOtherLaunch
-                            : std::numeric_limits<double>::infinity();
   for (int block_slots = 128; block_slots >= 32; block_slots /= 2) {
     const Conv1dWgmmaJoinedPlan plan =
         plan_conv1d_wgmma_joined<T>(problem, max_shared_bytes, block_slots);
@@ -174,8 +164,7 @@ Conv1dWgmmaJoinedPlan choose_conv1d_wgmma_joined(const Conv1dProblem& problem, i
                                   times.chunk * (p.copy_elements == 1 ? Cost::kSingle : 1));
     const double cost =
         static_cast<double>(waves) * (static_cast<double>(p.channel_chunks) * chunk + times.block);
-    if (cost < least) {
-      least = cost;
+    if (!best.fits || cost < best.cost) {
       best = plan;
       best.cost = cost;
     }

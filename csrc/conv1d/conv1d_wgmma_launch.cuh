@@ -15,6 +15,8 @@
 #include "conv1d/conv1d_wgmma_shared_plan.h"
 #include "conv1d/conv1d_wgmma_split_launch.cuh"
 
+#include <algorithm>
+
 namespace kernelopt {
 
 /// The kernel of a plan with kSlots slots.
@@ -83,7 +85,7 @@ Tensor launch_conv1d_wgmma_plan(const char* op, Plan& plan, const Tensor& like) 
   return workspace;
 }
 
-/// Computes a problem; false where no kernel fits it.
+/// Computes a problem by the kernel that its cost model says is the fastest; false where none fits.
 template <typename T>
 bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const Tensor& like) {
   const int device = like.get_device_index();
@@ -91,28 +93,32 @@ bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const 
   const int multiprocessors = multiprocessor_count(device);
   const Conv1dWgmmaPackedPlan packed =
       cut_conv1d_wgmma_packed<T>(problem, max_shared_bytes, multiprocessors);
-  const auto launch_packed_before = [&](const auto& other) {
-    return packed.fits && packed.cost < Conv1dPackedCost::kGain * conv1d_wgmma_cost<T>(other) &&
+  Conv1dWgmmaPlan plan = plan_conv1d_wgmma<T>(problem, max_shared_bytes, multiprocessors);
+  Conv1dWgmmaJoinedPlan joined =
+      choose_conv1d_wgmma_joined<T>(problem, max_shared_bytes, multiprocessors);
+  const double joined_cost = conv1d_wgmma_cost<T>(joined);
+  double least = std::min(conv1d_wgmma_cost<T>(plan), joined_cost);
+  const auto launch_packed = [&] {
+    return packed.fits && packed.cost < Conv1dPackedCost::kGain * least &&
            launch_conv1d_wgmma_packed_as<T>(op, packed, like);
   };
   if constexpr (sizeof(T) == 2) {
     Conv1dWgmmaSharedPlan shared =
         plan_conv1d_wgmma_shared<T>(problem, max_shared_bytes, multiprocessors);
-    if (shared.fits) {
-      if (launch_packed_before(shared)) {
-        return true;
+    const double shared_cost = conv1d_wgmma_cost<T>(shared);
+    if (shared.fits &&
+        (shared.params.aligned_rows || Conv1dPackedCost::kOtherGain * shared_cost <= least)) {
+      least = shared_cost;
+      if (!launch_packed()) {
+        launch_conv1d_wgmma_plan<T>(op, shared, like);
       }
-      launch_conv1d_wgmma_plan<T>(op, shared, like);
       return true;
     }
   }
-  Conv1dWgmmaPlan plan = plan_conv1d_wgmma<T>(problem, max_shared_bytes, multiprocessors);
-  Conv1dWgmmaJoinedPlan joined =
-      choose_conv1d_wgmma_joined<T>(problem, max_shared_bytes, multiprocessors, plan);
-  if (joined.fits ? launch_packed_before(joined) : launch_packed_before(plan)) {
+  if (launch_packed()) {
     return true;
   }
-  if (joined.fits) {
+  if (joined.fits && joined_cost <= least) {
     launch_conv1d_wgmma_plan<T>(op, joined, like);
     return true;
   }

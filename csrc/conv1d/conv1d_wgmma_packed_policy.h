@@ -7,37 +7,43 @@
 
 namespace kernelopt {
 
-/// What launches take, in nanoseconds; fitted to the times of 320 problems on an H100 in float32
-/// and bfloat16, of the packed kernel with 64 and 128 slots and 1 to 12 splits
-/// (docs/tuning/conv1d.md).
+/// What launches take, in nanoseconds. These constants, the others' below and those of the cuts
+/// (conv1d_wgmma_cut.h, conv1d_wgmma_joined_plan.h) were fitted together, to 3700 times of 759
+/// problems on an H100 in float32 and bfloat16 (docs/tuning/conv1d.md).
 struct Conv1dPackedCost {
   double start;
   double block;   // of a block's start and end, a round of all multiprocessors
   double wait;    // of a tap of a channel block at least, for what it waits
   double step;    // the same, a round
   double output;  // of a byte of outputs
+  double row;     // of an entry's row of outputs in a block, a round
 
   static constexpr Conv1dPackedCost of(int block_slots, bool two_parts) {
-    return block_slots == 128 ? (two_parts ? Conv1dPackedCost{4700, 1000, 800, 460, 4e-4}
-                                           : Conv1dPackedCost{3700, 1000, 620, 320, 7e-4})
-                              : (two_parts ? Conv1dPackedCost{2000, 2600, 470, 280, 5e-5}
-                                           : Conv1dPackedCost{1600, 2800, 440, 240, 0});
+    return block_slots == 128 ? (two_parts ? Conv1dPackedCost{2950, 1000, 810, 475, 2.75e-4, 2.2}
+                                           : Conv1dPackedCost{2800, 715, 585, 370, 5e-4, 2.2})
+                              : (two_parts ? Conv1dPackedCost{800, 2000, 455, 260, 4.1e-5, 2.45}
+                                           : Conv1dPackedCost{495, 2450, 425, 225, 0, 2.45});
   }
   // Of the packing: at least, a byte of the packed weights, a byte of the input read and written.
-  static constexpr double kPack = 5300, kWeightByte = 1e-3, kInputByte = 4e-4;
+  static constexpr double kPack = 5150, kWeightByte = 7.95e-4, kInputByte = 4.25e-4;
   // Of the second pass, and a byte of sums; of short rows that begin inside a vector of sums:
   // transposed 256x256x8 -> 256, k4 s2 p1 took 0.046 ms with two splits, 0.020 with one.
-  static constexpr double kSplit = 1000, kSumByte = 4.5e-4, kShortSumByte = 2.5e-3;
+  static constexpr double kSplit = 1650, kSumByte = 3.4e-4, kShortSumByte = 2.5e-3;
   static constexpr int64_t kShortRow = 64;
   // Products below which no time is spent on plans. Counted.
   static constexpr double kMinProducts = 1 << 27;
   // Of the others' time: below it this kernel serves, which takes memory for its operands.
-  static constexpr double kGain = 0.95;
+  static constexpr double kGain = 0.97;
+  // The same for the fragments' kernel and the joined one beside that with both operands in shared
+  // memory, where it copies rows as pieces: 8x64x16757 -> 128, k4 s2 took 0.045 ms, 0.039 with
+  // fragments. Of rows with a common place in 16 bytes it is the faster one: 16x64x4096 -> 64, k3
+  // 0.015 and 0.019.
+  static constexpr double kOtherGain = 0.9;
 };
 
-/// What the other kernels take: their launches with the packing, a part of what their own cost
-/// models count, a byte of packed weights, of input and output, and of outputs besides that are
-/// stored one by one.
+/// What the other kernels take: their launches with the packing, what their own cost models count,
+/// a byte of packed weights, of input and output, and of outputs besides that are stored one by
+/// one.
 struct Conv1dOtherCost {
   double launch, cost, weight_byte, byte, single_byte;
 
@@ -51,12 +57,30 @@ struct Conv1dOtherCost {
            byte * bytes + (single ? single_byte * output_bytes : 0);
   }
 };
-constexpr Conv1dOtherCost kFragmentsCost{8900, 0.97, 8e-4, 1.3e-4, 4e-4};
-constexpr Conv1dOtherCost kJoinedCost{6400, 0.72, 2e-3, 3e-4, 0};
-// Counted: products of a chunk and a tap with a tile.
-constexpr Conv1dOtherCost kSharedCost{11000, 140, 0, 3.4e-4, 9e-4};
-constexpr Conv1dOtherCost kSharedWideCost{11000, 370, 0, 3.4e-4, 9e-4};  // of 256 slots
-constexpr Conv1dOtherCost kSharedResiduesCost{14000, 330, 0, 1e-4, 1e-3};
+constexpr Conv1dOtherCost kFragmentsCost{9200, 1, 4.7e-4, 9.45e-5, 1.55e-4};
+constexpr Conv1dOtherCost kJoinedCost{3100, 1, 3.1e-3, 3.1e-4, 0};
+// Counted: products of a chunk and a tap with a tile. Of single steps, of several; of rows that
+// have no common place in 16 bytes, which come as pieces; of 256 slots, of residues.
+constexpr Conv1dOtherCost kSharedCost{9850, 185, 0, 2.05e-4, 3.9e-4};
+constexpr Conv1dOtherCost kSharedStepsCost{13000, 105, 0, 3.9e-4, 6.75e-4};
+constexpr Conv1dOtherCost kSharedOddCost{17000, 165, 0, 4.9e-4, 3.65e-4};
+constexpr Conv1dOtherCost kSharedWideCost{8750, 515, 0, 1.1e-4, 3.05e-4};
+constexpr Conv1dOtherCost kSharedResiduesCost{7850, 300, 0, 6.25e-5, 2.25e-3};
+
+/// What a plan of the fragments' kernel takes, in what choose_conv1d_cut() counts, by what its
+/// tiles are made of: segments; residues of shifted runs, of others; windows of large steps, of
+/// steps.
+template <typename T>
+double conv1d_fragments_factor(const Conv1dWgmmaParams& p) {
+  constexpr bool kTwo = MmaTraits<T>::kParts == 2;
+  const Conv1dCorrelation& correlation = p.correlation;
+  return p.segments > 1               ? (kTwo ? 1.45 : 1.3)
+         : p.run_shift > 0            ? (kTwo ? 1.35 : 1.25)
+         : correlation.residues > 1   ? (kTwo ? 1.4 : 1.25)
+         : correlation.input_step > 3 ? (kTwo ? 1.3 : 1.05)
+         : correlation.input_step > 1 ? (kTwo ? 1.35 : 1.05)
+                                      : (kTwo ? 1.15 : 0.955);
+}
 
 template <typename T>
 double conv1d_packed_cost(const Conv1dWgmmaPackedPlan& plan, int multiprocessors) {
@@ -75,9 +99,12 @@ double conv1d_packed_cost(const Conv1dWgmmaPackedPlan& plan, int multiprocessors
   const double sum_byte = p.run_shift > 0 && problem.out_length < Cost::kShortRow
                               ? Cost::kShortSumByte
                               : Cost::kSumByte;
+  const double rows = static_cast<double>(Conv1dWgmmaJoinedShape::kRuns) / p.entry_runs *
+                      plan.block_slots / p.correlation.residues;
   return Cost::kPack + Cost::kWeightByte * plan.packed_bytes +
-         Cost::kInputByte * (input_bytes + plan.input_bytes) + cost.start + rounds * cost.block +
-         steps * std::max(cost.wait, rounds * cost.step) + cost.output * output_bytes +
+         Cost::kInputByte * (input_bytes + plan.input_bytes) + cost.start +
+         rounds * (cost.block + rows * cost.row) + steps * std::max(cost.wait, rounds * cost.step) +
+         cost.output * output_bytes +
          (plan.splits > 1 ? Cost::kSplit + sum_byte * plan.sums_bytes : 0);
 }
 
@@ -115,33 +142,35 @@ Conv1dWgmmaPackedPlan cut_conv1d_wgmma_packed(const Conv1dProblem& problem, int 
   return best;
 }
 
-/// What a plan of the other kernels takes.
+/// What a plan of the other kernels takes; infinite where it does not fit.
 template <typename T>
 double conv1d_wgmma_cost(const Conv1dWgmmaPlan& plan) {
   if (!plan.fits) {
     return std::numeric_limits<double>::infinity();
   }
-  const Conv1dCorrelation& correlation = plan.params.correlation;
-  // Windows of high strides in float32: 8x128x8378 -> 256, k8 s4 took 0.133 ms, counted were 0.068.
-  constexpr double kWideWindows = 1.5;
-  const double slower = correlation.residues == 1
-                            ? (sizeof(T) == 4 && correlation.input_step >= 4 ? kWideWindows : 1)
-                        : plan.params.run_shift > 0 ? Conv1dJoinedCost::kOtherShifted
-                                                    : Conv1dJoinedCost::kOther;
-  return kFragmentsCost.of(plan.params.problem, sizeof(T), slower * plan.cost, plan.packed_bytes);
+  return kFragmentsCost.of(plan.params.problem, sizeof(T),
+                           conv1d_fragments_factor<T>(plan.params) * plan.cost, plan.packed_bytes);
 }
 template <typename T>
 double conv1d_wgmma_cost(const Conv1dWgmmaJoinedPlan& plan) {
+  if (!plan.fits) {
+    return std::numeric_limits<double>::infinity();
+  }
   return kJoinedCost.of(plan.params.problem, sizeof(T), plan.cost, plan.packed_bytes);
 }
 template <typename T>
 double conv1d_wgmma_cost(const Conv1dWgmmaSharedPlan& plan) {
+  if (!plan.fits) {
+    return std::numeric_limits<double>::infinity();
+  }
   const Conv1dWgmmaSharedParams& p = plan.params;
   const double products = static_cast<double>(divide_up(p.all_tiles, plan.grid_x)) *
                           p.channel_chunks * p.correlation.taps;
-  const Conv1dOtherCost& cost = p.correlation.residues > 1 ? kSharedResiduesCost
-                                : plan.block_slots > 128   ? kSharedWideCost
-                                                           : kSharedCost;
+  const Conv1dOtherCost& cost = p.correlation.residues > 1     ? kSharedResiduesCost
+                                : plan.block_slots > 128       ? kSharedWideCost
+                                : !p.aligned_rows              ? kSharedOddCost
+                                : p.correlation.input_step > 1 ? kSharedStepsCost
+                                                               : kSharedCost;
   return cost.of(p.problem, sizeof(T), products, plan.packed_bytes);
 }
 

@@ -42,6 +42,22 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& original, int max_shared_
                      Shape::kChunkChannels;
   const int64_t slots =
       round_up(problem.out_channels, p.pass_channels) / p.pass_channels * Shape::kPassColumns;
+
+  // Output rows that begin anywhere in a 32-byte sector: tiles share the vectors between them, or
+  // overlap by a sector, so that every row is stored from a sector's start to a sector's start.
+  constexpr int64_t kSector = 32 / sizeof(T);
+  const bool aligned = reinterpret_cast<uintptr_t>(problem.output) % 32 == 0 &&
+                       problem.output_strides.channel % kSector == 0 &&
+                       problem.output_strides.batch % kSector == 0;
+  const int64_t overlapping_step =
+      Shape::kWarpgroupM - kSector / std::gcd<int64_t>(kSector, correlation.run_outputs());
+  // 76 took 2.72 ms in bfloat16 with tiles that overlap, 3.55 with shared vectors.
+  const bool memory_bound = sizeof(T) == 2 && problem.in_channels * correlation.taps <=
+                                                  Conv1dWgmmaLimits::kMemoryBoundProducts;
+  const bool shares_vectors =
+      may_be_ragged && !memory_bound && correlation.run_outputs() == 1 &&
+      row_tiles(correlation, Shape::kWarpgroupM) < row_tiles(correlation, overlapping_step);
+
   // Whole tiles of a batch entry's positions, or tiles made of segments, whose results need the
   // second pass in any case.
   const bool may_be_boxes = may_box && has_boxes<T>(problem, correlation);
@@ -65,7 +81,10 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& original, int max_shared_
                                         : Shape::kSegments * Shape::kChunkChannels;
   pieced.two_passes = true;
   whole.tiles *= problem.groups;
-  pieced.tiles *= problem.groups;
+  whole.unsplit_tiles = aligned || shares_vectors ? whole.tiles
+                                                  : problem.batch * problem.groups *
+                                                        row_tiles(correlation, overlapping_step);
+  pieced.unsplit_tiles = pieced.tiles *= problem.groups;
   Conv1dCut cut = choose_conv1d_cut(whole, multiprocessors);
   const Conv1dCut pieced_cut = choose_conv1d_cut(pieced, multiprocessors);
   const bool pieces = pieced.tiles < whole.tiles &&
@@ -87,21 +106,9 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& original, int max_shared_
   }
   p.n_blocks = static_cast<int>(round_up(slots, plan.block_slots) / plan.block_slots);
 
-  // Output rows that begin anywhere in a 32-byte sector: tiles share the vectors between them, or
-  // overlap by a sector, so that every row is stored from a sector's start to a sector's start.
-  constexpr int64_t kSector = 32 / sizeof(T);
-  const bool aligned = reinterpret_cast<uintptr_t>(problem.output) % 32 == 0 &&
-                       problem.output_strides.channel % kSector == 0 &&
-                       problem.output_strides.batch % kSector == 0;
   // Sums of splits have aligned rows of their own.
   const bool may_overlap = !aligned && !second_pass;
-  const int64_t overlapping_step =
-      Shape::kWarpgroupM - kSector / std::gcd<int64_t>(kSector, correlation.run_outputs());
-  // 76 took 2.72 ms in bfloat16 with tiles that overlap, 3.55 with shared vectors.
-  const bool memory_bound = sizeof(T) == 2 && problem.in_channels * correlation.taps <=
-                                                  Conv1dWgmmaLimits::kMemoryBoundProducts;
-  p.ragged = may_overlap && may_be_ragged && !memory_bound && correlation.run_outputs() == 1 &&
-             row_tiles(correlation, Shape::kWarpgroupM) < row_tiles(correlation, overlapping_step);
+  p.ragged = may_overlap && shares_vectors;
   p.warpgroup_step =
       may_overlap && !p.ragged ? static_cast<int>(overlapping_step) : Shape::kWarpgroupM;
   const int64_t block_runs = int64_t{Shape::kWarpgroups} * p.warpgroup_step;

@@ -40,10 +40,13 @@ Tensor taps_first(const char* op, const Tensor& weight) {
 }
 
 /// Whether ATen is to compute a correlation or a gradient in the format of `input`.
-bool goes_to_aten(const DepthwiseParams& params, const Tensor& input, Precision precision) {
+/// @param plain  neither bias nor activation
+bool goes_to_aten(const DepthwiseParams& params, const Tensor& input, bool plain,
+                  Precision precision) {
   return precision != Precision::kIeee && input.scalar_type() != ScalarType::Double &&
          aten_is_faster(params, static_cast<int>(element_size(input.scalar_type())),
-                        is_channels_last(input), compute_capability(input.get_device_index()));
+                        is_channels_last(input), plain,
+                        compute_capability(input.get_device_index()));
 }
 
 }  // namespace
@@ -70,7 +73,8 @@ Tensor DepthwiseCuda::forward(const char* op, const Tensor& input, const Tensor&
                               Activation activation, Precision precision) {
   const std::vector<int64_t> sizes = depthwise_output_sizes(op, input, weight, window);
   const DepthwiseParams params = depthwise_forward_params(input, weight, sizes, window);
-  if (goes_to_aten(params, input, precision)) {
+  const bool plain = !bias.has_value() && activation == Activation::kNone;
+  if (goes_to_aten(params, input, plain, precision)) {
     return depthwise_forward_aten(op, input, weight, bias, window, activation, kActivationCuda);
   }
   Tensor output = empty_in_format_of(op, input, sizes);
@@ -107,7 +111,7 @@ Tensor input_gradient(const char* op, const Tensor& grad, const Tensor& input, c
       gradient_axis(h, correlation),
       gradient_axis(w, correlation),
   };
-  if (goes_to_aten(params, input, precision)) {
+  if (goes_to_aten(params, input, true, precision)) {
     return std::get<0>(depthwise_gradients_aten(op, grad, input, weight, window,
                                                 {true, false, false}, kActivationCuda));
   }

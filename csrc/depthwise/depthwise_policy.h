@@ -26,6 +26,10 @@ struct DepthwiseSlidingPolicy {
   static constexpr int kRowsOf32Bit = 8;
   static constexpr int kRowsOf16Bit = 12;
   static constexpr int kRowsOfManyTaps = 20;
+  // In 16 bit of higher images where threads would own fewer than kManyRows without a limit: us of
+  // 8 rows and of 12: 4x128x128x128 17.8 and 20.2, 32x728x19x19 22.6 and 23.1, 32x256x28x28 17.0
+  // and 16.6; but 64x192x56x56 62.5 and 60.3, 32x1024x10x10 13.0 and 12.6.
+  static constexpr int kFewRowsOf16Bit = 8, kManyRows = 64;
   // Fewer where the device would have less than this many threads to each multiprocessor.
   static constexpr int kThreadsPerMultiprocessor = 256;
   static constexpr int kMinRows = 2;
@@ -117,8 +121,11 @@ struct DepthwiseSmallPolicy {
   }
   static constexpr int64_t max_channels_last_products(int element_bytes, int64_t taps,
                                                       int64_t stride) {
+    // In fp32 at stride 2, us: 32x128x56x56, 3x3 28.2 with a bias, there 31.6; 256x512x14x14 56.8
+    // and 60.4; 64x144x56x56 63.7 and 57.5; 64x96x56x56, 5x5 69.3 and 76.0.
     if (stride == 2) {
-      return taps > 9 ? 12'000'000 : element_bytes == 2 ? 1'900'000 : 4'000'000;
+      return element_bytes == 2 ? (taps > 9 ? 12'000'000 : 1'900'000)
+                                : (taps > 9 ? 120'000'000 : 30'000'000);
     }
     return taps == 49   ? 35'000'000
            : taps == 25 ? (element_bytes == 2 ? 20'000'000 : 25'000'000)
@@ -165,9 +172,14 @@ struct DepthwiseSmallPolicy {
   static constexpr int64_t kMinGradientItems = 256;
 };
 
+/// The sliding weight gradient's plans.
+struct DepthwiseSlidingGradientPolicy : DepthwiseSlidingPolicy {
+  static constexpr int kFewRowsOf16Bit = kRowsOf16Bit;
+};
+
 /// The sliding weight gradient's plans at stride 2: short slides are more threads in what shared
 /// memory holds, and its windows, two units of 16 bytes apart, keep that busy.
-struct DepthwiseStridedGradientPolicy : DepthwiseSlidingPolicy {
+struct DepthwiseStridedGradientPolicy : DepthwiseSlidingGradientPolicy {
   static constexpr int kRowsOf32Bit = 2;
   static constexpr int kRowsOf16Bit = 2;
   static constexpr int kRowsOfManyTaps = 4;

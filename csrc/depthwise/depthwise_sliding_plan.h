@@ -125,13 +125,15 @@ SlidingPlan plan_sliding(const DepthwiseParams& params, int element_bytes, int m
   // Rows of a thread: the most there may be, fewer where they would not fill the device, up to half
   // of them fewer where lanes would be idle. Rows of a block: as many as its threads and its shared
   // memory have room for, evenly over the plane.
-  const int64_t most_rows = taps >= Policy::kManyTaps ? Policy::kRowsOfManyTaps
-                            : element_bytes == 2      ? Policy::kRowsOf16Bit
-                                                      : Policy::kRowsOf32Bit;
   const int64_t columns_of_rows = planes * plan.tiles * plan.threads_per_row * height;
-  const int64_t wanted = std::clamp<int64_t>(
-      columns_of_rows / (int64_t{multiprocessors} * Policy::kThreadsPerMultiprocessor),
-      Policy::kMinRows, most_rows);
+  const int64_t unlimited =
+      columns_of_rows / (int64_t{multiprocessors} * Policy::kThreadsPerMultiprocessor);
+  const bool few = unlimited < Policy::kManyRows && height > Policy::kRowsOf16Bit;
+  const int64_t most_rows = taps >= Policy::kManyTaps ? Policy::kRowsOfManyTaps
+                            : element_bytes == 4      ? Policy::kRowsOf32Bit
+                            : few ? std::min(Policy::kFewRowsOf16Bit, Policy::kRowsOf16Bit)
+                                  : Policy::kRowsOf16Bit;
+  const int64_t wanted = std::clamp<int64_t>(unlimited, Policy::kMinRows, most_rows);
   const int64_t overlap = params.h.kernel_size - stride;  // source rows that two strips both read
   const int64_t row_bytes = plan.source_pitch * stride + plan.result_pitch;
   const int64_t room =

@@ -30,8 +30,8 @@ bool launch(const char* op, DepthwiseWeightGradientParams params, const Tensor& 
   const bool strided = params.h.stride > 1;
   const int64_t stage_bytes = std::min(strided ? Policy::kStridedStageBytes : Policy::kStageBytes,
                                        largest_block / 2 - Policy::kStageMargin);
-  const auto plan_of =
-      strided ? plan_sliding<DepthwiseStridedGradientPolicy> : plan_sliding<DepthwiseSlidingPolicy>;
+  const auto plan_of = strided ? plan_sliding<DepthwiseStridedGradientPolicy>
+                               : plan_sliding<DepthwiseSlidingGradientPolicy>;
   const SlidingPlan plan = plan_of(forward_of(params), sizeof(T), static_cast<int>(multiprocessors),
                                    stage_bytes, params.filters);
   const int64_t taps = params.h.kernel_size * params.w.kernel_size;

@@ -26,9 +26,8 @@ struct DepthwiseSlidingPolicy {
   static constexpr int kRowsOf32Bit = 8;
   static constexpr int kRowsOf16Bit = 12;
   static constexpr int kRowsOfManyTaps = 20;
-  // In 16 bit of higher images where threads would own fewer than kManyRows without a limit: us of
-  // 8 rows and of 12: 4x128x128x128 17.8 and 20.2, 32x728x19x19 22.6 and 23.1, 32x256x28x28 17.0
-  // and 16.6; but 64x192x56x56 62.5 and 60.3, 32x1024x10x10 13.0 and 12.6.
+  // In 16 bit of higher images where threads would own fewer than kManyRows without a limit, us with
+  // 8 and with 12: 4x128x128x128 17.8 and 20.2; but 64x192x56x56 62.5 and 60.3.
   static constexpr int kFewRowsOf16Bit = 8, kManyRows = 64;
   // Fewer where the device would have less than this many threads to each multiprocessor.
   static constexpr int kThreadsPerMultiprocessor = 256;

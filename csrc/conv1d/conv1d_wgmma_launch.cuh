@@ -99,7 +99,7 @@ bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const 
   const double joined_cost = conv1d_wgmma_cost<T>(joined);
   double least = std::min(conv1d_wgmma_cost<T>(plan), joined_cost);
   const auto launch_packed = [&] {
-    return packed.fits && packed.cost < Conv1dPackedCost::kGain * least &&
+    return packed.fits && packed.cost < Conv1dPackedCost::gain(packed) * least &&
            launch_conv1d_wgmma_packed_as<T>(op, packed, like);
   };
   if constexpr (sizeof(T) == 2) {

@@ -34,6 +34,15 @@ struct Conv1dPackedCost {
   static constexpr double kMinProducts = 1 << 27;
   // Of the others' time: below it this kernel serves, which takes memory for its operands.
   static constexpr double kGain = 0.97;
+  // Of one tap, and an input whose copy leaves the cache before it is read, farther: 8x304x16641 ->
+  // 256, k1 in bfloat16 took 0.264 ms, 0.207 with fragments; 1x768x196608 -> 768 0.95 and 0.77.
+  static constexpr double kOneTapGain = 0.8;
+  static constexpr int64_t kCachedBytes = 48 << 20;
+
+  static double gain(const Conv1dWgmmaPackedPlan& plan) {
+    return plan.params.correlation.taps == 1 && plan.input_bytes > kCachedBytes ? kOneTapGain
+                                                                                : kGain;
+  }
   // The same for the fragments' kernel and the joined one beside that with both operands in shared
   // memory, where it copies rows as pieces: 8x64x16757 -> 128, k4 s2 took 0.045 ms, 0.039 with
   // fragments. Of rows with a common place in 16 bytes it is the faster one: 16x64x4096 -> 64, k3

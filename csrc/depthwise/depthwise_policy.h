@@ -26,8 +26,8 @@ struct DepthwiseSlidingPolicy {
   static constexpr int kRowsOf32Bit = 8;
   static constexpr int kRowsOf16Bit = 12;
   static constexpr int kRowsOfManyTaps = 20;
-  // In 16 bit of higher images where threads would own fewer than kManyRows without a limit, us with
-  // 8 and with 12: 4x128x128x128 17.8 and 20.2; but 64x192x56x56 62.5 and 60.3.
+  // In 16 bit of higher images, where threads would own fewer than kManyRows without a limit:
+  // 4x128x128x128 17.8 us and 20.2 with 12 rows; but 64x192x56x56 62.5 and 60.3.
   static constexpr int kFewRowsOf16Bit = 8, kManyRows = 64;
   // Fewer where the device would have less than this many threads to each multiprocessor.
   static constexpr int kThreadsPerMultiprocessor = 256;

@@ -120,8 +120,7 @@ struct DepthwiseSmallPolicy {
   }
   static constexpr int64_t max_channels_last_products(int element_bytes, int64_t taps,
                                                       int64_t stride) {
-    // In fp32 at stride 2, us: 32x128x56x56, 3x3 28.2 with a bias, there 31.6; 256x512x14x14 56.8
-    // and 60.4; 64x144x56x56 63.7 and 57.5; 64x96x56x56, 5x5 69.3 and 76.0.
+    // fp32 at stride 2: 32x128x56x56, 3x3 28.2 us, there 31.6; 64x144x56x56 63.7 and 57.5.
     if (stride == 2) {
       return element_bytes == 2 ? (taps > 9 ? 12'000'000 : 1'900'000)
                                 : (taps > 9 ? 120'000'000 : 30'000'000);

@@ -83,6 +83,17 @@ def test_long_sums(sizes: tuple[int, ...], dtype: torch.dtype) -> None:
         check(_case("pointwise_conv2d", sizes, dtype, offset).with_options(activation=activation))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_short_sums_of_planes(dtype: torch.dtype) -> None:
+    """Few pixels, but rows of the weight on no 16 bytes: planes serve them, and not warps."""
+    for sizes in ((1, 58, 58, 28, 28), (2, 37, 50, 24, 28)):
+        case = _case("pointwise_conv2d", sizes, dtype)
+        if is_hopper():
+            assert_launched([case], "channel_planes_wgmma_kernel")
+        for activation in (None, "silu"):
+            check(case.with_options(activation=activation))
+
+
 # Sizes, and the kernel in float32 and in 16 bit.
 ONE_TAP = (
     ((1, 256, 512, 251), "channel_warps_mma_kernel"),

@@ -74,16 +74,22 @@ bool multiply_on_tensor_cores(const char* op, const Tensor& images, const Tensor
                               Activation activation, Precision precision, bool channels_last,
                               const Tensor& result) {
   const int64_t plane = images.size(2) * images.size(3);
-  if (few_pixels_serve(images.size(0), plane, result.size(1), images.size(1),
-                       channels_last && is_channels_last(images), precision, images)) {
+  const int64_t n = result.size(1), k = images.size(1);
+  const bool idle_warps =
+      !channels_last &&
+      FewPixelsPolicy::planes_pay(plane, n, k, element_size(images.scalar_type())) &&
+      channel_gemm_wgmma_serves(images.size(0) * plane, n, k, precision, images);
+  if (!idle_warps &&
+      few_pixels_serve(images.size(0), plane, n, k, channels_last && is_channels_last(images),
+                       precision, images)) {
     multiply_few_pixels(op, images, weight, transposed, bias, activation, channels_last, result);
     return true;
   }
   if (channels_last || plane == 1) {
     return multiply_pixel_rows(op, images, weight, transposed, bias, activation, precision, result);
   }
-  if (!as_small_images(images.size(0), plane, result.size(1), images.size(1), precision, images) &&
-      as_pixel_rows(images, result.size(1), images.size(1), precision, channels_last)) {
+  if (!as_small_images(images.size(0), plane, n, k, precision, images) &&
+      as_pixel_rows(images, n, k, precision, channels_last)) {
     const Tensor rows = empty_channels_last(op, result.sizes(), result.scalar_type(), result);
     if (multiply_pixel_rows(op, channels_last_cuda(op, images), weight, transposed, bias,
                             activation, precision, rows)) {

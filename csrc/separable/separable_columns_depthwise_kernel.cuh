@@ -13,9 +13,9 @@ namespace kernelopt {
 
 #if KERNELOPT_HAS_BULK_COPY
 
-/// A value as an operand: 16 bits, of fp32 in two parts. `next` bytes lead to the low one.
-template <typename T>
-__device__ __forceinline__ void store_column(uint16_t* place, int64_t next, float value) {
+/// A value as an operand: 16 bits, of fp32 in two parts. `next` elements lead to the low one.
+template <typename T, typename Index>
+__device__ __forceinline__ void store_column(uint16_t* place, Index next, float value) {
   if constexpr (MmaTraits<T>::kParts == 2) {
     const SplitPair pair = split_bf16(value, 0.0f);
     place[0] = static_cast<uint16_t>(pair.high);
@@ -57,14 +57,18 @@ __device__ __forceinline__ void pack_columns_weight(const SeparableColumnsParams
 }
 
 /// Copies `count` elements to shared memory, the first one to the place that its address has in 16
-/// bytes. All threads call it, and synchronize after it.
-/// @param barrier  shared address of a barrier of one arrival, in its first phase
+/// bytes. All threads call it.
+/// @param end      of the tensor
+/// @param barrier  shared address of a barrier of one arrival
 template <typename T>
-__device__ __forceinline__ void load_run(T* shared, const T* begin, int count, uint32_t barrier) {
-  constexpr int kSize = static_cast<int>(sizeof(T));
+__device__ __forceinline__ void load_run(T* shared, const T* begin, int count, const T* end,
+                                         uint32_t barrier) {
+  constexpr int kSize = static_cast<int>(sizeof(T)), kUnit = 16 / kSize;
   const int shift = static_cast<int>(reinterpret_cast<uintptr_t>(begin) % 16 / kSize);
-  // Whole 16 bytes, which may hold elements before the first one but none behind the last one.
-  const int whole = (shift + count) * kSize / 16 * (16 / kSize);
+  // Whole 16 bytes, which may hold elements before the first one and behind the last one, but none
+  // behind the tensor's.
+  const int filled = shift + count, rounded = (filled + kUnit - 1) / kUnit * kUnit;
+  const int whole = begin - shift + rounded <= end ? rounded : filled / kUnit * kUnit;
   if (threadIdx.x == 0) {
     mbarrier_arrive_expect(barrier, whole * kSize);
     if (whole > 0) {
@@ -72,35 +76,81 @@ __device__ __forceinline__ void load_run(T* shared, const T* begin, int count, u
     }
   }
   const int at = max(whole, shift) + static_cast<int>(threadIdx.x);
-  if (at < shift + count) {
+  if (at < filled) {
     shared[at] = begin[at - shift];
   }
-  mbarrier_wait(barrier, 0);
+}
+
+/// What a block has in shared memory at a time: whole planes, or rows of one.
+struct ColumnsGroup {
+  int first_plane, planes;
+  int first_row, rows;  // of results
+  int first_y;          // of the source
+  int64_t begin;        // element of the input
+  int count;
+
+  __device__ __forceinline__ ColumnsGroup(const SeparableColumnsParams& p, int at) {
+    const SeparableAxis &h = p.problem.h, &w = p.problem.w;
+    const int part = p.strip_blocks > 1 ? at % p.strip_blocks : 0;
+    first_plane = (p.strip_blocks > 1 ? at / p.strip_blocks : at) * p.block_planes;
+    planes = min(p.block_planes, p.source_planes - first_plane);
+    first_row = part * p.block_strips * p.strip_rows;
+    rows = min(h.output_size - first_row, p.block_strips * p.strip_rows);
+    first_y = max(0, first_row * h.stride - h.padding);
+    const int end_y = min(h.input_size, (first_row + rows - 1) * h.stride - h.padding +
+                                            (h.kernel_size - 1) * h.dilation + 1);
+    const int source_plane = h.input_size * w.input_size;
+    begin = int64_t{first_plane} * source_plane + first_y * w.input_size;
+    count = p.strip_blocks > 1 ? max(0, end_y - first_y) * w.input_size
+                               : planes * source_plane - first_y * w.input_size;
+  }
+};
+
+/// A value in shared memory, or 0 where `keep` is 0, else all ones.
+template <typename T>
+__device__ __forceinline__ float load_masked(uint32_t address, uint32_t keep) {
+  if constexpr (sizeof(T) == 4) {
+    uint32_t bits;
+    asm volatile("ld.shared.b32 %0, [%1];" : "=r"(bits) : "r"(address));
+    return __uint_as_float(bits & keep);
+  } else {
+    uint16_t half;
+    asm volatile("ld.shared.b16 %0, [%1];" : "=h"(half) : "r"(address));
+    if constexpr (std::is_same_v<T, __half>) {
+      const uint16_t bits = static_cast<uint16_t>(half & keep);
+      return __half2float(*reinterpret_cast<const __half*>(&bits));
+    } else {
+      // The value's bytes above two of zeros.
+      return __uint_as_float(__byte_perm(half, 0, 0x4444 ^ (keep & (0x4444 ^ 0x1044))));
+    }
+  }
 }
 
 /// Adds to the sums of neighbouring results what their windows hold.
-/// @param line  the first window's first value, at (y, x) of an image of height x width; nothing
-///              outside the image is read
+/// @param line   shared address of the first window's first value, at (y, x) of an image of height
+///               x width
+/// @param zeros  that of 16 bytes of zeros
 template <typename T, int kSize, int kStride, int kRows, int kColumns>
-__device__ __forceinline__ void add_windows(const T* line, int y, int x, int height, int width,
-                                            const float (&filter)[kSize * kSize],
+__device__ __forceinline__ void add_windows(uint32_t line, uint32_t zeros, int y, int x, int height,
+                                            int width, const float (&filter)[kSize * kSize],
                                             float (&sums)[kRows][kColumns]) {
   constexpr int kSourceColumns = (kColumns - 1) * kStride + kSize;
-  bool inside_x[kSourceColumns];
+  constexpr int kBytes = static_cast<int>(sizeof(T));
+  static_assert(kSourceColumns * kBytes <= 16, "zeros of a line");
+  // Nothing outside the image counts, be it Inf or NaN.
+  uint32_t keep[kSourceColumns];
 #pragma unroll
   for (int j = 0; j < kSourceColumns; ++j) {
-    inside_x[j] = static_cast<unsigned>(x + j) < static_cast<unsigned>(width);
+    keep[j] = static_cast<unsigned>(x + j) < static_cast<unsigned>(width) ? 0xffffffffu : 0;
   }
 #pragma unroll
   for (int i = 0; i < (kRows - 1) * kStride + kSize; ++i) {
-    const bool inside_y = static_cast<unsigned>(y + i) < static_cast<unsigned>(height);
+    const uint32_t from =
+        static_cast<unsigned>(y + i) < static_cast<unsigned>(height) ? line : zeros;
     float values[kSourceColumns];
 #pragma unroll
     for (int j = 0; j < kSourceColumns; ++j) {
-      values[j] = 0.0f;
-      if (inside_y & inside_x[j]) {
-        values[j] = to_accumulate(line[j]);
-      }
+      values[j] = load_masked<T>(from + j * kBytes, keep[j]);
     }
 #pragma unroll
     for (int o = 0; o < kRows; ++o) {
@@ -115,7 +165,7 @@ __device__ __forceinline__ void add_windows(const T* line, int y, int x, int hei
         }
       }
     }
-    line += width;
+    line += width * kBytes;
   }
 }
 
@@ -146,6 +196,40 @@ __device__ __forceinline__ void add_windows_apart(const T* line, int y, int x,
   }
 }
 
+/// Stores a block's results, which are together in shared memory.
+/// @param begin  of theirs in a plane of results, elements
+/// @param count  of elements of a plane
+/// @param stage  of what lies at a multiple of 16 bytes at or before the first one
+template <typename T>
+__device__ __forceinline__ void store_group(const SeparableColumnsParams& p,
+                                            const ColumnsGroup& group, int begin, int count,
+                                            const uint16_t* stage) {
+  const int shift = begin % 8;
+  const unsigned units = group.planes * ((shift + count + 7) / 8);
+  const int64_t next_part = int64_t{p.problem.channels} * p.total;
+  for (unsigned unit = threadIdx.x; unit < units; unit += blockDim.x) {
+    const unsigned plane = p.units.quotient(unit);
+    const int first = static_cast<int>(unit - plane * p.units.divisor) * 8;
+    const unsigned n = p.channels.quotient(group.first_plane + plane);
+    const unsigned channel = group.first_plane + plane - n * p.channels.divisor;
+    uint16_t* to = static_cast<uint16_t*>(p.columns) + int64_t{channel} * p.total + n * p.pitch +
+                   (begin - shift) + first;
+    const uint16_t* from = stage + plane * p.pitch + first;
+#pragma unroll
+    for (int part = 0; part < MmaTraits<T>::kParts; ++part) {
+      if (first >= shift && first + 8 <= shift + count) {
+        *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
+      } else {
+        for (int i = max(shift - first, 0); i < min(8, shift + count - first); ++i) {
+          to[i] = from[i];
+        }
+      }
+      to += next_part;
+      from += p.stage_elements;
+    }
+  }
+}
+
 #endif
 
 /// @tparam kSize    of a kernel's sides
@@ -153,15 +237,22 @@ __device__ __forceinline__ void add_windows_apart(const T* line, int y, int x,
 /// @tparam kRows    p.strip_rows
 /// @tparam kColumns p.strip_columns; 1 unless the stride is given
 template <typename T, int kSize, int kStride, int kRows, int kColumns>
-__global__ void __launch_bounds__(SeparableColumnsShape::kDepthwiseThreads)
+__global__ void __launch_bounds__(SeparableColumnsShape::kDepthwiseThreads,
+                                  SeparableColumnsShape::depthwise_blocks(kColumns))
     separable_columns_depthwise_kernel(const __grid_constant__ SeparableColumnsParams p) {
 #if KERNELOPT_HAS_BULK_COPY
+  using Shape = SeparableColumnsShape;
+  // Many results are put together in shared memory, so that 16 bytes leave at once.
+  constexpr bool kStages = Shape::stages(kRows);
+  constexpr int kHead = Shape::kDepthwiseHead;
+  // A barrier, 16 bytes of zeros, the source, results.
   extern __shared__ __align__(1024) unsigned char shared[];
   const SeparableAxis &h = p.problem.h, &w = p.problem.w;
   const uint32_t barrier = shared_address(shared);
   if (threadIdx.x == 0) {
     mbarrier_init(barrier, 1);
     mbarrier_fence_init();
+    *reinterpret_cast<uint4*>(shared + 16) = make_uint4(0, 0, 0, 0);
   }
   __syncthreads();
   grid_dependency_wait();
@@ -170,53 +261,78 @@ __global__ void __launch_bounds__(SeparableColumnsShape::kDepthwiseThreads)
     pack_columns_weight<T>(p, blockIdx.x - p.source_blocks);
     return;
   }
-  const int first_plane = blockIdx.x / p.strip_blocks * p.block_planes;
-  const int planes = min(p.block_planes, p.source_planes - first_plane);
-  const int first_row = blockIdx.x % p.strip_blocks * p.block_strips * kRows;
-  const int rows = min(h.output_size - first_row, p.block_strips * kRows);
-  const int first_y = max(0, first_row * h.stride - h.padding);
-  const int end_y = min(h.input_size, (first_row + rows - 1) * h.stride - h.padding +
-                                          (h.kernel_size - 1) * h.dilation + 1);
-  const int source_plane = h.input_size * w.input_size;
-  const T* source = static_cast<const T*>(p.problem.input) + int64_t{first_plane} * source_plane +
-                    first_y * w.input_size;
-  const int count = p.strip_blocks > 1 ? max(0, end_y - first_y) * w.input_size
-                                       : planes * source_plane - first_y * w.input_size;
-  load_run<T>(reinterpret_cast<T*>(shared + 16), source, count, barrier);
-  __syncthreads();
-  const T* const values =
-      reinterpret_cast<const T*>(shared + 16 + reinterpret_cast<uintptr_t>(source) % 16) -
-      first_y * w.input_size;
+  const ColumnsGroup group(p, blockIdx.x);
+  const int source_plane = h.input_size * w.input_size, first_row = group.first_row;
+  const T* const input = static_cast<const T*>(p.problem.input);
+  const T* const source = input + group.begin;
+  load_run<T>(reinterpret_cast<T*>(shared + kHead), source, group.count,
+              input + int64_t{p.source_planes} * source_plane, barrier);
 
-  const int64_t low = int64_t{p.problem.channels} * p.total;  // elements to the low parts
-  uint16_t* const columns = static_cast<uint16_t*>(p.columns);
-  const auto row_of = [&](unsigned plane) {
-    const unsigned n = p.channels.quotient(plane), channel = plane - n * p.channels.divisor;
-    return columns + int64_t{channel} * p.total + n * p.pitch;
+  const auto channel_of = [&](unsigned plane) {
+    return plane - p.channels.quotient(plane) * p.channels.divisor;
   };
-  if (first_row + rows == h.output_size && p.pitch > p.plane) {
-    for (int i = threadIdx.x; i < planes; i += blockDim.x) {
-      uint16_t* row = row_of(first_plane + i);
+  // The columns of the planes, in memory or of those of the block in shared memory: from its first
+  // row on, at the place that they have in 16 bytes.
+  using Index = std::conditional_t<kStages, int, int64_t>;
+  const Index low = kStages ? static_cast<Index>(p.stage_elements)  // elements to the low parts
+                            : static_cast<Index>(int64_t{p.problem.channels} * p.total);
+  uint16_t* const stage = reinterpret_cast<uint16_t*>(shared + p.stage_offset);
+  const int begin = first_row * w.output_size;
+  const auto plane_of = [&](int plane) {
+    if constexpr (kStages) {
+      return stage + plane * p.pitch + begin % 8 - begin;
+    } else {
+      const unsigned at = group.first_plane + plane, n = p.channels.quotient(at);
+      return static_cast<uint16_t*>(p.columns) + int64_t{channel_of(at)} * p.total + n * p.pitch;
+    }
+  };
+  const bool ends = first_row + group.rows == h.output_size;
+  if (ends && p.pitch > p.plane) {
+    for (int i = threadIdx.x; i < group.planes; i += blockDim.x) {
+      uint16_t* const place = plane_of(i);
       for (int at = p.plane; at < p.pitch; ++at) {
-        store_column<T>(row + at, low, 0.0f);
+        store_column<T>(place + at, low, 0.0f);
       }
     }
   }
-  const int items = planes * p.block_strips * static_cast<int>(p.widths.divisor);
-  for (unsigned item = threadIdx.x; item < items; item += blockDim.x) {
+  const T* const values =
+      reinterpret_cast<const T*>(shared + kHead + reinterpret_cast<uintptr_t>(source) % 16) -
+      group.first_y * w.input_size;
+  const unsigned items = group.planes * p.block_strips * p.widths.divisor;
+  bool arrived = false;
+  if constexpr (kStride == 0) {
+    arrived = true;
+    mbarrier_wait(barrier, 0);
+    __syncthreads();
+  }
+  for (unsigned item = threadIdx.x; item < items || !arrived; item += blockDim.x) {
     const unsigned rest = p.widths.quotient(item);
     const int column = static_cast<int>(item - rest * p.widths.divisor) * kColumns;
-    const unsigned plane = p.strips.quotient(rest);
-    const int row = first_row + static_cast<int>(rest - plane * p.strips.divisor) * kRows;
-    const unsigned n = p.channels.quotient(first_plane + plane);
-    const unsigned channel = first_plane + plane - n * p.channels.divisor;
-    const int y = row * h.stride - h.padding;
-    const int x = column * w.stride - w.padding;
-    const T* const image = values + static_cast<int>(plane) * source_plane;
+    const int plane = static_cast<int>(p.strips.quotient(rest));
+    const int row =
+        first_row + (static_cast<int>(rest) - plane * static_cast<int>(p.strips.divisor)) * kRows;
+    const unsigned channel = channel_of(min(group.first_plane + plane, p.source_planes - 1));
     const T* const taps = static_cast<const T*>(p.problem.depthwise_weight) +
                           int64_t{channel} * h.kernel_size * w.kernel_size;
     const T* bias = static_cast<const T*>(p.problem.depthwise_bias);
     const float start = bias == nullptr ? 0.0f : to_accumulate(bias[channel]);
+    float filter[kSize * kSize], zero = 0.0f;
+#pragma unroll
+    for (int tap = 0; tap < kSize * kSize; ++tap) {
+      filter[tap] = to_accumulate(taps[tap]);
+      zero += filter[tap] * 0.0f;
+    }
+    if (!arrived) {  // the first taps come with the source
+      arrived = true;
+      mbarrier_wait(barrier, 0);
+      __syncthreads();
+      if (item >= items) {
+        break;
+      }
+    }
+    const int y = row * h.stride - h.padding;
+    const int x = column * w.stride - w.padding;
+    const T* const image = values + static_cast<int>(plane) * source_plane;
     float sums[kRows][kColumns];
 #pragma unroll
     for (int o = 0; o < kRows; ++o) {
@@ -225,16 +341,11 @@ __global__ void __launch_bounds__(SeparableColumnsShape::kDepthwiseThreads)
         sums[o][c] = start;
       }
     }
-    float filter[kSize * kSize], zero = 0.0f;
-#pragma unroll
-    for (int tap = 0; tap < kSize * kSize; ++tap) {
-      filter[tap] = to_accumulate(taps[tap]);
-      zero += filter[tap] * 0.0f;
-    }
     if (zero == 0.0f) {
       const T* const line = image + y * w.input_size + x;
       if constexpr (kStride > 0) {
-        add_windows<T, kSize, kStride>(line, y, x, h.input_size, w.input_size, filter, sums);
+        add_windows<T, kSize, kStride>(shared_address(line), barrier + 16, y, x, h.input_size,
+                                       w.input_size, filter, sums);
       } else {
         add_windows_apart<T, kSize>(line, y, x, h, w, filter, sums);
       }
@@ -260,8 +371,7 @@ __global__ void __launch_bounds__(SeparableColumnsShape::kDepthwiseThreads)
         }
       }
     }
-    uint16_t* const place =
-        columns + int64_t{channel} * p.total + n * p.pitch + row * w.output_size + column;
+    uint16_t* const place = plane_of(plane) + row * w.output_size + column;
     with_activation(p.problem.depthwise_activation, [&](auto kind) {
       uint16_t* to = place;
 #pragma unroll
@@ -275,6 +385,10 @@ __global__ void __launch_bounds__(SeparableColumnsShape::kDepthwiseThreads)
         to += w.output_size;
       }
     });
+  }
+  if constexpr (kStages) {
+    __syncthreads();
+    store_group<T>(p, group, begin, ends ? p.pitch - begin : group.rows * w.output_size, stage);
   }
 #endif
 }

@@ -32,10 +32,10 @@ void launch_columns_depthwise(const char* op, const SeparableColumnsPlan& plan,
 }
 
 /// @tparam kShares  the grid is clusters of blocks that share a tile
-template <typename T, int kTiles, int kPart, bool kShares = false>
+template <typename T, int kColumns, bool kShares, bool kStorers>
 void launch_columns_product(const char* op, const SeparableColumnsPlan& plan,
                             const SeparableColumnsMaps& maps, cudaStream_t stream) {
-  const auto kernel = separable_columns_wgmma_kernel<T, kTiles, kPart, kShares>;
+  const auto kernel = separable_columns_wgmma_kernel<T, kColumns, kShares, kStorers>;
   KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                 plan.product_shared_bytes));
   cudaLaunchAttribute attributes[2] = {};
@@ -45,7 +45,8 @@ void launch_columns_product(const char* op, const SeparableColumnsPlan& plan,
   attributes[1].val.clusterDim = {static_cast<unsigned>(plan.params.shares), 1, 1};
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(plan.product_blocks);
-  config.blockDim = dim3(SeparableColumnsShape::kProductThreads);
+  config.blockDim = dim3(kStorers ? SeparableColumnsShape::kStorerThreads
+                                  : SeparableColumnsShape::kProductThreads);
   config.dynamicSmemBytes = plan.product_shared_bytes;
   config.stream = stream;
   config.attrs = attributes;
@@ -77,16 +78,33 @@ bool launch_separable_columns_as(const char* op, const SeparableWgmmaProblem& pr
     return false;
   }
   launch_columns_depthwise<T>(op, plan, stream);
+  const auto launch = [&](auto columns, auto shares, auto storers) {
+    launch_columns_product<T, decltype(columns)::value, decltype(shares)::value,
+                           decltype(storers)::value>(op, plan, maps, stream);
+  };
+  constexpr std::true_type kYes;
+  constexpr std::false_type kNo;
   switch (plan.columns) {
     case 64:
       if (plan.params.shares > 1) {
-        launch_columns_product<T, 1, 64, true>(op, plan, maps, stream);
+        launch(std::integral_constant<int, 64>{}, kYes, kNo);
       } else {
-        launch_columns_product<T, 1, 64>(op, plan, maps, stream);
+        launch(std::integral_constant<int, 64>{}, kNo, kNo);
       }
       break;
-    case 128: launch_columns_product<T, 1, 128>(op, plan, maps, stream); break;
-    default: launch_columns_product<T, 3, 64>(op, plan, maps, stream);
+    case 128:
+      if (plan.storers) {
+        launch(std::integral_constant<int, 128>{}, kNo, kYes);
+      } else {
+        launch(std::integral_constant<int, 128>{}, kNo, kNo);
+      }
+      break;
+    default:
+      if (plan.storers) {
+        launch(std::integral_constant<int, 192>{}, kNo, kYes);
+      } else {
+        launch(std::integral_constant<int, 192>{}, kNo, kNo);
+      }
   }
   return true;
 }

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "common/math.h"
-#include "separable/separable_columns_params.h"
+#include "separable/separable_columns_policy.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -14,7 +14,8 @@ namespace kernelopt {
 struct SeparableColumnsPlan {
   bool fits;
   SeparableColumnsParams params;
-  int columns;  // of a product's tile
+  int columns;   // of a product's tile
+  bool storers;  // of the product
   unsigned depthwise_blocks;
   unsigned depthwise_threads;
   int depthwise_shared_bytes;
@@ -22,48 +23,6 @@ struct SeparableColumnsPlan {
   int product_shared_bytes;
   int64_t column_bytes;
   int64_t packed_bytes;
-};
-
-/// Where the two kernels are faster than others, by measurement (docs/tuning/separable.md).
-struct SeparableColumnsPolicy {
-  // Small contiguous images have a product of their own where their channels fill 16 bytes.
-  static constexpr int64_t kImagePixels = 256;
-  // That one is slow for so many weights: 32x1024x10x10 -> 1536 in bf16, ms: 0.039, 0.047.
-  static constexpr int64_t kManyWeights = 1 << 20, kFewPixels = 64;
-  // Depthwise values: beyond the first number planes off 16 bytes need many channels to be
-  // multiplied here, beyond the second one memory decides, and the other depthwise kernels are
-  // nearer to its speed: 32x64x147x147 -> 128 in bf16 on an H200 0.23, by the others on an H100
-  // 0.20.
-  static constexpr int64_t kFewValues = 1 << 21, kManyValues = 1 << 25, kManyChannels = 160;
-  // Pixels a multiprocessor, of planes on 16 bytes: below them the one kernel's blocks are too few,
-  // and the product of planes has too few tiles.
-  static constexpr int64_t kOneKernelPixels = 128, kPlanesPixels = 64;
-  static constexpr int kLeastChannels = 32, kMostChannels = 128;
-
-  static bool takes(const SeparableWgmmaProblem& problem, int size, int multiprocessors) {
-    const int64_t plane = int64_t{problem.h.output_size} * problem.w.output_size;
-    const int64_t channels = problem.channels, out_channels = problem.out_channels;
-    const int64_t pixels = problem.batch * plane, values = pixels * channels;
-    const auto on_16_bytes = [&](int64_t elements) { return elements * size % 16 == 0; };
-    if (problem.h.kernel_size != 3 || problem.w.kernel_size != 3) {
-      return false;
-    }
-    const bool images =
-        plane <= kImagePixels && on_16_bytes(plane * channels) && on_16_bytes(plane * out_channels);
-    if (images && (channels > kMostChannels || !on_16_bytes(plane))) {
-      return plane > kFewPixels && channels * out_channels >= kManyWeights &&
-             values <= (size == 2 ? kManyValues : kFewValues / 8);
-    }
-    if (!on_16_bytes(plane)) {
-      return values <= kFewValues || (values <= kManyValues && channels >= kManyChannels);
-    }
-    if (out_channels <= kMostChannels) {
-      return pixels <= kOneKernelPixels * multiprocessors && channels >= kLeastChannels &&
-             channels <= kMostChannels;
-    }
-    return pixels <= kPlanesPixels * multiprocessors && plane > kImagePixels &&
-           (size == 4 || channels <= kMostChannels / 2);
-  }
 };
 
 namespace separable_columns {
@@ -82,11 +41,20 @@ inline int choose_shares(int64_t tiles, int columns, int chunks, int multiproces
   return shares;
 }
 
+/// Whether warps of their own store a tile's results by rows, beside the next tile's products.
+inline bool choose_storers(const SeparableColumnsParams& p, int64_t items, int columns,
+                           int multiprocessors) {
+  const Activation activation = p.problem.activation;
+  return items > multiprocessors && columns > SeparableColumnsShape::kPanel &&
+         p.pitch >= SeparableColumnsShape::kPanel &&
+         (activation == Activation::kNone || activation == Activation::kRelu);
+}
+
 /// Columns of a tile, by the cycles that products, copies from the L2 cache and the ends of tiles
 /// take: counted, the ends fitted to times of 64, 128 and 192 columns on an H100.
 inline int choose_columns(const SeparableColumnsParams& p, int size, int multiprocessors) {
   using Shape = SeparableColumnsShape;
-  constexpr double kCacheBytes = 5500, kEnd = 20, kStart = 1500;
+  constexpr double kCacheBytes = 5500;
   int best = 0;
   double best_cycles = std::numeric_limits<double>::max();
   for (int columns = 64; columns <= Shape::kMaxColumns; columns += 64) {
@@ -97,9 +65,13 @@ inline int choose_columns(const SeparableColumnsParams& p, int size, int multipr
     const double products = columns * (size == 4 ? 6.0 : 4.0);
     const double copies =
         Shape::stage_bytes(columns) / (kCacheBytes / std::min<double>(items, multiprocessors));
+    // Of 192 columns of fp32 the second half waits for the first one to be stored.
+    const bool storers = choose_storers(p, items, columns, multiprocessors);
+    const double end = size == 4 && columns == Shape::kMaxColumns ? 10000
+                       : storers                                  ? (size == 4 ? 5200 : 2800)
+                                                                  : 1500 + 20 * columns;
     const double cycles =
-        turns * (divide_up(p.chunks, shares) * std::max({products, copies, 300.0}) +
-                 kEnd * columns + kStart);
+        turns * (divide_up(p.chunks, shares) * std::max({products, copies, 300.0}) + end);
     if (cycles < best_cycles) {
       best_cycles = cycles;
       best = columns;
@@ -115,7 +87,6 @@ inline SeparableColumnsPlan plan_separable_columns(const SeparableWgmmaProblem& 
                                                    int max_shared_bytes, int multiprocessors) {
   using Shape = SeparableColumnsShape;
   constexpr int kManyThreads = 1024;  // of a multiprocessor
-  constexpr int kWide = 32;
   SeparableColumnsPlan plan{};
   SeparableColumnsParams& p = plan.params;
   p.problem = problem;
@@ -143,11 +114,13 @@ inline SeparableColumnsPlan plan_separable_columns(const SeparableWgmmaProblem& 
   p.strip_rows = many ? Shape::kManyRows : Shape::kFewRows;
   const int strips = strips_of(p.strip_rows);
   // Two columns of 32-bit elements would be read and written with gaps.
-  p.strip_columns = many && size == 2 && w.output_size >= kWide ? 2 : 1;
+  p.strip_columns = many && size == 2 ? 2 : 1;
   const int width = static_cast<int>(divide_up(w.output_size, p.strip_columns));
-  const int fitting = std::max(Shape::kDepthwiseThreads / width, 1);
+  const int fitting =
+      std::max((many ? Shape::kManyRowsThreads : Shape::kDepthwiseThreads) / width, 1);
   p.strip_blocks = static_cast<int>(divide_up(strips, fitting));
   p.block_strips = static_cast<int>(divide_up(strips, p.strip_blocks));
+  p.strip_blocks = static_cast<int>(divide_up(strips, p.block_strips));  // none without rows
   p.pitches = FastDivisor::of(static_cast<uint32_t>(pitch));
   p.channels = FastDivisor::of(static_cast<uint32_t>(problem.channels));
   p.widths = FastDivisor::of(static_cast<uint32_t>(width));
@@ -170,7 +143,14 @@ inline SeparableColumnsPlan plan_separable_columns(const SeparableWgmmaProblem& 
   const int64_t block_items = int64_t{p.block_planes} * p.block_strips * width;
   plan.depthwise_threads =
       static_cast<unsigned>(std::min<int64_t>(round_up(block_items, 32), Shape::kDepthwiseThreads));
-  plan.depthwise_shared_bytes = static_cast<int>(p.block_planes * source_bytes + 48);
+  p.stage_offset =
+      static_cast<int>(round_up(Shape::kDepthwiseHead + p.block_planes * source_bytes + 32, 16));
+  p.stage_elements = static_cast<int>(
+      p.strip_blocks == 1 ? p.block_planes * pitch : round_up(block_rows * w.output_size, 8) + 16);
+  // One plane where a block has a part of it.
+  p.units = FastDivisor::of(p.strip_blocks == 1 ? static_cast<uint32_t>(pitch / 8) : 1u << 20);
+  plan.depthwise_shared_bytes =
+      p.stage_offset + (Shape::stages(p.strip_rows) ? p.stage_elements * 2 * parts : 0);
   const int64_t source_blocks = divide_up(source_planes, p.block_planes) * p.strip_blocks;
   // 16-bit rows that begin on 16 bytes are multiplied as they are.
   p.packs = parts == 2 || problem.channels % 8 != 0 ||
@@ -193,7 +173,9 @@ inline SeparableColumnsPlan plan_separable_columns(const SeparableWgmmaProblem& 
   }
   p.items = static_cast<int>(items);
   const int stage_bytes = Shape::stage_bytes(plan.columns);
-  const int rest = Shape::kWarpgroups * 4 * Shape::kTurnBytes + 2 * Shape::kMaxStages * 8;
+  plan.storers = separable_columns::choose_storers(p, items, plan.columns, multiprocessors);
+  const int turn_bytes = plan.storers ? Shape::rows_bytes(plan.columns, size) : Shape::kTurnBytes;
+  const int rest = Shape::kProductWarps * turn_bytes + Shape::kBarrierBytes;
   p.stages = std::min(Shape::kMaxStages, (max_shared_bytes - rest) / stage_bytes);
   plan.product_shared_bytes = rest + p.stages * stage_bytes;
   plan.product_blocks = static_cast<unsigned>(std::min<int64_t>(items, multiprocessors));

@@ -3,18 +3,21 @@
 //   result[n, c] = act(bias[n] + sum over k of weight[n, k] * columns[k, c])
 // The copy engine brings both operands as boxes that need no more work, for in fp32 they were split
 // when they were written. A block takes tiles of 128 channels of the result and kColumns columns in
-// turn. Includes no torch header.
+// turn; of many tiles other warps store the results, beside the next products. Includes no torch
+// header.
 #pragma once
 
 #include "common/bulk_copy.cuh"
 #include "common/grid_dependency.cuh"
+#include "separable/separable_columns_multiply.cuh"
+#include "separable/separable_columns_rows.cuh"
 #include "separable/separable_columns_store.cuh"
 
 namespace kernelopt {
 
 #if KERNELOPT_HAS_WGMMA
 
-/// A block's share of an item's chunks.
+/// A tile, or a block's share of its chunks.
 template <bool kShares>
 struct ColumnsItem {
   int channel, column;  // the first
@@ -41,20 +44,37 @@ __device__ __forceinline__ void load_columns(const SeparableColumnsParams& p,
   using Shape = SeparableColumnsShape;
   constexpr int kStageBytes = Shape::stage_bytes(kColumns);
   constexpr int kChunkK = Shape::kChunkElements / MmaTraits<T>::kParts;
+  const auto load_weights = [&](int stage, int chunk, int channel) {
+    mbarrier_arrive_expect(full + stage * 8, kStageBytes);
+    tensor_load(stages + stage * kStageBytes, &maps.weights,
+                {chunk * Shape::kChunkElements, channel, 0, 0}, full + stage * 8);
+  };
+  // Weights that the kernel in front does not pack come before its end.
+  int ahead = 0;
+  if (!p.packs) {
+    const ColumnsItem<kShares> item(p, blockIdx.x, kColumns);
+    for (; ahead < min(p.stages, item.end - item.chunk); ++ahead) {
+      load_weights(ahead, item.chunk + ahead, item.channel);
+    }
+  }
+  grid_dependency_wait();
   int stage = 0;
   uint32_t parity = 1;
   for (int at = blockIdx.x; at < p.items; at += gridDim.x) {
     const ColumnsItem<kShares> item(p, at, kColumns);
     for (int chunk = item.chunk; chunk < item.end; ++chunk) {
-      mbarrier_wait(empty + stage * 8, parity);
+      if (ahead > 0) {
+        --ahead;
+      } else {
+        mbarrier_wait(empty + stage * 8, parity);
+        load_weights(stage, chunk, item.channel);
+      }
       const uint32_t barrier = full + stage * 8, place = stages + stage * kStageBytes;
-      mbarrier_arrive_expect(barrier, kStageBytes);
-      tensor_load(place, &maps.weights, {chunk * Shape::kChunkElements, item.channel, 0, 0},
-                  barrier);
 #pragma unroll
       for (int panel = 0; panel < kColumns / Shape::kPanel; ++panel) {
-        tensor_load(place + Shape::kWeightBytes + panel * Shape::kPanelBytes, &maps.columns,
-                    {item.column + panel * Shape::kPanel, chunk * kChunkK, 0, 0}, barrier);
+        const int column = item.column + panel * Shape::kPanel;
+        const uint32_t to = place + Shape::kWeightBytes + panel * Shape::kPanelBytes;
+        tensor_load(to, &maps.columns, {column, chunk * kChunkK, 0, 0}, barrier);
       }
       if (++stage == p.stages) {
         stage = 0;
@@ -64,55 +84,144 @@ __device__ __forceinline__ void load_columns(const SeparableColumnsParams& p,
   }
 }
 
-#endif
-
-/// @tparam kTiles  of kPart columns, products of their own
-/// @tparam kShares  the blocks of a cluster share the chunks of an item; one tile of 64 columns
-template <typename T, int kTiles, int kPart, bool kShares>
-__global__ void __launch_bounds__(SeparableColumnsShape::kProductThreads, 1)
-    separable_columns_wgmma_kernel(const __grid_constant__ SeparableColumnsParams p,
-                                   const __grid_constant__ SeparableColumnsMaps maps) {
-#if KERNELOPT_HAS_WGMMA
+/// The end of a tile: a warp stores its accumulators of 16 channels, 64 columns at a time.
+template <typename T, int kColumns>
+__device__ __forceinline__ void store_panels(const SeparableColumnsParams& p,
+                                             const float (&accumulators)[kColumns / 2],
+                                             const float (&biases)[2], float* turn, int channel,
+                                             int column) {
   using Shape = SeparableColumnsShape;
-  constexpr int kColumns = kTiles * kPart, kStageBytes = Shape::stage_bytes(kColumns);
+  turn_columns<0>(accumulators, biases, turn);
+  store_columns<T, false>(p, turn, channel, column);
+  if constexpr (kColumns > Shape::kPanel) {
+    turn_columns<Shape::kPanel>(accumulators, biases, turn);
+    store_columns<T, false>(p, turn, channel, column + Shape::kPanel);
+  }
+  if constexpr (kColumns > 2 * Shape::kPanel) {
+    turn_columns<2 * Shape::kPanel>(accumulators, biases, turn);
+    store_columns<T, false>(p, turn, channel, column + 2 * Shape::kPanel);
+  }
+}
+
+/// Whether the parts made no sum of the warp NaN or Inf, which would have to be computed again.
+template <typename T, int kRegisters>
+__device__ __forceinline__ bool all_finite(const float (&accumulators)[kRegisters]) {
+  if constexpr (MmaTraits<T>::kParts == 1) {
+    return true;
+  }
+  float probes[2] = {0.0f, 0.0f};
+#pragma unroll
+  for (int i = 0; i < kRegisters; ++i) {
+    probes[i % 2] = fmaf(accumulators[i], 0.0f, probes[i % 2]);
+  }
+  return __all_sync(0xffffffffu, probes[0] + probes[1] == 0.0f);
+}
+
+/// The end of a tile: a warp hands its accumulators of 16 channels to another that stores them.
+/// @param turns  of its results, that it handed before
+template <typename T, int kColumns>
+__device__ __forceinline__ void hand_tile(const SeparableColumnsParams& p,
+                                          const float (&accumulators)[kColumns / 2],
+                                          const float (&biases)[2], float* turn, int channel,
+                                          int column, uint32_t filled, uint32_t freed,
+                                          volatile int* handed, uint32_t& turns) {
+  using Shape = SeparableColumnsShape;
+  constexpr int kPass = Shape::pass_columns(kColumns, static_cast<int>(sizeof(T)));
+  const bool by_rows = all_finite<T>(accumulators);
+  const float least = p.problem.activation == Activation::kRelu ? 0.0f : -INFINITY;
+  T* const rows = reinterpret_cast<T*>(turn);
+  using Rows = ColumnsRows<T, kPass>;
+  const auto begin = [&] { mbarrier_wait(freed, (turns + 1) % 2); };
+  const auto end = [&] {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) {
+      *handed = by_rows;
+      mbarrier_arrive(filled);
+    }
+    ++turns;
+  };
+  begin();
+  if (by_rows) {
+    Rows::template turn<0>(p, accumulators, biases, least, rows, channel, column);
+  } else {
+    store_panels<T, kColumns>(p, accumulators, biases, turn, channel, column);
+  }
+  end();
+  if constexpr (kPass < kColumns) {
+    begin();
+    if (by_rows) {
+      Rows::template turn<kPass>(p, accumulators, biases, least, rows, channel, column + kPass);
+    }
+    end();
+  }
+}
+
+/// What the warps that store do, each for two that multiply.
+template <typename T, int kColumns>
+__device__ __forceinline__ void store_items(const SeparableColumnsParams& p,
+                                            const unsigned char* turns, uint32_t filled,
+                                            const volatile int* handed) {
+  using Shape = SeparableColumnsShape;
+  constexpr int kSize = static_cast<int>(sizeof(T));
+  constexpr int kPass = Shape::pass_columns(kColumns, kSize);
+  constexpr int kTurnBytes = Shape::rows_bytes(kColumns, kSize);
+  const int first = threadIdx.x / 32 % 4;
+  uint32_t parity = 0;
+  for (int at = blockIdx.x; at < p.items; at += gridDim.x) {
+    const ColumnsItem<false> item(p, at, kColumns);
+#pragma unroll 1
+    for (int pass = 0; pass < kColumns / kPass; ++pass) {
+#pragma unroll 1
+      for (int own = first; own < Shape::kProductWarps; own += 4) {
+        mbarrier_wait(filled + own * 8, parity);
+        if (handed[own] != 0) {
+          ColumnsRows<T, kPass>::store(p, reinterpret_cast<const T*>(turns + own * kTurnBytes),
+                                       item.channel + own * 16, item.column + pass * kPass);
+        }
+        __syncwarp();
+        if (threadIdx.x % 32 == 0) {
+          mbarrier_arrive(filled + Shape::kWarpBarrierBytes + own * 8);
+        }
+      }
+      parity ^= 1;
+    }
+  }
+}
+
+/// What the warps that multiply do.
+/// @param turns   room of each warp for results
+/// @param filled  with kStorers: barriers of the warps' results; those of their end follow
+template <typename T, int kColumns, bool kShares, bool kStorers>
+__device__ __forceinline__ void multiply_items(const SeparableColumnsParams& p, uint32_t stages,
+                                               unsigned char* turns_place, uint32_t full,
+                                               uint32_t empty, uint32_t filled,
+                                               volatile int* handed) {
+  using Shape = SeparableColumnsShape;
+  constexpr int kSize = static_cast<int>(sizeof(T));
+  constexpr int kStageBytes = Shape::stage_bytes(kColumns);
+  constexpr int kTurnBytes = kStorers ? Shape::rows_bytes(kColumns, kSize) : Shape::kTurnBytes;
   constexpr bool kSplit = MmaTraits<T>::kParts == 2;
-  static_assert(!kShares || kColumns == Shape::kPanel, "sums of a single turn");
-
-  // Stages, turns, barriers.
-  extern __shared__ __align__(1024) unsigned char shared[];
-  const uint32_t stages = shared_address(shared);
-  const int turn_offset = p.stages * kStageBytes;
-  const uint32_t full = stages + turn_offset + Shape::kWarpgroups * 4 * Shape::kTurnBytes;
-  const uint32_t empty = full + p.stages * 8;
-  if (threadIdx.x == 0) {
-    for (int stage = 0; stage < p.stages; ++stage) {
-      mbarrier_init(full + stage * 8, 1);
-      mbarrier_init(empty + stage * 8, Shape::kWarpgroups * 4);
-    }
-    mbarrier_fence_init();
-  }
-  __syncthreads();
-  grid_dependency_wait();
-
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  if (warp == Shape::kWarpgroups * 4) {
-    if (lane == 0) {
-      load_columns<T, kColumns, kShares>(p, maps, stages, full, empty);
-    }
-    return;
-  }
-
-  float* const turn = reinterpret_cast<float*>(shared + turn_offset + warp * Shape::kTurnBytes);
+  float* const turn = reinterpret_cast<float*>(turns_place + warp * kTurnBytes);
   // Units of 16 bytes of a descriptor, between 16 steps of the sum and between parts.
   constexpr int kLeftStep = 2, kLeftLow = 4;
   constexpr int kRightStep = 16 * Shape::kChunkBytes / 16, kRightLow = Shape::kPanelBytes / 2 / 16;
   constexpr int kSteps = Shape::kChunkElements / 16 / MmaTraits<T>::kParts;
-  constexpr int kTileUnits = kPart / Shape::kPanel * Shape::kPanelBytes / 16;
-  float accumulators[kTiles][kPart / 2];
+  float accumulators[kColumns / 2];
   int stage = 0;
-  uint32_t parity = 0;
+  uint32_t parity = 0, turns = 0;
   for (int at = blockIdx.x; at < p.items; at += gridDim.x) {
     const ColumnsItem<kShares> item(p, at, kColumns);
+    const int channel = item.channel + warp * 16;
+    float biases[2] = {0.0f, 0.0f};
+    if (p.problem.pointwise_bias != nullptr && item.chunk == 0) {  // the first share's
+      const T* bias = static_cast<const T*>(p.problem.pointwise_bias);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int row = channel + lane / 4 + half * 8;
+        biases[half] = row < p.problem.out_channels ? to_accumulate(bias[row]) : 0.0f;
+      }
+    }
     int previous = -1;
     const auto release = [&] {
       __syncwarp();
@@ -130,16 +239,11 @@ __global__ void __launch_bounds__(SeparableColumnsShape::kProductThreads, 1)
       wgmma_fence();
 #pragma unroll
       for (int step = 0; step < kSteps; ++step) {
-#pragma unroll
-        for (int tile = 0; tile < kTiles; ++tile) {
-          const uint64_t row = left + step * kLeftStep;
-          const uint64_t column = right + tile * kTileUnits + step * kRightStep;
-          wgmma_m64k16<T, false, true>(accumulators[tile], row, column,
-                                       step == 0 ? chunk - item.chunk : 1);
-          if constexpr (kSplit) {
-            wgmma_m64k16<T, false, true>(accumulators[tile], row + kLeftLow, column, 1);
-            wgmma_m64k16<T, false, true>(accumulators[tile], row, column + kRightLow, 1);
-          }
+        const uint64_t row = left + step * kLeftStep, column = right + step * kRightStep;
+        multiply_columns<T>(accumulators, row, column, step == 0 ? chunk - item.chunk : 1);
+        if constexpr (kSplit) {
+          multiply_columns<T>(accumulators, row + kLeftLow, column, 1);
+          multiply_columns<T>(accumulators, row, column + kRightLow, 1);
         }
       }
       wgmma_commit();
@@ -152,34 +256,91 @@ __global__ void __launch_bounds__(SeparableColumnsShape::kProductThreads, 1)
       }
     }
     wgmma_wait<0>();
-#pragma unroll
-    for (int tile = 0; tile < kTiles; ++tile) {
-      wgmma_hold(accumulators[tile]);
-    }
+    wgmma_hold(accumulators);
     release();
-    const int channel = item.channel + warp * 16;
-    float biases[2] = {0.0f, 0.0f};
-    if (p.problem.pointwise_bias != nullptr && item.chunk == 0) {  // the first share's
-      const T* bias = static_cast<const T*>(p.problem.pointwise_bias);
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int row = channel + lane / 4 + half * 8;
-        biases[half] = row < p.problem.out_channels ? to_accumulate(bias[row]) : 0.0f;
-      }
+    if constexpr (kShares) {
+      turn_columns<0>(accumulators, biases, turn);
+      cluster_barrier();
+      store_columns<T, true>(p, turn, channel, item.column);
+    } else if constexpr (kStorers) {
+      hand_tile<T, kColumns>(p, accumulators, biases, turn, channel, item.column, filled + warp * 8,
+                             filled + Shape::kWarpBarrierBytes + warp * 8, handed + warp, turns);
+    } else {
+      store_panels<T, kColumns>(p, accumulators, biases, turn, channel, item.column);
     }
-#pragma unroll
-    for (int tile = 0; tile < kTiles; ++tile) {
-      const int column = item.column + tile * kPart;
-      turn_columns<0>(accumulators[tile], biases, turn);
-      if constexpr (kShares) {
-        cluster_barrier();
-      }
-      store_columns<T, kShares>(p, turn, channel, column);
-      if constexpr (kPart > Shape::kPanel) {
-        turn_columns<Shape::kPanel>(accumulators[tile], biases, turn);
-        store_columns<T, kShares>(p, turn, channel, column + Shape::kPanel);
-      }
+  }
+}
+
+#endif
+
+/// @tparam kColumns  of a tile: 64, 128 or 192
+/// @tparam kStorers  each warp that multiplies hands its results to one that stores
+template <typename T, int kColumns, bool kShares, bool kStorers>
+__global__ void __launch_bounds__(kStorers ? SeparableColumnsShape::kStorerThreads
+                                           : SeparableColumnsShape::kProductThreads,
+                                  1)
+    separable_columns_wgmma_kernel(const __grid_constant__ SeparableColumnsParams p,
+                                   const __grid_constant__ SeparableColumnsMaps maps) {
+#if KERNELOPT_HAS_WGMMA
+  using Shape = SeparableColumnsShape;
+  constexpr int kSize = static_cast<int>(sizeof(T));
+  constexpr int kStageBytes = Shape::stage_bytes(kColumns);
+  constexpr int kTurnBytes = kStorers ? Shape::rows_bytes(kColumns, kSize) : Shape::kTurnBytes;
+  static_assert(!kShares || kColumns == Shape::kPanel, "sums of a single turn");
+
+  // Stages, turns, barriers.
+  extern __shared__ __align__(1024) unsigned char shared[];
+  const uint32_t stages = shared_address(shared);
+  const int turn_offset = p.stages * kStageBytes;
+  const uint32_t full = stages + turn_offset + Shape::kProductWarps * kTurnBytes;
+  const uint32_t empty = full + p.stages * 8;
+  // Of each warp's results: that they are there, that they are stored, and whether there are any.
+  const uint32_t filled = empty + p.stages * 8, freed = filled + Shape::kWarpBarrierBytes;
+  volatile int* const handed =
+      reinterpret_cast<int*>(shared + turn_offset + Shape::kProductWarps * kTurnBytes +
+                             2 * p.stages * 8 + 2 * Shape::kWarpBarrierBytes);
+  if (threadIdx.x == 0) {
+    for (int i = 0; kStorers && i < Shape::kProductWarps; ++i) {
+      mbarrier_init(filled + i * 8, 1);
+      mbarrier_init(freed + i * 8, 1);
     }
+    for (int stage = 0; stage < p.stages; ++stage) {
+      mbarrier_init(full + stage * 8, 1);
+      mbarrier_init(empty + stage * 8, Shape::kProductWarps);
+    }
+    mbarrier_fence_init();
+  }
+  __syncthreads();
+
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  unsigned char* const turns = shared + turn_offset;
+  const auto load = [&] {
+    if (lane == 0 && warp == Shape::kProductWarps) {
+      load_columns<T, kColumns, kShares>(p, maps, stages, full, empty);
+    }
+  };
+  const auto multiply = [&] {
+    grid_dependency_wait();  // rather than at a barrier, beside the kernel in front
+    multiply_items<T, kColumns, kShares, kStorers>(p, stages, turns, full, empty, filled, handed);
+  };
+  if constexpr (kStorers) {
+    if (warp < Shape::kProductWarps) {
+      take_registers<Shape::kProductRegisters>();
+      multiply();
+    } else if (warp < Shape::kProductWarps + 4) {
+      give_registers<Shape::kLoadRegisters>();
+      load();
+    } else {
+      give_registers<Shape::kStoreRegisters>();
+      grid_dependency_wait();
+      store_items<T, kColumns>(p, turns, filled, handed);
+    }
+  } else {
+    if (warp >= Shape::kProductWarps) {
+      load();
+      return;
+    }
+    multiply();
   }
   if constexpr (kShares) {
     cluster_barrier();  // others may still read this block's sums

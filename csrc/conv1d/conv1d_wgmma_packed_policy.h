@@ -19,7 +19,7 @@ struct Conv1dPackedCost {
   double row;     // of an entry's row of outputs in a block, a round
 
   static constexpr Conv1dPackedCost of(int block_slots, bool two_parts) {
-    return block_slots == 128 ? (two_parts ? Conv1dPackedCost{2950, 1000, 810, 475, 2.75e-4, 2.2}
+    return block_slots == 128 ? (two_parts ? Conv1dPackedCost{2950, 1000, 810, 470, 2.75e-4, 2.2}
                                            : Conv1dPackedCost{2800, 715, 585, 370, 5e-4, 2.2})
                               : (two_parts ? Conv1dPackedCost{800, 2000, 455, 260, 4.1e-5, 2.45}
                                            : Conv1dPackedCost{495, 2450, 425, 225, 0, 2.45});

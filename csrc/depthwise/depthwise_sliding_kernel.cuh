@@ -99,30 +99,35 @@ __global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
       }
       rows = 0;
     }
+    const auto finish_row = [&] {
+      float values[kVec];
+#pragma unroll
+      for (int i = 0; i < kVec; ++i) {
+        values[i] = sums.ended()[i];
+      }
+      if (activates) {
+        asm volatile("");  // keeps the test a branch of its own
+        with_activation(activation, [&](auto kind) {
+#pragma unroll
+          for (int i = 0; i < kVec; ++i) {
+            values[i] = decltype(kind)::forward(values[i]);
+          }
+        });
+      }
+      if constexpr (kLead >= 0) {
+        store_aligned_results<T>(to, values, count);
+      } else {
+        store_results<T>(to, values, count);
+      }
+      to += plan.result_pitch;
+    };
     if constexpr (kLead >= 0) {
       AlignedSlide<T, kHeight, kWidth, kVec, kLead> slide;
       slide.row = shared + offset + kLead * kElement;
       slide.pitch = plan.source_pitch;
       slide.first = start.x < 0;
       slide.last = start.x + kReach > static_cast<int>(params.w.source_size);
-      slide.run(sums, y, block.source_row_begin, block.source_row_end, rows, [&] {
-        float values[kVec];
-#pragma unroll
-        for (int i = 0; i < kVec; ++i) {
-          values[i] = sums.ended()[i];
-        }
-        if (activates) {
-          asm volatile("");  // keeps the test a branch of its own
-          with_activation(activation, [&](auto kind) {
-#pragma unroll
-            for (int i = 0; i < kVec; ++i) {
-              values[i] = decltype(kind)::forward(values[i]);
-            }
-          });
-        }
-        store_aligned_results<T>(to, values, count);
-        to += plan.result_pitch;
-      });
+      slide.run(sums, y, block.source_row_begin, block.source_row_end, rows, finish_row);
     } else {
       sums.reset();
       for (int step = 0; step < rows + Sums::kRows - 1; ++step) {
@@ -143,22 +148,7 @@ __global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
           slide(std::integral_constant<int, 1>{});
         }
         if (step >= Sums::kRows - 1) {
-          float values[kVec];
-#pragma unroll
-          for (int i = 0; i < kVec; ++i) {
-            values[i] = sums.ended()[i];
-          }
-          if (activates) {
-            asm volatile("");  // keeps the test a branch of its own
-            with_activation(activation, [&](auto kind) {
-#pragma unroll
-              for (int i = 0; i < kVec; ++i) {
-                values[i] = decltype(kind)::forward(values[i]);
-              }
-            });
-          }
-          store_results<T>(to, values, count);
-          to += plan.result_pitch;
+          finish_row();
         }
       }
     }

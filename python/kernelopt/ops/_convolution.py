@@ -13,7 +13,6 @@ from .._arguments import FLOATING
 from .._enums import Activation, Precision
 from .._registration import Call, OpSpec, in_transform, register
 
-
 # Looked up once: host time of every call.
 _DEFAULT, _IEEE = int(Precision.DEFAULT), int(Precision.IEEE)
 _fp32_precision = torch._C._get_fp32_precision_getter

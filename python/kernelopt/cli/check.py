@@ -44,7 +44,7 @@ def _if_floating(
 ) -> torch.Tensor:
     if not tensor.is_floating_point():
         return tensor
-    if is_float8(tensor):
+    if is_float8(tensor.dtype):
         return change(tensor.float()).to(tensor.dtype)
     return change(tensor)
 
@@ -256,9 +256,10 @@ class Checker:
             self.original, case.args, case.kwargs, original, case.seed
         )
         tensors = [*tensors_in((case.args, case.kwargs)), *self.original.parameters()]
+        dtypes = {tensor.dtype for tensor in tensors}
         if reference is original:  # no float64 result has the rounding of autocast, of x.half()
-            tensors += [torch.empty(0, dtype=dtype) for dtype in self._computed_dtypes(case)]
-        dtype = lowest_precision(tensors, torch.get_default_dtype())
+            dtypes |= self._computed_dtypes(case)
+        dtype = lowest_precision(dtypes, torch.get_default_dtype())
         unit = rounding_unit(dtype, self.device, self.split_products)
 
         @functools.cache

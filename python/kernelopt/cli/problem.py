@@ -227,9 +227,8 @@ def imported(path: Path) -> Iterator[types.ModuleType]:
 
 # The torch.backends.*.fp32_precision there are: backend and kind of operator.
 _PRECISIONS = [
-    (backend, op)
-    for backend in ("generic", "cuda", "mkldnn")
-    for op in (("all",) if backend == "generic" else ("all", "matmul", "conv", "rnn"))
+    ("generic", "all"),
+    *itertools.product(("cuda", "mkldnn"), ("all", "matmul", "conv", "rnn")),
 ]
 
 

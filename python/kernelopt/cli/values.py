@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -65,16 +65,16 @@ def cast(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype | None) 
     return tensor.to(device)
 
 
-def is_float8(tensor: torch.Tensor) -> bool:
-    """Whether a tensor is of a dtype that stores floating numbers, but has no arithmetic."""
-    return tensor.is_floating_point() and tensor.dtype.itemsize == 1
+def is_float8(dtype: torch.dtype) -> bool:
+    """Whether a dtype stores floating numbers, but has no arithmetic."""
+    return dtype.is_floating_point and dtype.itemsize == 1
 
 
 def dense(tensor: torch.Tensor) -> torch.Tensor:
     """A result's values as a strided tensor, of a dtype that has arithmetic."""
     tensor = tensor.detach()
     tensor = tensor if tensor.layout == torch.strided else tensor.to_dense()
-    return tensor.float() if is_float8(tensor) else tensor
+    return tensor.float() if is_float8(tensor.dtype) else tensor
 
 
 def widened(tensor: torch.Tensor) -> torch.Tensor:
@@ -94,8 +94,8 @@ def move_model(model: nn.Module, device: torch.device, dtype: torch.dtype | None
     return model
 
 
-def lowest_precision(tensors: list[torch.Tensor], default: torch.dtype) -> torch.dtype:
-    """The floating dtype with the largest rounding error among some tensors; float8 says
-    nothing about what is computed with the numbers it stores."""
-    dtypes = [t.dtype for t in tensors if t.is_floating_point() and not is_float8(t)]
-    return max(dtypes or [default], key=lambda dtype: torch.finfo(dtype).eps)
+def lowest_precision(dtypes: Iterable[torch.dtype], default: torch.dtype) -> torch.dtype:
+    """The floating dtype with the largest rounding error among some; float8 says nothing about
+    what is computed with the numbers it stores."""
+    floating = [dtype for dtype in dtypes if dtype.is_floating_point and not is_float8(dtype)]
+    return max(floating or [default], key=lambda dtype: torch.finfo(dtype).eps)

@@ -9,6 +9,7 @@ away.
 from __future__ import annotations
 
 import logging
+import traceback
 import types
 from collections.abc import Callable
 from typing import Any
@@ -234,11 +235,8 @@ def _is_dynamos(error: Exception) -> bool:
 
     if isinstance(error, TorchDynamoException):
         return True
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    raised_in = "" if frame is None else frame.tb_frame.f_globals.get("__name__", "")
-    return raised_in.startswith("torch._dynamo.")
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals.get("__name__", "").startswith("torch._dynamo.")
 
 
 def _compile(model: nn.Module, backend: GraphBackend) -> Callable[..., Any]:

@@ -99,6 +99,14 @@ __device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const uint4& a, uint
   }
 }
 
+/// Four 8 x 8 blocks of 16-bit elements out of fragments; a lane gives the address of a row of a
+/// block.
+__device__ __forceinline__ void store_blocks(uint32_t target, const uint32_t (&words)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(target),
+               "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3])
+               : "memory");
+}
+
 /// Four 8 x 8 blocks of 16-bit elements out of fragments, transposed; a lane gives the address of a
 /// row of a block, a column of the fragment's.
 __device__ __forceinline__ void store_transposed(uint32_t target, const uint32_t (&words)[4]) {

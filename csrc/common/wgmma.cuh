@@ -135,6 +135,13 @@ __device__ __forceinline__ uint64_t wgmma_interleaved_descriptor(uint32_t shared
   ", "                                                                     \
   "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, " \
   "%62, %63"
+#define KERNELOPT_NAMES_128                                                          \
+  KERNELOPT_NAMES_64                                                                 \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79" \
+  ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95" \
+  ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109" \
+  ", %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122"   \
+  ", %123, %124, %125, %126, %127"
 #define KERNELOPT_OUTPUTS_8(i)                                                                \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
       "+f"(d[i + 6]), "+f"(d[i + 7])
@@ -142,6 +149,7 @@ __device__ __forceinline__ uint64_t wgmma_interleaved_descriptor(uint32_t shared
 #define KERNELOPT_OUTPUTS_32(i) KERNELOPT_OUTPUTS_16(i), KERNELOPT_OUTPUTS_16(i + 16)
 #define KERNELOPT_OUTPUTS_48(i) KERNELOPT_OUTPUTS_32(i), KERNELOPT_OUTPUTS_16(i + 32)
 #define KERNELOPT_OUTPUTS_64(i) KERNELOPT_OUTPUTS_32(i), KERNELOPT_OUTPUTS_32(i + 32)
+#define KERNELOPT_OUTPUTS_128(i) KERNELOPT_OUTPUTS_64(i), KERNELOPT_OUTPUTS_64(i + 64)
 
 // d += a * b for kN columns, kRegisters = kN / 2 accumulators a thread; the operands that follow
 // the accumulators are named by number.
@@ -175,8 +183,9 @@ template <typename T, bool kRightColumns = false, int kRegisters>
 __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], const uint32_t (&a)[4],
                                              uint64_t descriptor, int accumulate) {
   constexpr bool kHalf = std::is_same_v<T, __half>;
-  static_assert(kRegisters == 16 || kRegisters == 32 || kRegisters == 48 || kRegisters == 64,
-                "32, 64, 96 or 128 columns");
+  static_assert(kRegisters == 16 || kRegisters == 32 || kRegisters == 48 || kRegisters == 64 ||
+                    kRegisters == 128,
+                "32, 64, 96, 128 or 256 columns");
   static_assert(!kRightColumns || kRegisters == 32, "64 columns");
   if constexpr (kRightColumns) {
     KERNELOPT_WGMMA_TYPES(64, 32, "1", "%32", "%33", "%34", "%35", "%36", "%37");
@@ -188,6 +197,8 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], const uint3
     KERNELOPT_WGMMA_TYPES(96, 48, "0", "%48", "%49", "%50", "%51", "%52", "%53");
   } else if constexpr (kRegisters == 64) {
     KERNELOPT_WGMMA_TYPES(128, 64, "0", "%64", "%65", "%66", "%67", "%68", "%69");
+  } else if constexpr (kRegisters == 128) {
+    KERNELOPT_WGMMA_TYPES(256, 128, "0", "%128", "%129", "%130", "%131", "%132", "%133");
   }
 }
 
@@ -229,8 +240,8 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], uint64_t a,
   constexpr bool kHalf = std::is_same_v<T, __half>;
   static_assert(kRightColumns || !kLeftColumns, "none, both, or the right one");
   static_assert(kRegisters == 8 || kRegisters == 16 || kRegisters == 32 || kRegisters == 48 ||
-                    kRegisters == 64,
-                "16, 32, 64, 96 or 128 columns");
+                    kRegisters == 64 || kRegisters == 128,
+                "16, 32, 64, 96, 128 or 256 columns");
   if constexpr (kRegisters == 8) {
     KERNELOPT_WGMMA_SHARED_TYPES(16, 8, "%8", "%9", "%10");
   } else if constexpr (kRegisters == 16) {
@@ -241,6 +252,8 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], uint64_t a,
     KERNELOPT_WGMMA_SHARED_TYPES(96, 48, "%48", "%49", "%50");
   } else if constexpr (kRegisters == 64) {
     KERNELOPT_WGMMA_SHARED_TYPES(128, 64, "%64", "%65", "%66");
+  } else if constexpr (kRegisters == 128) {
+    KERNELOPT_WGMMA_SHARED_TYPES(256, 128, "%128", "%129", "%130");
   }
 }
 
@@ -249,11 +262,13 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[kRegisters], uint64_t a,
 #undef KERNELOPT_WGMMA_SHARED
 #undef KERNELOPT_WGMMA_TYPES
 #undef KERNELOPT_WGMMA
+#undef KERNELOPT_OUTPUTS_128
 #undef KERNELOPT_OUTPUTS_64
 #undef KERNELOPT_OUTPUTS_48
 #undef KERNELOPT_OUTPUTS_32
 #undef KERNELOPT_OUTPUTS_16
 #undef KERNELOPT_OUTPUTS_8
+#undef KERNELOPT_NAMES_128
 #undef KERNELOPT_NAMES_64
 #undef KERNELOPT_NAMES_48
 #undef KERNELOPT_NAMES_32

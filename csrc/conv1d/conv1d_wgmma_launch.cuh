@@ -4,6 +4,7 @@
 
 #include "common/device.h"
 #include "common/tensor.h"
+#include "conv1d/conv1d_wgmma_held_launch.cuh"
 #include "conv1d/conv1d_wgmma_joined_kernel.cuh"
 #include "conv1d/conv1d_wgmma_joined_plan.h"
 #include "conv1d/conv1d_wgmma_kernel.cuh"
@@ -85,12 +86,19 @@ Tensor launch_conv1d_wgmma_plan(const char* op, Plan& plan, const Tensor& like) 
   return workspace;
 }
 
-/// Computes a problem by the kernel that its cost model says is the fastest; false where none fits.
+/// Computes a problem by the kernel that holds its weights, or that its cost model says is the
+/// fastest; false where none fits.
 template <typename T>
 bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const Tensor& like) {
   const int device = like.get_device_index();
   const int max_shared_bytes = max_shared_bytes_per_block(device);
   const int multiprocessors = multiprocessor_count(device);
+  const Conv1dWgmmaHeldPlan held =
+      plan_conv1d_wgmma_held<T>(problem, max_shared_bytes, multiprocessors);
+  if (held.fits) {
+    launch_conv1d_wgmma_held_as<T>(op, held, like);
+    return true;
+  }
   const Conv1dWgmmaPackedPlan packed =
       cut_conv1d_wgmma_packed<T>(problem, max_shared_bytes, multiprocessors);
   Conv1dWgmmaPlan plan = plan_conv1d_wgmma<T>(problem, max_shared_bytes, multiprocessors);

@@ -1,5 +1,6 @@
-// The loading warp of conv1d_wgmma_shared_kernel: copies windows of the input as they lie in
-// memory, up to 32 channels a stage, as boxes of a tensor map or piece by piece.
+// The loading warp of conv1d_wgmma_shared_kernel and conv1d_wgmma_held_kernel: copies windows of
+// the input as they lie in memory, up to 32 channels a stage, as boxes of a tensor map or piece by
+// piece.
 #pragma once
 
 #include "conv1d/conv1d_wgmma_load.cuh"
@@ -10,10 +11,8 @@ namespace kernelopt {
 #if KERNELOPT_HAS_WGMMA
 
 /// Positions from the first that a tile reads to the last, but for the taps.
-template <int kSlots>
 __device__ __forceinline__ int window_runs(const Conv1dWgmmaSharedParams& p, int run) {
-  constexpr int kPositions = warpgroup_tiles_m(kSlots) * 64;
-  const int runs = min(p.second_run + kPositions, p.correlation.positions - run);
+  const int runs = min(p.tile_runs, p.correlation.positions - run);
   return (runs - 1) * p.correlation.input_step + 1;
 }
 
@@ -126,8 +125,9 @@ __device__ __forceinline__ void load_conv1d_boxes(const Conv1dWgmmaSharedParams&
         const int position = cursor.run * p.correlation.input_step + p.correlation.input_first +
                              tap * p.correlation.tap_step;
         const int first = position & -kVector;  // rounded down, below 0 as well
-        const int begin[4] = {p.map_elements == 4 ? first / 4 : first / 2,
-                              group * in_channels + channel, cursor.n, 0};
+        // Divided by 1, 2 or 4.
+        const int begin[4] = {first >> p.map_elements / 2, group * in_channels + channel, cursor.n,
+                              0};
         mbarrier_wait(empty + ring.index * 8, ring.parity ^ 1);
         mbarrier_arrive_expect(full + ring.index * 8, p.window_bytes);
         tensor_load(windows + ring.index * p.window_bytes, &p.input_map, begin,
@@ -139,7 +139,7 @@ __device__ __forceinline__ void load_conv1d_boxes(const Conv1dWgmmaSharedParams&
 }
 
 /// The loading warp: for every step of every tile a window of the stage's channels.
-template <typename T, int kSlots>
+template <typename T>
 __device__ __forceinline__ void load_conv1d_windows(const Conv1dWgmmaSharedParams& p,
                                                     uint32_t windows, uint32_t full,
                                                     uint32_t empty) {
@@ -148,7 +148,7 @@ __device__ __forceinline__ void load_conv1d_windows(const Conv1dWgmmaSharedParam
   const int in_channels = static_cast<int>(p.problem.in_channels);
   RingCursor ring;
   for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
-    const int runs = window_runs<kSlots>(p, cursor.run);
+    const int runs = window_runs(p, cursor.run);
     for (int channel = 0; channel < in_channels; channel += p.stage_channels) {
       for (int tap = 0; tap < taps; tap += p.taps_per_step) {
         const int step_taps = min(p.taps_per_step, taps - tap);

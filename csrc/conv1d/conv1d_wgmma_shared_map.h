@@ -1,14 +1,15 @@
-// The tensor map of the windows of conv1d_wgmma_shared_kernel. Includes no torch header.
+// The tensor map of the windows of conv1d_wgmma_shared_kernel and conv1d_wgmma_held_kernel.
+// Includes no torch header.
 #pragma once
 
 #include "conv1d/conv1d_wgmma_shared_params.h"
 
 namespace kernelopt {
 
-/// Fills the map of a cut problem's input, of which a box is a window. Its elements are two or four
-/// of the input's, for a box has at most 256 of them along a row. Leaves map_elements at 0 where no
-/// cut fits, rows do not begin on 16 bytes or are no multiple of an element, a window is too long,
-/// or the driver refuses.
+/// Fills the map of a cut problem's input, of which a box is a window. Its elements are several of
+/// the input's, 8 bytes where they can, for a box has at most 256 of them along a row. Leaves
+/// map_elements at 0 where no cut fits, rows do not begin on 16 bytes or are no multiple of an
+/// element, a window is too long, or the driver refuses.
 template <typename T>
 void map_conv1d_windows(Conv1dWgmmaSharedParams* params) {
   constexpr int64_t kSize = sizeof(T);
@@ -25,7 +26,8 @@ void map_conv1d_windows(Conv1dWgmmaSharedParams* params) {
     return;
   }
   // A window has more positions than a box of single ones.
-  const int64_t elements = problem.in_length % 4 == 0 ? 4 : 2;
+  constexpr int64_t kMost = 8 / kSize;
+  const int64_t elements = problem.in_length % kMost == 0 ? kMost : kMost / 2;
   if (problem.in_length % elements != 0 || params->window_pitch > kMaxBox * elements * kSize) {
     return;
   }

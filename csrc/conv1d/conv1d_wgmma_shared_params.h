@@ -21,6 +21,7 @@ struct Conv1dWgmmaSharedParams : Conv1dWgmmaParams {
   // the first one ends, and the vectors that they share are put together in their slabs.
   bool adjoins;
   int second_run;                     // from the first warpgroup's tile to the second's
+  int tile_runs;                      // positions of a tile
   int residue_pitch;                  // positions from a residue's to the next residue's
   int operand_stages, operand_pitch;  // positions from eight channels to the next
   int operand_bytes;                  // of a stage without weights

@@ -71,8 +71,7 @@ Conv1dWgmmaSharedPlan cut_conv1d_wgmma_shared(const Conv1dProblem& problem, int 
                  last_tap > Conv1dWgmmaSharedLimits::kMaxReach * correlation.input_step) {
     return plan;
   }
-  // Output rows that begin anywhere in a 32-byte sector: tiles overlap by a sector, so that every
-  // row is stored from a sector's start to a sector's start.
+  // Output rows that begin anywhere in a 32-byte sector: tiles overlap by one, as rows are stored.
   constexpr int kSector = 32 / sizeof(T);
   const auto aligned_to = [&](int elements) {
     return reinterpret_cast<uintptr_t>(problem.output) / sizeof(T) % elements == 0 &&
@@ -90,6 +89,7 @@ Conv1dWgmmaSharedPlan cut_conv1d_wgmma_shared(const Conv1dProblem& problem, int 
     // Half of the way from a tile to the next.
     p.warpgroup_step = positions - (p.adjoins ? overlap / 2 : overlap);
     p.second_run = p.adjoins ? positions : p.warpgroup_step;
+    p.tile_runs = p.second_run + positions;
     const int64_t tile_runs = int64_t{Shape::kWarpgroups} * p.warpgroup_step;
     p.tiles = static_cast<int>(round_up(correlation.positions, tile_runs) / tile_runs);
     p.all_tiles = problem.batch * p.tiles;
@@ -132,7 +132,7 @@ Conv1dWgmmaSharedPlan cut_conv1d_wgmma_shared(const Conv1dProblem& problem, int 
     return plan;
   }
   const auto fit = [&](bool keep, int64_t taps, int slabs, int channels, int64_t windows) {
-    const int64_t runs = p.second_run + positions;
+    const int64_t runs = p.tile_runs;
     const int64_t input_step = correlation.input_step;
     const int64_t depth = (runs - 1) * input_step + (taps - 1) * correlation.tap_step + 1;
     // Eight successive positions, which are written at once, to different banks.

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 import kernelopt
-from conformance.check import check
+from conformance.check import check, float32_precision
 from conformance.launches import assert_launched
 from conformance.ops import OPS
 from conformance.ops import Case as Call
@@ -141,6 +141,60 @@ def test_windows_at_aligned_addresses(dtype):
             expected = _sum_tap_by_tap(x, weight, output.shape, 1, padding[0])
             assert torch.equal(output.isnan(), expected.isnan())
             assert torch.equal(output.isinf(), expected.isinf())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_slides_on_tensor_cores(dtype):
+    """Windows at multiples of 16 bytes, at pairs and at any address; slides that share rows, strips
+    of planes and planes of a block, rows in tiles, kernels of fewer rows than the instance's, rows
+    outside the image, filters that share planes, activations; Inf and NaN in each."""
+    for (n, channels, height, width), kernel, padding, multiplier, offset in (
+        ((3, 67, 40, 64), (7, 7), (0, 0), 1, 0),
+        ((3, 67, 40, 64), (7, 7), (0, 0), 1, 2),
+        ((3, 67, 40, 64), (7, 7), (3, 3), 1, 0),
+        ((3, 67, 40, 64), (7, 7), (3, 3), 1, 1),
+        ((2, 33, 131, 256), (7, 7), (2, 0), 1, 0),
+        ((2, 33, 131, 254), (7, 7), (6, 6), 1, 0),
+        ((19, 40, 28, 28), (7, 7), (3, 3), 2, 0),
+        ((19, 40, 32, 32), (7, 7), (0, 0), 1, 0),
+        ((1, 6, 61, 2200), (7, 7), (3, 3), 1, 0),
+        ((2, 67, 33, 45), (7, 7), (3, 3), 1, 0),
+        ((2, 67, 33, 46), (7, 8), (3, 3), 1, 0),
+        ((2, 67, 43, 48), (5, 5), (2, 2), 1, 0),
+        ((2, 67, 43, 48), (5, 5), (0, 0), 1, 0),
+        ((2, 67, 43, 48), (4, 7), (1, 3), 1, 0),
+        ((2, 67, 128, 256), (3, 7), (0, 0), 1, 0),
+        ((2, 67, 128, 256), (3, 7), (1, 3), 1, 0),
+        ((2, 67, 128, 256), (3, 7), (2, 6), 1, 0),
+    ):
+        if dtype == torch.float32 and kernel[0] != 7:
+            continue  # another kernel's
+        size = (n, channels, height, width)
+        x = torch.randn(offset + math.prod(size), device="cuda", dtype=dtype)[offset:].view(size)
+        weight = torch.randn(channels * multiplier, 1, *kernel, device="cuda", dtype=dtype)
+        bias = torch.randn(channels * multiplier, device="cuda", dtype=dtype)
+        for activation in ("none", "relu"):
+            options = {"padding": padding, "activation": activation}
+            case = Call(
+                OPS["depthwise_conv2d"],
+                (x, weight, bias),
+                options,
+                precision=kernelopt.Precision.DEFAULT,
+            )
+            check(case)
+            assert_launched([case], "depthwise_banded_kernel")
+        if padding[0] == padding[1]:
+            x[0, 0, 0, -1], x[-1, 1, -1, 0], x[0, 2, 9, 9] = torch.inf, torch.nan, -torch.inf
+            weight[-1, 0, 0, 0], weight[-2, 0, -1, -1] = torch.inf, torch.nan
+            with float32_precision(kernelopt.Precision.DEFAULT):
+                output = kernelopt.depthwise_conv2d(x, weight, padding=padding)
+            expected = _sum_tap_by_tap(x, weight, output.shape, 1, padding[0])
+            assert torch.equal(output.isnan(), expected.isnan()), (size, kernel, padding)
+            assert torch.equal(output.isinf(), expected.isinf()), (size, kernel, padding)
+            finite = expected.isfinite()
+            limit = max(torch.finfo(dtype).eps, 2.0**-14) * expected[finite].abs().max()
+            assert (output[finite] - expected[finite]).abs().max() <= limit, (size, kernel, padding)
 
 
 @pytest.mark.gpu

@@ -8,12 +8,61 @@
 // A result that is not finite is computed again, for the band's zeros may have met Inf or NaN.
 #pragma once
 
-#include "depthwise/depthwise_banded_operand.cuh"
-#include "depthwise/depthwise_sliding_block.cuh"
+#include "depthwise/depthwise_banded_even_slide.cuh"
 
 namespace kernelopt {
 
-template <typename T, int kHeight, bool kEven>
+/// Computes a lane's results of a set of slides again, straight from memory. What it needs to know
+/// it finds out anew, for the slides have no registers to spare.
+/// @tparam kEven  of EvenBandSlide, which may share rows: those alone that are not finite
+template <bool kEven, typename T>
+__device__ __forceinline__ void repeat_not_finite(const DepthwiseParams& params,
+                                                  const BandedPlan& banded, const T* source,
+                                                  const T* weight, const T* bias, T* result,
+                                                  unsigned char* shared, Activation activation,
+                                                  int set) {
+  const SlidingPlan& plan = banded.block;
+  unsigned index, thread;
+  asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(index));
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+  const SlidingBlock block =
+      SlidingBlock::of_correlation(params, plan, index, banded.strips_inverse);
+  const int plane = divide(static_cast<int>(thread) / 32, banded.warps_per_plane);
+  const int lane = static_cast<int>(thread) % 32;
+  const int channel = static_cast<int>(static_cast<unsigned>(block.plane + plane) %
+                                       static_cast<unsigned>(params.result_channels));
+  const float start = bias == nullptr ? 0.0f : to_accumulate(bias[channel]);
+  const T* const taps = weight + channel * params.h.kernel_size * params.w.kernel_size;
+  const T* const image =
+      source + int64_t{divide(block.plane + plane, static_cast<int>(params.multiplier))} *
+                   params.h.source_size * params.w.source_size;
+  const CopyPieces pieces = block.result_pieces(result, params.h, params.w, plan, shared);
+#pragma unroll 1
+  for (int item = 0; item < 4 * plan.rows_per_thread; ++item) {
+    const int slide = set * kBandSlides + 8 * (item / 2 % 2) + lane / 4, ended = item / 4;
+    const int group = slide / plan.threads_per_row;
+    const int column =
+        (slide - group * plan.threads_per_row) * kBandColumns + 2 * (lane % 4) + item % 2;
+    int row = group * plan.rows_per_thread;
+    if (kEven) {
+      row = min(row, max(0, block.rows - plan.rows_per_thread));
+    }
+    row += ended;
+    if (row < block.rows && column < block.columns) {
+      T* const place =
+          reinterpret_cast<T*>(pieces.shared + (plane * block.rows + row) * plan.result_pitch) +
+          column;
+      if (!kEven || to_accumulate(*place) * 0.0f != 0.0f) {
+        const float value = exact_result(
+            params, image, 1, taps, start, block.row + row - static_cast<int>(params.h.padding),
+            block.column + column - static_cast<int>(params.w.padding));
+        *place = from_accumulate<T>(apply_activation(activation, value));
+      }
+    }
+  }
+}
+
+template <typename T, int kHeight, BandSlide kSlide>
 __global__ void __launch_bounds__(DepthwiseBandedPolicy::kThreads,
                                   DepthwiseBandedPolicy::min_blocks(sizeof(T), kHeight))
     depthwise_banded_kernel(const __grid_constant__ DepthwiseParams params,
@@ -25,6 +74,7 @@ __global__ void __launch_bounds__(DepthwiseBandedPolicy::kThreads,
                             Activation activation) {
 #if KERNELOPT_HAS_MMA
   constexpr int kElement = sizeof(T);
+  constexpr bool kEven = kSlide != BandSlide::kAny;
   constexpr int kParts = MmaTraits<T>::kParts;
   const SlidingPlan& plan = banded.block;
   extern __shared__ __align__(128) unsigned char all_shared[];
@@ -32,8 +82,10 @@ __global__ void __launch_bounds__(DepthwiseBandedPolicy::kThreads,
   uint64_t* const barrier = reinterpret_cast<uint64_t*>(shared);
 
   const int multiplier = static_cast<int>(params.multiplier);
-  const SlidingBlock block = SlidingBlock::of_correlation(params, plan);
-  const CopyPieces source_pieces = block.start_source_load(source, params, plan, shared, barrier);
+  const SlidingBlock block =
+      SlidingBlock::of_correlation(params, plan, blockIdx.x, banded.strips_inverse);
+  const CopyPieces source_pieces =
+      block.start_source_load(source, params, plan, shared, barrier, banded.source_elements);
   grid_dependency_launch();
   for (int i = threadIdx.x; i < kBandZeros / 4; i += blockDim.x) {
     reinterpret_cast<uint32_t*>(all_shared)[i] = 0;
@@ -41,7 +93,7 @@ __global__ void __launch_bounds__(DepthwiseBandedPolicy::kThreads,
 
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   const int lane_row = lane / 4, lane_pair = 2 * (lane % 4);
-  const int plane = divide(warp, banded.warps_per_plane);
+  const int plane = plan.planes == 1 ? 0 : divide(warp, banded.warps_per_plane);
   const bool active = plane < block.planes;
   // Windows of fp32 or 16-bit pairs begin at even addresses.
   const int source_plane = divide(block.plane + plane, multiplier) - block.source_plane;
@@ -55,15 +107,48 @@ __global__ void __launch_bounds__(DepthwiseBandedPolicy::kThreads,
   float start[4] = {};
   const T* taps = weight;
   if (active) {
-    const int channel = static_cast<int>(static_cast<unsigned>(block.plane + plane) %
-                                         static_cast<unsigned>(params.result_channels));
+    const int index = block.plane + plane, channels = static_cast<int>(params.result_channels);
+    const int channel = index - divide(index, channels, banded.channels_inverse) * channels;
     start[0] = bias == nullptr ? 0.0f : to_accumulate(bias[channel]);
     start[1] = start[2] = start[3] = start[0];
-    taps += channel * params.h.kernel_size * params.w.kernel_size;
+    taps += int64_t{channel} *
+            (static_cast<int>(params.h.kernel_size) * static_cast<int>(params.w.kernel_size));
     load_band(band, taps, params, lane_pair - lane_row - shift);
   }
 
   const CopyPieces result_pieces = block.result_pieces(result, params.h, params.w, plan, shared);
+  const int first_set = warp - plane * banded.warps_per_plane;
+  const bool activates = static_cast<int>(activation) != static_cast<int>(Activation::kNone);
+  if constexpr (kSlide == BandSlide::kEven || kSlide == BandSlide::kMatrix) {
+    EvenBandSlide<T, kHeight, kSlide == BandSlide::kMatrix> slide;
+    slide.begin_block(params, banded, block, shared_address(shared) + plane_offset, x0, shift,
+                      shared_address(result_pieces.shared) + plane * block.rows * plan.result_pitch,
+                      shared_address(all_shared));
+    slide.place(first_set, banded, block);
+    if (kSlide == BandSlide::kMatrix && threadIdx.x < 4) {
+      // What the last window reads behind the source: finite.
+      reinterpret_cast<uint32_t*>(source_pieces.shared + source_pieces.bytes)[threadIdx.x] = 0;
+    }
+    finish_loads<0>(barrier, 0);
+    if constexpr (kParts == 2) {
+      split_pieces<kEven>(source_pieces);
+      __syncthreads();
+    }
+    for (int set = first_set; active && set < banded.sets;) {
+      const bool finite = activates ? slide.template run<true>(band, start[0], activation)
+                                    : slide.template run<false>(band, start[0], activation);
+      if (!finite) {
+        repeat_not_finite<true>(params, banded, source, weight, bias, result, shared, activation,
+                                set);
+      }
+      set += banded.warps_per_plane;
+      if (set < banded.sets) {
+        slide.place(set, banded, block);
+      }
+    }
+    store_only_pieces<T>(result_pieces);
+    return;
+  }
   finish_loads<0>(barrier, 0);
   if constexpr (kParts == 2) {
     split_pieces<kEven>(source_pieces);
@@ -72,10 +157,10 @@ __global__ void __launch_bounds__(DepthwiseBandedPolicy::kThreads,
   if (active) {
     const uint32_t zeros = shared_address(all_shared) + lane_pair * kElement;
     const int source_rows = block.source_row_end - block.source_row_begin;
-    const bool activates = static_cast<int>(activation) != static_cast<int>(Activation::kNone);
-    for (int set = warp - plane * banded.warps_per_plane; set < banded.sets;
-         set += banded.warps_per_plane) {
-      int rows[2], row[2], column[2], source_row[2];
+    for (int set = first_set; set < banded.sets; set += banded.warps_per_plane) {
+      int rows[2], row[2], column[2];
+      float not_finite = 0.0f;  // NaN once a result was not finite
+      int source_row[2];
       uint32_t address[2], mask[2][2], to[2];
 #pragma unroll
       for (int s = 0; s < 2; ++s) {
@@ -115,7 +200,6 @@ __global__ void __launch_bounds__(DepthwiseBandedPolicy::kThreads,
           sums[i][c] = start[c];
         }
       }
-      float not_finite = 0.0f;  // NaN once a result was not finite
       const int end0 = rows[0] + kHeight - 1, end1 = rows[1] + kHeight - 1;
       const int steps = max(__reduce_max_sync(~0u, max(end0, end1)), 0);
       for (int step = 0; step < steps; ++step) {
@@ -169,23 +253,8 @@ __global__ void __launch_bounds__(DepthwiseBandedPolicy::kThreads,
         to[1] += plan.result_pitch;
       }
       if (not_finite != 0.0f) {
-        const T* const image = source + int64_t{block.source_plane + source_plane} *
-                                            params.h.source_size * params.w.source_size;
-#pragma unroll 1
-        for (int item = 0; item < 4 * plan.rows_per_thread; ++item) {
-          const int s = item / 2 % 2, ended = item / 4;
-          const int result_row = (s == 0 ? row[0] : row[1]) + ended;
-          const int result_column = (s == 0 ? column[0] : column[1]) + item % 2;
-          if (ended < (s == 0 ? rows[0] : rows[1]) && result_column < block.columns) {
-            const float value = exact_result(
-                params, image, 1, taps, start[0],
-                block.row + result_row - static_cast<int>(params.h.padding), x0 + result_column);
-            store_shared<T>(shared_address(result_pieces.shared) +
-                                (plane * block.rows + result_row) * plan.result_pitch +
-                                result_column * kElement,
-                            apply_activation(activation, value));
-          }
-        }
+        repeat_not_finite<false>(params, banded, source, weight, bias, result, shared, activation,
+                                 set);
       }
     }
   }

@@ -8,11 +8,40 @@
 
 namespace kernelopt {
 
+/// How blocks slide over rows of a correlation that lie at these addresses.
+template <typename T>
+BandSlide band_slide(const DepthwiseParams& params, const BandedPlan& banded,
+                     const DepthwiseOperands& operands) {
+  const auto source = reinterpret_cast<uintptr_t>(operands.source.const_data_ptr());
+  const auto result = reinterpret_cast<uintptr_t>(operands.result.const_data_ptr());
+  if (params.w.source_size % 2 != 0) {
+    return BandSlide::kAny;
+  }
+  if (!slides_evenly(params) || result % (2 * sizeof(T)) != 0) {
+    return BandSlide::kPairs;
+  }
+  return sizeof(T) == 2 && params.w.padding == 0 && params.w.source_size * sizeof(T) % 16 == 0 &&
+                 source % 16 == 0 && banded.block.whole_rows
+             ? BandSlide::kMatrix
+             : BandSlide::kEven;
+}
+
 template <typename T, int kHeight>
 void launch_banded(const char* op, const DepthwiseParams& params, const BandedPlan& banded,
                    const DepthwiseOperands& operands, Activation activation, cudaStream_t stream) {
-  const auto kernel = params.w.source_size % 2 == 0 ? depthwise_banded_kernel<T, kHeight, true>
-                                                    : depthwise_banded_kernel<T, kHeight, false>;
+  const auto kernel = [&] {
+    const BandSlide slide = band_slide<T>(params, banded, operands);
+    if constexpr (sizeof(T) == 2) {
+      if (slide == BandSlide::kMatrix) {
+        return depthwise_banded_kernel<T, kHeight, BandSlide::kMatrix>;
+      }
+    }
+    if (slide == BandSlide::kEven) {
+      return depthwise_banded_kernel<T, kHeight, BandSlide::kEven>;
+    }
+    return slide == BandSlide::kAny ? depthwise_banded_kernel<T, kHeight, BandSlide::kAny>
+                                    : depthwise_banded_kernel<T, kHeight, BandSlide::kPairs>;
+  }();
   const SlidingPlan& plan = banded.block;
   KERNELOPT_CUDA_CHECK(
       op, launch_dependent(

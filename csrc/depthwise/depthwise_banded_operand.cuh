@@ -56,12 +56,16 @@ __device__ __forceinline__ void load_band(Band<T, kHeight>& band, const T* filte
   const int width = static_cast<int>(params.w.kernel_size);
   const int step = params.flipped ? -1 : 1;
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const T* tap = filter + (params.flipped ? height * width - 1 : 0) + lane * step;
+  const T* const tap = filter + (params.flipped ? height * width - 1 : 0) + lane * step;
+  T rows[kHeight];
 #pragma unroll
   for (int i = 0; i < kHeight; ++i) {
     const bool valid = lane < width && i < height;
-    const uint32_t row = tap_parts(valid ? *tap : from_accumulate<T>(0.0f));
-    tap += step * width;
+    rows[i] = valid ? tap[i * step * width] : from_accumulate<T>(0.0f);
+  }
+#pragma unroll
+  for (int i = 0; i < kHeight; ++i) {
+    const uint32_t row = tap_parts(rows[i]);
 #pragma unroll
     for (int k = 0; k < 2; ++k) {
       band.taps[i][k] = band_pair<T>(row, 8 * k + first);
@@ -202,8 +206,9 @@ __device__ __forceinline__ void multiply_band(float (&d)[4], const BandPair<T> (
 
 /// Adds a source row to the sums of the result rows that it is part of, the latest first; each sum
 /// moves on by a row.
-/// @param start  what a sum begins with
-template <typename T, int kHeight>
+/// @tparam kBegun  result rows that have begun
+/// @param start    what a sum begins with
+template <typename T, int kHeight, int kBegun = kHeight>
 __device__ __forceinline__ void multiply_band_rows(float (&sums)[kHeight][4],
                                                    const BandPair<T> (&window)[4],
                                                    const Band<T, kHeight>& band,
@@ -212,7 +217,7 @@ __device__ __forceinline__ void multiply_band_rows(float (&sums)[kHeight][4],
 #pragma unroll
   for (int product = 0; product < (MmaTraits<T>::kParts == 1 ? 1 : 3); ++product) {
 #pragma unroll
-    for (int i = kHeight - 1; i >= 0; --i) {
+    for (int i = kBegun - 1; i >= 0; --i) {
       multiply_band<T>(sums[i], window, band.taps[i], product == 1, product == 2,
                        product > 0 ? static_cast<Sum>(sums[i])
                        : i == 0    ? start

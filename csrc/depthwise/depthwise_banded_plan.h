@@ -27,7 +27,17 @@ struct BandedPlan {
   uint32_t row_tiles_inverse;  // 2^32 over the tiles of a row, where they are more than one
   int sets;                    // of kBandSlides slides, over a plane of the block
   int warps_per_plane;         // that share its sets
+  int64_t source_elements;
+  uint32_t strips_inverse;    // see divisor_inverse(), for the strips of all planes
+  uint32_t channels_inverse;  // the same of the channels of results, for their planes
 };
+
+/// 2^32 over a divisor, rounded up, where a multiplication by it divides all numbers up to `most`
+/// exactly, else 0.
+inline uint32_t divisor_inverse(int64_t divisor, int64_t most) {
+  const int64_t whole = int64_t{1} << 32;
+  return divisor > 1 && most < whole / divisor ? static_cast<uint32_t>(whole / divisor + 1) : 0;
+}
 
 /// @param element_bytes    2 or 4
 /// @param multiprocessors  of the device
@@ -94,6 +104,10 @@ BandedPlan plan_banded(const DepthwiseParams& params, int element_bytes, int mul
   plan.strips = static_cast<int>(strips);
 
   set_areas(plan, params);
+  banded.source_elements =
+      params.batch * params.source_channels * params.h.source_size * params.w.source_size;
+  banded.strips_inverse = divisor_inverse(plan.strips, planes * plan.strips);
+  banded.channels_inverse = divisor_inverse(params.result_channels, planes);
   plan.shared_bytes += kBandZeros;
   plan.threads = 32 * plan.planes * banded.warps_per_plane;
   plan.blocks = divide_up(planes, plan.planes) * plan.strips * plan.tiles;
@@ -116,6 +130,17 @@ inline BandedPlan plan_banded_gradient(const DepthwiseParams& forward, int eleme
   plan.shared_bytes =
       static_cast<int>(std::max<int64_t>(plan.shared_bytes + 128, Policy::kMinStageBytes));
   return banded;
+}
+
+/// Whether a correlation of contiguous tensors is one of EvenBandSlide: rows of whole pairs, and
+/// every window of a result meets the image.
+inline bool slides_evenly(const DepthwiseParams& params) {
+  const auto meets = [](const DepthwiseAxis& axis) {
+    return axis.padding >= 0 && axis.padding < axis.kernel_size &&
+           axis.result_size - axis.padding <= axis.source_size;
+  };
+  return params.w.source_size % 2 == 0 && params.w.result_size % 2 == 0 && meets(params.h) &&
+         meets(params.w);
 }
 
 /// Whether the banded kernels of either format are faster than the sliding ones.

@@ -13,6 +13,11 @@ __device__ __forceinline__ int divide(int a, int b) {
   return b == 1 ? a : static_cast<int>(static_cast<unsigned>(a) / static_cast<unsigned>(b));
 }
 
+/// The same where there may be an inverse of b, see divisor_inverse(), else 0.
+__device__ __forceinline__ int divide(int a, int b, uint32_t inverse) {
+  return inverse != 0 ? static_cast<int>(__umulhi(a, inverse)) : divide(a, b);
+}
+
 /// Result planes, rows and columns, and of the source what they need: [begin, end) of rows and
 /// columns of its planes.
 struct SlidingBlock {
@@ -45,17 +50,20 @@ struct SlidingBlock {
     }
   }
 
-  /// What this thread block owns of a correlation.
+  /// What a thread block, this one, owns of a correlation.
+  /// @param strips_inverse  of the plan's, see divisor_inverse(), or 0
   static __device__ __forceinline__ SlidingBlock of_correlation(const DepthwiseParams& params,
-                                                                const SlidingPlan& plan) {
-    const int strip_index = divide(static_cast<int>(blockIdx.x), plan.tiles);
-    const int group = divide(strip_index, plan.strips);
+                                                                const SlidingPlan& plan,
+                                                                unsigned index = blockIdx.x,
+                                                                uint32_t strips_inverse = 0) {
+    const int strip_index = divide(static_cast<int>(index), plan.tiles);
+    const int group = divide(strip_index, plan.strips, strips_inverse);
     const int planes_left =
         static_cast<int>(params.batch * params.result_channels) - group * plan.planes;
     return SlidingBlock(params.h, params.w, plan, static_cast<int>(params.multiplier),
                         group * plan.planes, min(plan.planes, planes_left),
                         strip_index - group * plan.strips,
-                        static_cast<int>(blockIdx.x) - strip_index * plan.tiles);
+                        static_cast<int>(index) - strip_index * plan.tiles);
   }
 
   __device__ __forceinline__ int source_plane_rows() const {
@@ -91,9 +99,19 @@ struct SlidingBlock {
                                                           const SlidingPlan& plan,
                                                           unsigned char* shared,
                                                           uint64_t* barrier) const {
+    return start_source_load(
+        source, params, plan, shared, barrier,
+        params.batch * params.source_channels * params.h.source_size * params.w.source_size);
+  }
+
+  /// @param elements  of the source
+  template <typename T>
+  __device__ __forceinline__ CopyPieces start_source_load(const T* source,
+                                                          const DepthwiseParams& params,
+                                                          const SlidingPlan& plan,
+                                                          unsigned char* shared, uint64_t* barrier,
+                                                          int64_t elements) const {
     const CopyPieces loaded = source_pieces(source, params.h, params.w, plan, shared);
-    const int64_t elements =
-        params.batch * params.source_channels * params.h.source_size * params.w.source_size;
     start_only_load<T>(loaded, reinterpret_cast<const char*>(source),
                        reinterpret_cast<const char*>(source + elements), barrier);
     return loaded;

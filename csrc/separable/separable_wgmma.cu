@@ -2,6 +2,7 @@
 
 #include "depthwise/conv2d_cuda.h"
 #include "depthwise/depthwise_launch.h"
+#include "separable/separable_bands.h"
 #include "separable/separable_columns.h"
 #include "separable/separable_wgmma_launch.cuh"
 #include "separable/separable_wgmma_rows.h"
@@ -18,6 +19,11 @@ SeparableAxis separable_axis(const DepthwiseAxis& axis) {
 template <typename T>
 bool launch_as(const char* op, const SeparableWgmmaProblem& problem, const Tensor& input,
                cudaStream_t stream) {
+  if constexpr (sizeof(T) == 2) {
+    if (launch_separable_bands_as<T>(op, problem, input.get_device_index(), stream)) {
+      return true;
+    }
+  }
   return launch_separable_columns_as<T>(op, problem, input, stream) ||
          launch_separable_wgmma_as<T>(op, problem, input.get_device_index(), stream);
 }

@@ -8,6 +8,7 @@
 // three products, and store. Limits: 64 channels, 128 output channels, rows of whole 16 bytes.
 #pragma once
 
+#include "separable/separable_rows_cursor.cuh"
 #include "separable/separable_wgmma_operand.cuh"
 #include "separable/separable_wgmma_rows_plan.h"
 #include "separable/separable_wgmma_store.cuh"
@@ -16,35 +17,6 @@
 namespace kernelopt {
 
 #if KERNELOPT_HAS_WGMMA
-
-/// The rows of a block, one after the other through the images: those of an image are a segment.
-struct SeparableRowsCursor {
-  int n, y;  // of the next row
-  int64_t row, end;
-
-  __device__ __forceinline__ explicit SeparableRowsCursor(const SeparableRowsParams& p) {
-    const int height = p.problem.h.output_size;
-    const int64_t rows = static_cast<int64_t>(p.problem.batch) * height;
-    const int group = blockIdx.x / p.tiles_x;
-    row = rows * group / p.groups;
-    end = rows * (group + 1) / p.groups;
-    n = static_cast<int>(row / height);
-    y = static_cast<int>(row - static_cast<int64_t>(n) * height);
-  }
-  __device__ __forceinline__ bool inside() const { return row < end; }
-  /// Rows from here to the segment's end.
-  __device__ __forceinline__ int segment(const SeparableRowsParams& p) const {
-    return static_cast<int>(min(end - row, static_cast<int64_t>(p.problem.h.output_size - y)));
-  }
-  __device__ __forceinline__ void advance(const SeparableRowsParams& p, int rows) {
-    row += rows;
-    y += rows;
-    if (y == p.problem.h.output_size) {
-      y = 0;
-      ++n;
-    }
-  }
-};
 
 /// The larger one; NaN where one is.
 __device__ __forceinline__ float max_or_nan(float a, float b) {

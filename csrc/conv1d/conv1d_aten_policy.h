@@ -67,18 +67,13 @@ inline bool aten_multiplies_faster(const Conv1dProblem& problem, int element_byt
   if (element_bytes == 2 || problem.stride != 1 || problem.dilation != 1) {
     return false;
   }
-  // Long filters: 16x256x801 -> 256, k11: 0.126, ATen 0.091; 256x300x200 -> 200, k11: 0.437, ATen
-  // 0.372; 8x512x261 -> 512, k7: 0.078, ATen 0.066. Not to more channels, where the input is
-  // packed: 16x256x803 -> 1024, k9: 0.272, ATen 0.621; nor of one batch entry: 1x256x5512 -> 256,
-  // k7: 0.037, ATen 0.060.
-  if (problem.kernel_size >= 7 && sum >= 1792 && out_channels >= 192 && out_channels <= 512 &&
-      problem.batch >= 8 && positions >= 1 << 11) {
-    return true;
-  }
-  // Short rows of a large batch: 256x300x33 -> 100, k5: 0.060, ATen 0.047; 256x32x32 -> 64, k5:
-  // 0.023, ATen 0.019. Not: 64x32x128 -> 64, k5: 0.015, ATen 0.018.
-  return problem.batch >= 128 && problem.out_length <= 40 && problem.in_channels >= 32 &&
-         out_channels >= 64 && out_channels <= 128;
+  // H100: long filters: 16x256x801 -> 256, k11: 0.111, ATen 0.104; 16x512x400 -> 512, k9: 0.164 and
+  // 0.148; 32x256x400 -> 256, k9: 0.093 and 0.092. Not: 8x256x2094 -> 256, k7: 0.084 and 0.108
+  // (0.092 with cudnn.benchmark); 8x384x700 -> 384, k7: 0.059 and 0.072; 8x512x261 -> 512, k7:
+  // 0.062 and 0.066 (0.057); 256x300x200 -> 200, k11: 0.414 and 0.429. Nor to more channels:
+  // 16x256x803 -> 1024, k9: 0.272, ATen 0.621; nor of one batch entry.
+  return problem.kernel_size >= 9 && sum >= 1792 && out_channels >= 256 && out_channels <= 512 &&
+         problem.batch >= 8 && positions >= 1 << 11;
 }
 
 /// @param element_bytes  2 or 4
@@ -96,8 +91,7 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes, int 
   if (forward && aten_multiplies_faster(problem, element_bytes, positions, sum)) {
     return true;
   }
-  // Products from which on a forward has a kernel of packed inputs
-  // (Conv1dPackedCost::kMinProducts).
+  // Products from which on kernels that pack the input were measured beside ATen, forward.
   const bool packs = forward && static_cast<double>(positions) * static_cast<double>(sum) *
                                         static_cast<double>(problem.out_channels) >=
                                     1 << 27;
@@ -168,17 +162,18 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes, int 
     if (!forward) {
       return positions <= 1 << 13;
     }
-    // float32: 1x128x22050 -> 256, k8: 0.052, ATen 0.039; 64x196x256 -> 256, k17: 0.109, ATen
-    // 0.065; 1x64x12000 -> 128, k8: 0.023, ATen 0.020; more positions where rows begin on no 16
-    // bytes: 8x128x8378 -> 256, k8: 0.133, ATen 0.095. Not: 64x192x996 -> 384, k8: 0.168, ATen
-    // 0.173; 1x192x5375 -> 384, k8: 0.035, ATen 0.037; 1x96x3988 -> 192, k8: 0.019, ATen 0.021;
-    // 1x96x21499 -> 192, k8: 0.029, ATen 0.036; nor in bfloat16 any of them: 0.029, ATen 0.030;
-    // 0.055, ATen 0.101; 0.015, ATen 0.019; 0.059, ATen 0.062.
+    // float32: 1x128x22050 -> 256, k8: 0.039, ATen 0.037; 64x196x256 -> 256, k17: 0.075, ATen
+    // 0.062; 1x64x4096 -> 128, k17: 0.018, ATen 0.017. Not to more channels: 4x192x5375 -> 384, k8:
+    // 0.057, ATen 0.075 (0.066 with cudnn.benchmark); 64x192x996 -> 384, k8: 0.142, ATen 0.158; nor
+    // of more positions: 8x128x8378 -> 256, k8: 0.076, ATen 0.095 (0.082); nor of fewer: 1x192x5375
+    // -> 384, k8: 0.027, ATen 0.033; 1x96x3988 -> 192, k8: 0.017, ATen 0.019; 1x96x21499 -> 192,
+    // k8: 0.028, ATen 0.031; nor in bfloat16 any of them: 0.029, ATen 0.030; 0.055, ATen 0.101;
+    // 0.015, ATen 0.019; 0.059, ATen 0.062.
     if (element_bytes == 2) {
       return false;
     }
     return problem.in_channels >= 128
-               ? positions >= 1 << 11 && (positions <= 1 << 13 || problem.in_length % 4 != 0)
+               ? problem.out_channels <= 256 && positions >= 1 << 11 && positions <= 1 << 13
                : positions >= 1 << 10 && positions <= 1 << 12;
   }
   if (problem.transposed) {

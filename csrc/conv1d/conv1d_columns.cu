@@ -8,6 +8,7 @@ namespace kernelopt {
 bool launch_conv1d_columns(const char* op, const Conv1dProblem& problem, const Tensor& like) {
   const Conv1dColumnsForm form = conv1d_columns_form(problem);
   return form != Conv1dColumnsForm::kNone &&
+         !(form == Conv1dColumnsForm::kPacked && has_wgmma(like.get_device_index())) &&
          tensor_cores_take(like.scalar_type(), problem.precision) &&
          compute_capability(like.get_device_index()) >= 80 &&
          dispatch_tensor_core_type(like.scalar_type(), [&](auto operand) {

@@ -19,21 +19,23 @@ struct Conv1dColumnsPolicy {
   // 512, k16 s8 took 0.040 / 0.031 ms, with other kernels 0.057 / 0.044; 1x256x256 -> 128, k25 s4
   // 0.018 / 0.016, there 0.017 / 0.014.
   static constexpr int64_t kMaxPositions = 256, kMaxReach = 1024;  // in_length * taps of a residue
-  // More positions, from so many channels or without overlapping taps: 32x512x63 -> 256, k2 s2
-  // 0.030 / 0.025, there 0.057 / 0.048; 1x256x600 -> 128, k10 s5 0.018 / 0.016, there 0.024 /
-  // 0.019; 1x192x996 -> 96, k8 s4 0.016 / 0.015, there 0.019 / 0.012; 16x512x32 -> 256, k16 s8
-  // 0.041 / 0.032, there 0.044 / 0.031; 12x128x374 -> 64, k2 s2 0.016 / 0.014, there 0.011 / 0.010.
-  // In rows of odd lengths, which others copy an element at a time: 256x128x47 -> 64, k2 s2 0.027 /
-  // 0.024, there 0.053 / 0.056.
+  // More positions, or taps that reach farther, from so many channels or without overlapping taps:
+  // 1x512x256 -> 128, k31 s2 0.026 / 0.022, there 0.032 / 0.022; 64x256x8 -> 256, k4 s2 0.013 /
+  // 0.013, there 0.017 / 0.014; 1x384x333 -> 192, k4 s2 0.015 / 0.014, there 0.015 / 0.015;
+  // 12x128x374 -> 64, k2 s2 0.016 / 0.014, there 0.011 / 0.010. Of more products others that pack
+  // the input are faster: 32x512x63 -> 256, k2 s2 0.030 / 0.026, there 0.022 / 0.017; 32x384x54 ->
+  // 192, k4 s2 0.031 / 0.024, there 0.023 / 0.016; 12x256x187 -> 128, k2 s2 0.018 / 0.016, there
+  // 0.015 / 0.012; 256x128x47 -> 64, k2 s2 0.025 / 0.024, there 0.015 / 0.013.
   static constexpr int64_t kMaxMorePositions = 2304, kMinManyChannels = 256;
-  static constexpr int64_t kMaxOddPositions = 1 << 14;
-  static constexpr double kMaxProducts = 5.5e8;
+  static constexpr int64_t kMaxOddPositions = 1 << 14;  // others copy such rows by elements
+  static constexpr double kMaxProducts = 5.5e8, kMaxMoreProducts = 1 << 27;
   // Products in all, so few that others leave them to CUDA cores: 16x32x188 -> 16, k2 s2 took
   // 0.0063 / 0.0061, there 0.0094 / 0.0091.
   static constexpr double kFewProducts = 1 << 22;
 };
 
-enum class Conv1dColumnsForm { kNone, kScattered, kGathered };
+/// kPacked: scattered, where none of the others packs the input.
+enum class Conv1dColumnsForm { kNone, kPacked, kScattered, kGathered };
 
 /// In which form the kernel serves a problem of operands that the tensor cores take. Pointers and
 /// strides are not read.
@@ -65,15 +67,20 @@ inline Conv1dColumnsForm conv1d_columns_form(const Conv1dProblem& problem) {
                            positions <= Policy::kMaxFewPositions * problem.in_channels;
   const double products = sums * static_cast<double>(problem.in_channels);
   const int64_t reach = problem.in_length * divide_up(problem.kernel_size, problem.stride);
-  const bool few_rows = products <= Policy::kFewProducts ||
-                        (positions <= Policy::kMaxPositions && reach <= Policy::kMaxReach) ||
-                        (products <= Policy::kMaxProducts &&
-                         (problem.kernel_size <= problem.stride
-                              ? positions <= (problem.in_length % 2 == 0 ? Policy::kMaxMorePositions
-                                                                         : Policy::kMaxOddPositions)
-                              : positions <= Policy::kMaxMorePositions &&
-                                    problem.in_channels >= Policy::kMinManyChannels));
-  return few_columns || few_rows ? Conv1dColumnsForm::kScattered : Conv1dColumnsForm::kNone;
+  if (few_columns || products <= Policy::kFewProducts ||
+      (positions <= Policy::kMaxPositions && reach <= Policy::kMaxReach)) {
+    return Conv1dColumnsForm::kScattered;
+  }
+  const bool few_rows = products <= Policy::kMaxProducts &&
+                        (problem.kernel_size <= problem.stride
+                             ? positions <= (problem.in_length % 2 == 0 ? Policy::kMaxMorePositions
+                                                                        : Policy::kMaxOddPositions)
+                             : positions <= Policy::kMaxMorePositions &&
+                                   problem.in_channels >= Policy::kMinManyChannels);
+  return !few_rows ? Conv1dColumnsForm::kNone
+         : positions > Policy::kMaxPositions && products > Policy::kMaxMoreProducts
+             ? Conv1dColumnsForm::kPacked
+             : Conv1dColumnsForm::kScattered;
 }
 
 }  // namespace kernelopt

@@ -86,6 +86,7 @@ __device__ __forceinline__ void load_toeplitz_windows(const Conv1dToeplitzParams
   const int64_t step = problem.input_strides.length;
   const T* const input = static_cast<const T*>(problem.input) + n * problem.input_strides.batch +
                          group * problem.in_channels * problem.input_strides.channel;
+  constexpr int kAtOnce = 8;  // words of a thread
   const T zero = from_accumulate<T>(0.0f);
   const int lane = static_cast<int>(threadIdx.x) & (p.row_threads - 1);
   for (int r = static_cast<int>(threadIdx.x) / p.row_threads; r < rows;
@@ -94,11 +95,24 @@ __device__ __forceinline__ void load_toeplitz_windows(const Conv1dToeplitzParams
     const T* const row = input + entry * problem.input_strides.batch +
                          (r - entry * channels) * problem.input_strides.channel;
     OperandPair<T>* const window = windows + r * p.window_pitch;
-#pragma unroll 4
-    for (int word = lane; word < p.window_pitch; word += p.row_threads) {
-      const int i = first + word, next = i + dilation;
-      window[word] = OperandPair<T>::of(i >= 0 && i < length ? row[i * step] : zero,
-                                        next >= 0 && next < length ? row[next * step] : zero);
+    // Behind a test each, so that a row's end is loaded beside the rest.
+    for (int begin = lane; begin < p.window_pitch; begin += kAtOnce * p.row_threads) {
+      T values[kAtOnce][2];
+#pragma unroll
+      for (int word = 0; word < kAtOnce; ++word) {
+        const int place = begin + word * p.row_threads;
+        const int i = first + place, next = i + dilation;
+        const bool inside = place < p.window_pitch;
+        values[word][0] = inside && i >= 0 && i < length ? row[i * step] : zero;
+        values[word][1] = inside && next >= 0 && next < length ? row[next * step] : zero;
+      }
+#pragma unroll
+      for (int word = 0; word < kAtOnce; ++word) {
+        const int place = begin + word * p.row_threads;
+        if (place < p.window_pitch) {
+          window[place] = OperandPair<T>::of(values[word][0], values[word][1]);
+        }
+      }
     }
   }
 }

@@ -69,8 +69,9 @@ inline Conv1dCut choose_conv1d_cut(const Conv1dCutProblem& problem, int multipro
     if (block_slots > 32 && problem.slots <= block_slots / 2) {
       continue;
     }
-    const int64_t blocks = problem.tiles * ((problem.slots + block_slots - 1) / block_slots);
-    const int64_t unsplit_blocks = problem.unsplit_tiles * (blocks / problem.tiles);
+    const int64_t tile_blocks = divide_up(problem.slots, block_slots);
+    const int64_t blocks = problem.tiles * tile_blocks;
+    const int64_t unsplit_blocks = problem.unsplit_tiles * tile_blocks;
     const int64_t most = std::clamp<int64_t>(multiprocessors / blocks, 1, problem.chunks);
     const double chunk =
         std::max(static_cast<double>(problem.taps) * Cost::product(block_slots, problem.two_parts),

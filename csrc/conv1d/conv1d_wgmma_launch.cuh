@@ -101,29 +101,34 @@ bool launch_conv1d_wgmma_as(const char* op, const Conv1dProblem& problem, const 
   }
   const Conv1dWgmmaPackedPlan packed =
       cut_conv1d_wgmma_packed<T>(problem, max_shared_bytes, multiprocessors);
-  Conv1dWgmmaPlan plan = plan_conv1d_wgmma<T>(problem, max_shared_bytes, multiprocessors);
-  Conv1dWgmmaJoinedPlan joined =
-      choose_conv1d_wgmma_joined<T>(problem, max_shared_bytes, multiprocessors);
-  const double joined_cost = conv1d_wgmma_cost<T>(joined);
-  double least = std::min(conv1d_wgmma_cost<T>(plan), joined_cost);
-  const auto launch_packed = [&] {
+  const auto launch_packed = [&](double least) {
     return packed.fits && packed.cost < Conv1dPackedCost::gain(packed) * least &&
            launch_conv1d_wgmma_packed_as<T>(op, packed, like);
   };
+  Conv1dWgmmaSharedPlan shared;
   if constexpr (sizeof(T) == 2) {
-    Conv1dWgmmaSharedPlan shared =
-        plan_conv1d_wgmma_shared<T>(problem, max_shared_bytes, multiprocessors);
+    shared = plan_conv1d_wgmma_shared<T>(problem, max_shared_bytes, multiprocessors);
+  }
+  // Planned only where they may be taken (Conv1dPackedCost::other_gain); without a plan they cost
+  // more than any other.
+  Conv1dWgmmaPlan plan;
+  Conv1dWgmmaJoinedPlan joined;
+  if (!shared.fits || !shared.params.aligned_rows) {
+    plan = plan_conv1d_wgmma<T>(problem, max_shared_bytes, multiprocessors);
+    joined = choose_conv1d_wgmma_joined<T>(problem, max_shared_bytes, multiprocessors);
+  }
+  const double joined_cost = conv1d_wgmma_cost<T>(joined);
+  const double least = std::min(conv1d_wgmma_cost<T>(plan), joined_cost);
+  if constexpr (sizeof(T) == 2) {
     const double shared_cost = conv1d_wgmma_cost<T>(shared);
-    if (shared.fits &&
-        (shared.params.aligned_rows || Conv1dPackedCost::kOtherGain * shared_cost <= least)) {
-      least = shared_cost;
-      if (!launch_packed()) {
+    if (shared.fits && Conv1dPackedCost::other_gain(shared) * shared_cost <= least) {
+      if (!launch_packed(shared_cost)) {
         launch_conv1d_wgmma_plan<T>(op, shared, like);
       }
       return true;
     }
   }
-  if (launch_packed()) {
+  if (launch_packed(least)) {
     return true;
   }
   if (joined.fits && joined_cost <= least) {

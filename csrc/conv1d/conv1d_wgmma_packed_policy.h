@@ -7,6 +7,19 @@
 
 namespace kernelopt {
 
+inline double conv1d_products(const Conv1dProblem& problem) {
+  return static_cast<double>(problem.batch) * problem.groups * problem.in_channels *
+         problem.out_channels * problem.kernel_size *
+         (problem.transposed ? problem.in_length : problem.out_length);
+}
+
+/// Whether windows come as pieces, of rows that have no common place in 16 bytes, at single steps.
+inline bool is_odd_of_single_steps(const Conv1dWgmmaSharedPlan& plan) {
+  const Conv1dWgmmaSharedParams& p = plan.params;
+  return !p.aligned_rows && p.correlation.residues == 1 && p.correlation.input_step == 1 &&
+         plan.block_slots <= 128;
+}
+
 /// What launches take, in nanoseconds. These constants, the others' below and those of the cuts
 /// (conv1d_wgmma_cut.h, conv1d_wgmma_joined_plan.h) were fitted together, to 3700 times of 759
 /// problems on an H100 in float32 and bfloat16 (docs/tuning/conv1d.md).
@@ -31,9 +44,14 @@ struct Conv1dPackedCost {
   static constexpr double kSplit = 1650, kSumByte = 3.4e-4, kShortSumByte = 2.5e-3;
   static constexpr int64_t kShortRow = 64;
   // Products below which no time is spent on plans. Counted.
-  static constexpr double kMinProducts = 1 << 27;
-  // Of the others' time: below it this kernel serves, which takes memory for its operands.
-  static constexpr double kGain = 0.97;
+  static constexpr double kMinProducts = 1 << 24;
+  // Of the others' time: below it this kernel serves, which takes memory for its operands. Of few
+  // products the launches are most of a time, and the costs tell less. Microseconds, bfloat16 /
+  // float32, here and with the others: 1x80x301 -> 1024, k5 11.1 and 14.6 / 14.4 and 18.1,
+  // transposed 1x192x666 -> 96, k10 s5 12.5 and 18.1 / 14.2 and 17.2, 1x512x99 -> 512, k2 s2 11.5
+  // and 14.3 / 12.9 and 15.3. Not: 64x32x128 -> 64, k5 10.9 and 10.1; transposed 64x128x16 -> 128,
+  // k4 s2 in float32 13.6 and 12.0.
+  static constexpr double kGain = 0.97, kFewProducts = 1 << 27, kFewProductsGain = 0.94;
   // Of one tap, and an input whose copy leaves the cache before it is read, farther: 8x304x16641 ->
   // 256, k1 in bfloat16 took 0.264 ms, 0.207 with fragments; 1x768x196608 -> 768 0.95 and 0.77.
   static constexpr double kOneTapGain = 0.8;
@@ -41,13 +59,19 @@ struct Conv1dPackedCost {
 
   static double gain(const Conv1dWgmmaPackedPlan& plan) {
     return plan.params.correlation.taps == 1 && plan.input_bytes > kCachedBytes ? kOneTapGain
+           : conv1d_products(plan.params.problem) < kFewProducts                ? kFewProductsGain
                                                                                 : kGain;
   }
   // The same for the fragments' kernel and the joined one beside that with both operands in shared
   // memory, where it copies rows as pieces: 8x64x16757 -> 128, k4 s2 took 0.045 ms, 0.039 with
   // fragments. Of rows with a common place in 16 bytes it is the faster one: 16x64x4096 -> 64, k3
-  // 0.015 and 0.019.
-  static constexpr double kOtherGain = 0.9;
+  // 0.015 and 0.019. At single steps, whose costs were fitted apart, many channels cost it more
+  // than they say: transposed 16x128x16001 -> 64, k3 0.083, 0.075 with fragments.
+  static constexpr double kOtherGain = 0.9, kOddOtherGain = 1.12;
+
+  static double other_gain(const Conv1dWgmmaSharedPlan& plan) {
+    return is_odd_of_single_steps(plan) ? kOddOtherGain : kOtherGain;
+  }
 };
 
 /// What the other kernels take: their launches with the packing, what their own cost models count,
@@ -69,21 +93,36 @@ struct Conv1dOtherCost {
 constexpr Conv1dOtherCost kFragmentsCost{9200, 1, 4.7e-4, 9.45e-5, 1.55e-4};
 constexpr Conv1dOtherCost kJoinedCost{3100, 1, 3.1e-3, 3.1e-4, 0};
 // Counted: products of a chunk and a tap with a tile. Of single steps, of several; of rows that
-// have no common place in 16 bytes, which come as pieces; of 256 slots, of residues.
+// have no common place in 16 bytes, which come as pieces, the same, but of single steps windows of
+// a chunk are counted, which cost more than their products; of 256 slots, of residues.
 constexpr Conv1dOtherCost kSharedCost{9850, 185, 0, 2.05e-4, 3.9e-4};
 constexpr Conv1dOtherCost kSharedStepsCost{13000, 105, 0, 3.9e-4, 6.75e-4};
-constexpr Conv1dOtherCost kSharedOddCost{17000, 165, 0, 4.9e-4, 3.65e-4};
+constexpr Conv1dOtherCost kSharedOddCost{17500, 540, 0, 2.65e-4, 0};
+constexpr double kSharedOddRow = 1.05;  // of a row of outputs: 64x80x301 -> 1024, k5 121 us
+constexpr Conv1dOtherCost kSharedOddStepsCost{17000, 165, 0, 4.9e-4, 3.65e-4};
 constexpr Conv1dOtherCost kSharedWideCost{8750, 515, 0, 1.1e-4, 3.05e-4};
 constexpr Conv1dOtherCost kSharedResiduesCost{7850, 300, 0, 6.25e-5, 2.25e-3};
 
 /// What a plan of the fragments' kernel takes, in what choose_conv1d_cut() counts, by what its
 /// tiles are made of: segments; residues of shifted runs, of others; windows of large steps, of
-/// steps.
+/// steps. Segments of residues by one problem: transposed 64x512x64 -> 256, k25 s4 took 0.160
+/// ms in float32, 0.195 packed.
 template <typename T>
-double conv1d_fragments_factor(const Conv1dWgmmaParams& p) {
+double conv1d_fragments_factor(const Conv1dWgmmaPlan& plan) {
   constexpr bool kTwo = MmaTraits<T>::kParts == 2;
+  const Conv1dWgmmaParams& p = plan.params;
   const Conv1dCorrelation& correlation = p.correlation;
-  return p.segments > 1               ? (kTwo ? 1.45 : 1.3)
+  // Rows of segments are copied again for every step of taps: 8x192x5376 -> 384, k8 s4, two taps a
+  // step, took 0.177 ms in float32, 0.085 packed.
+  double copied = 0;
+  if (p.segments > 1 && p.box_bytes == 0 && !p.copies_images) {
+    const double copies = p.segments * Conv1dWgmmaShape::kChunkChannels * Conv1dCutCost::kRowCopy;
+    const double products = correlation.taps * Conv1dCutCost::product(plan.block_slots, kTwo);
+    copied = divide_up(correlation.taps, p.taps_per_step) * copies / std::max(copies, products);
+  }
+  return p.segments > 1               ? std::max(copied, !kTwo                      ? 1.3
+                                                         : correlation.residues > 1 ? 1.33
+                                                                                    : 1.45)
          : p.run_shift > 0            ? (kTwo ? 1.35 : 1.25)
          : correlation.residues > 1   ? (kTwo ? 1.4 : 1.25)
          : correlation.input_step > 3 ? (kTwo ? 1.3 : 1.05)
@@ -122,10 +161,7 @@ template <typename T>
 Conv1dWgmmaPackedPlan cut_conv1d_wgmma_packed(const Conv1dProblem& problem, int max_shared_bytes,
                                               int multiprocessors) {
   Conv1dWgmmaPackedPlan best;
-  const double products = static_cast<double>(problem.batch) * problem.groups *
-                          problem.in_channels * problem.out_channels * problem.kernel_size *
-                          (problem.transposed ? problem.in_length : problem.out_length);
-  if (products < Conv1dPackedCost::kMinProducts) {
+  if (conv1d_products(problem) < Conv1dPackedCost::kMinProducts) {
     return best;
   }
   double least = std::numeric_limits<double>::infinity();
@@ -158,7 +194,7 @@ double conv1d_wgmma_cost(const Conv1dWgmmaPlan& plan) {
     return std::numeric_limits<double>::infinity();
   }
   return kFragmentsCost.of(plan.params.problem, sizeof(T),
-                           conv1d_fragments_factor<T>(plan.params) * plan.cost, plan.packed_bytes);
+                           conv1d_fragments_factor<T>(plan) * plan.cost, plan.packed_bytes);
 }
 template <typename T>
 double conv1d_wgmma_cost(const Conv1dWgmmaJoinedPlan& plan) {
@@ -173,14 +209,19 @@ double conv1d_wgmma_cost(const Conv1dWgmmaSharedPlan& plan) {
     return std::numeric_limits<double>::infinity();
   }
   const Conv1dWgmmaSharedParams& p = plan.params;
-  const double products = static_cast<double>(divide_up(p.all_tiles, plan.grid_x)) *
-                          p.channel_chunks * p.correlation.taps;
+  const double windows =
+      static_cast<double>(divide_up(p.all_tiles, plan.grid_x)) * p.channel_chunks;
+  if (is_odd_of_single_steps(plan)) {
+    const int64_t rows = p.problem.batch * p.problem.groups * p.problem.out_channels;
+    return kSharedOddCost.of(p.problem, sizeof(T), windows, plan.packed_bytes) +
+           kSharedOddRow * static_cast<double>(rows);
+  }
   const Conv1dOtherCost& cost = p.correlation.residues > 1     ? kSharedResiduesCost
                                 : plan.block_slots > 128       ? kSharedWideCost
-                                : !p.aligned_rows              ? kSharedOddCost
+                                : !p.aligned_rows              ? kSharedOddStepsCost
                                 : p.correlation.input_step > 1 ? kSharedStepsCost
                                                                : kSharedCost;
-  return cost.of(p.problem, sizeof(T), products, plan.packed_bytes);
+  return cost.of(p.problem, sizeof(T), windows * p.correlation.taps, plan.packed_bytes);
 }
 
 }  // namespace kernelopt

@@ -9,7 +9,9 @@ namespace {
 
 template <typename T, int kTilesM, int kN>
 void launch_tile(const char* op, const ChannelImagesWgmmaPlan& plan, cudaStream_t stream) {
-  const auto kernel = channel_images_wgmma_kernel<T, kTilesM, kN>;
+  const auto kernel = plan.params.product.m % 2 == 0
+                          ? channel_images_wgmma_kernel<T, kTilesM, kN, false>
+                          : channel_images_wgmma_kernel<T, kTilesM, kN, true>;
   KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                 plan.shared_bytes));
   KERNELOPT_CUDA_CHECK(op,

@@ -2,9 +2,10 @@
 //   result[b, n, m] = act(bias[n] + sum over k of right[n, k] * left[b, k, m])
 // An image's pixels are on no 16-byte boundary, but its channels follow each other: a chunk of the
 // sum is one run of memory an image. The copy engine brings those of several whole images and the
-// packed weights; two warpgroups read 64 pixels each as fragments, split in two bf16 parts in fp32,
-// and the result leaves as runs as well (channel_images_wgmma_store.cuh). Which channels of a
-// chunk the four threads of a fragment's row have is chosen so that they lie in different banks.
+// packed weights; two warpgroups read 64 pixels each as fragments, two neighbours at once, split in
+// two bf16 parts in fp32, and the result leaves as runs as well (channel_images_wgmma_store.cuh).
+// Which channels of a chunk the four threads of a fragment's row have is chosen so that they lie in
+// different banks.
 #pragma once
 
 #include "common/grid_dependency.cuh"
@@ -15,18 +16,47 @@ namespace kernelopt {
 
 #if KERNELOPT_HAS_WGMMA
 
-template <typename T>
-__device__ __forceinline__ T load_shared(uint32_t address) {
-  if constexpr (sizeof(T) == 2) {
-    uint16_t bits;
-    asm volatile("ld.shared.u16 %0, [%1];" : "=h"(bits) : "r"(address));
-    return *reinterpret_cast<T*>(&bits);
+template <int kWords>
+__device__ __forceinline__ void load_shared_words(uint32_t address, uint32_t (&words)[kWords]) {
+  static_assert(kWords == 1 || kWords == 2);
+  if constexpr (kWords == 1) {
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(words[0]) : "r"(address));
   } else {
-    float value;
-    asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(address));
-    return value;
+    asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];"
+                 : "=r"(words[0]), "=r"(words[1])
+                 : "r"(address));
   }
 }
+
+/// What a thread reads for a fragment of 64 pixels x 16 channels: two neighbouring pixels, which
+/// are its rows r and r + 8, of four channels. Planes begin on a multiple of two pixels, or of odd
+/// planes (kOdd) every other one does, the first of each pair of channels.
+template <typename T, bool kOdd>
+struct ImagesPixels {
+  static constexpr int kWords = sizeof(T) / 2;  // of two pixels
+  uint32_t first[2][kWords];
+  uint32_t second[2][kOdd ? 2 : kWords];
+
+  /// @param pixels  the thread's, of its first channel of the step
+  /// @param next    bytes from there to its second channel, and to its third
+  __device__ __forceinline__ void load(uint32_t pixels, const uint32_t (&next)[2]) {
+#pragma unroll
+    for (int pair = 0; pair < 2; ++pair) {
+      const uint32_t address = pixels + pair * next[1], other = address + next[0];
+      load_shared_words(address, first[pair]);
+      if constexpr (kOdd) {
+        constexpr int kBefore = sizeof(T) == 2 ? 2 : 0;
+        uint32_t low[1], high[1];
+        load_shared_words(other - kBefore, low);
+        load_shared_words(other - kBefore + 4, high);
+        second[pair][0] = low[0];
+        second[pair][1] = high[0];
+      } else {
+        load_shared_words(other, second[pair]);
+      }
+    }
+  }
+};
 
 /// 64 pixels x 16 channels of the left operand.
 template <typename T>
@@ -34,24 +64,23 @@ struct ImagesFragment {
   static constexpr int kParts = MmaTraits<T>::kParts;
   uint32_t words[kParts][4];
 
-  /// @param rows   the thread's two pixels, at its first channel of the step
-  /// @param next   bytes from there to its second channel, and to its third
-  __device__ __forceinline__ void load(const uint32_t (&rows)[2], const uint32_t (&next)[2]) {
+  template <bool kOdd>
+  __device__ __forceinline__ void make(const ImagesPixels<T, kOdd>& pixels) {
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
+    for (int pair = 0; pair < 2; ++pair) {
+      const auto& first = pixels.first[pair];
+      const auto& second = pixels.second[pair];
+      if constexpr (kParts == 2) {
 #pragma unroll
-      for (int pair = 0; pair < 2; ++pair) {
-        const uint32_t address = rows[half] + pair * next[1];
-        const T first = load_shared<T>(address), second = load_shared<T>(address + next[0]);
-        uint32_t& word = words[0][half + pair * 2];
-        if constexpr (kParts == 2) {
-          const SplitPair split = split_bf16_unlimited(first, second);
-          word = split.high;
-          words[1][half + pair * 2] = split.low;
-        } else {
-          word = *reinterpret_cast<const uint16_t*>(&first) |
-                 static_cast<uint32_t>(*reinterpret_cast<const uint16_t*>(&second)) << 16;
+        for (int half = 0; half < 2; ++half) {
+          const SplitPair split =
+              split_bf16_unlimited(__uint_as_float(first[half]), __uint_as_float(second[half]));
+          words[0][pair * 2 + half] = split.high;
+          words[1][pair * 2 + half] = split.low;
         }
+      } else {
+        words[0][pair * 2] = __byte_perm(first[0], second[0], kOdd ? 0x7610 : 0x5410);
+        words[0][pair * 2 + 1] = __byte_perm(first[0], second[kOdd], kOdd ? 0x5432 : 0x7632);
       }
     }
   }
@@ -125,7 +154,7 @@ __device__ __forceinline__ void load_images(const ChannelImagesWgmmaParams& p,
 
 #endif
 
-template <typename T, int kTilesM, int kN>
+template <typename T, int kTilesM, int kN, bool kOdd>
 __global__ void __launch_bounds__(ChannelImagesWgmmaShape::kThreads, 1)
     channel_images_wgmma_kernel(const __grid_constant__ ChannelImagesWgmmaParams p) {
 #if KERNELOPT_HAS_WGMMA
@@ -164,24 +193,26 @@ __global__ void __launch_bounds__(ChannelImagesWgmmaShape::kThreads, 1)
 
   const int m = static_cast<int>(product.m);
   const uint32_t pitch = m * kSize;
+  const int image_rows = kOdd ? m + 1 : m;
   ImagesRows<kTilesM> rows;
-  uint32_t offsets[kTilesM][2];  // in a stage, of the thread's first channel
+  uint32_t offsets[kTilesM];  // in a stage, of the thread's first channel
 #pragma unroll
   for (int tile = 0; tile < kTilesM; ++tile) {
+    const int row = (warp / 4 * kTilesM + tile) * 64 + warp % 4 * 16 + lane / 4 * 2;
+    // Rows beyond the last image read some pixel that is there.
+    const int image = row / image_rows, pixel = row % image_rows;
+    offsets[tile] = kWeightBytes + (image < p.tile_images ? image : 0) * m * Shape::kChunkBytes +
+                    lane % 4 * product.spread * pitch + pixel * kSize;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int row = (warp / 4 * kTilesM + tile) * 64 + warp % 4 * 16 + lane / 4 + half * 8;
-      rows.image[tile][half] = row / m;
-      rows.pixel[tile][half] = row % m;
-      // Rows beyond the last image read some pixel that is there.
-      const int image = row / m < p.tile_images ? row / m : 0;
-      offsets[tile][half] = kWeightBytes + image * m * Shape::kChunkBytes +
-                            lane % 4 * product.spread * pitch + row % m * kSize;
+      rows.image[tile][half] = pixel + half < m ? image : p.images;
+      rows.pixel[tile][half] = pixel + half;
     }
   }
   const auto distance = [&](int r) { return spread_channel(0, r, product.spread) * pitch; };
   const uint32_t next[2] = {distance(1), distance(2)};
   float accumulators[kTilesM][kN / 2];
+  ImagesPixels<T, kOdd> pixels;
   ImagesFragment<T> fragments[2];
   int stage = 0, buffers = 0;
   uint32_t parity = 0;
@@ -199,17 +230,24 @@ __global__ void __launch_bounds__(ChannelImagesWgmmaShape::kThreads, 1)
         mbarrier_arrive(empty + previous * 8);
       }
     };
+    // Pixels are read while the products before theirs run.
+    const auto load = [&](int part) {
+      const uint32_t begin = shared_address(shared) + stage * kStageBytes;
+      pixels.load(begin + distance(part / kTilesM * 4) + offsets[part % kTilesM], next);
+    };
+    mbarrier_wait(full + stage * 8, parity);
+    load(0);
     for (int chunk = 0; chunk < product.chunks; ++chunk) {
-      const uint32_t place = shared_address(shared) + stage * kStageBytes;
-      const uint64_t weights = wgmma_swizzled_descriptor(place);
-      mbarrier_wait(full + stage * 8, parity);
-      constexpr int kSteps = Shape::kChunkBytes / kSize / 16;
+      const int current = stage;
+      const uint64_t weights =
+          wgmma_swizzled_descriptor(shared_address(shared) + stage * kStageBytes);
+      constexpr int kChunkParts = Shape::kChunkBytes / kSize / 16 * kTilesM;
 #pragma unroll
-      for (int part = 0; part < kSteps * kTilesM; ++part) {
+      for (int part = 0; part < kChunkParts; ++part) {
         const int step = part / kTilesM, tile = part % kTilesM;
         ImagesFragment<T>& fragment = fragments[part % 2];
-        const uint32_t begin = place + distance(step * 4);
-        fragment.load({begin + offsets[tile][0], begin + offsets[tile][1]}, next);
+        fragment.make(pixels);
+        fragment.hold();
         const int accumulate = step == 0 ? chunk : 1;
         wgmma_fence();
         wgmma_m64k16<T>(accumulators[tile], fragment.words[0], weights + step * 2, accumulate);
@@ -218,17 +256,25 @@ __global__ void __launch_bounds__(ChannelImagesWgmmaShape::kThreads, 1)
           wgmma_m64k16<T>(accumulators[tile], fragment.words[0], weights + kLow + step * 2, 1);
         }
         wgmma_commit();
+        if (part + 1 < kChunkParts) {
+          load(part + 1);
+        } else {
+          if (++stage == product.stages) {
+            stage = 0;
+            parity ^= 1;
+          }
+          if (chunk + 1 < product.chunks) {
+            mbarrier_wait(full + stage * 8, parity);
+            load(0);
+          }
+        }
         wgmma_wait<1>();
         fragments[1 - part % 2].hold();
         if (part == 0) {
           release();
         }
       }
-      previous = stage;
-      if (++stage == product.stages) {
-        stage = 0;
-        parity ^= 1;
-      }
+      previous = current;
     }
     wgmma_wait<0>();
     fragments[0].hold();

@@ -82,7 +82,8 @@ inline ChannelImagesWgmmaPlan plan_tiling(const ChannelGemmWgmmaParams& problem,
   plan.tiles_m = tiles_m;
   plan.block_n = block_n;
   const int64_t rows = Shape::rows(tiles_m);
-  const int64_t tile_images = std::min(rows / p.m, batch);
+  const int64_t image_rows = round_up(p.m, 2);  // pixels are read by pairs
+  const int64_t tile_images = std::min(rows / image_rows, batch);
   if (tile_images == 0) {
     return plan;
   }

@@ -18,10 +18,10 @@ struct ImagesItem {
   int channel;  // the first
 };
 
-/// A thread's rows of a tile, a pixel each: kTilesM x (row, row + 8).
+/// A thread's rows of a tile, a pixel each: kTilesM x (row, row + 8), which are two neighbours.
 template <int kTilesM>
 struct ImagesRows {
-  int image[kTilesM][2];  // of the tile; may be beyond the last
+  int image[kTilesM][2];  // of the tile; beyond the last where there is no such pixel
   int pixel[kTilesM][2];
 };
 

@@ -31,11 +31,27 @@ void launch_columns_depthwise(const char* op, const SeparableColumnsPlan& plan,
                                         plan.depthwise_shared_bytes, stream, plan.params));
 }
 
-/// @tparam kShares  the grid is clusters of blocks that share a tile
-template <typename T, int kColumns, bool kShares, bool kStorers>
+/// The kernel of a plan's products: clusters of blocks share tiles of one panel only, and warps of
+/// their own store wider ones only.
+template <typename T>
+auto columns_product_kernel(const SeparableColumnsPlan& plan) {
+  switch (plan.columns) {
+    case 64:
+      return plan.params.shares > 1 ? separable_columns_wgmma_kernel<T, 64, true, false>
+                                    : separable_columns_wgmma_kernel<T, 64, false, false>;
+    case 128:
+      return plan.storers ? separable_columns_wgmma_kernel<T, 128, false, true>
+                          : separable_columns_wgmma_kernel<T, 128, false, false>;
+    default:
+      return plan.storers ? separable_columns_wgmma_kernel<T, 192, false, true>
+                          : separable_columns_wgmma_kernel<T, 192, false, false>;
+  }
+}
+
+template <typename T>
 void launch_columns_product(const char* op, const SeparableColumnsPlan& plan,
                             const SeparableColumnsMaps& maps, cudaStream_t stream) {
-  const auto kernel = separable_columns_wgmma_kernel<T, kColumns, kShares, kStorers>;
+  const auto kernel = columns_product_kernel<T>(plan);
   KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                 plan.product_shared_bytes));
   cudaLaunchAttribute attributes[2] = {};
@@ -45,12 +61,12 @@ void launch_columns_product(const char* op, const SeparableColumnsPlan& plan,
   attributes[1].val.clusterDim = {static_cast<unsigned>(plan.params.shares), 1, 1};
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(plan.product_blocks);
-  config.blockDim = dim3(kStorers ? SeparableColumnsShape::kStorerThreads
-                                  : SeparableColumnsShape::kProductThreads);
+  config.blockDim = dim3(plan.storers ? SeparableColumnsShape::kStorerThreads
+                                      : SeparableColumnsShape::kProductThreads);
   config.dynamicSmemBytes = plan.product_shared_bytes;
   config.stream = stream;
   config.attrs = attributes;
-  config.numAttrs = kShares ? 2 : 1;
+  config.numAttrs = plan.params.shares > 1 ? 2 : 1;
   KERNELOPT_CUDA_CHECK(op, cudaLaunchKernelEx(&config, kernel, plan.params, maps));
 }
 
@@ -78,34 +94,7 @@ bool launch_separable_columns_as(const char* op, const SeparableWgmmaProblem& pr
     return false;
   }
   launch_columns_depthwise<T>(op, plan, stream);
-  const auto launch = [&](auto columns, auto shares, auto storers) {
-    launch_columns_product<T, decltype(columns)::value, decltype(shares)::value,
-                           decltype(storers)::value>(op, plan, maps, stream);
-  };
-  constexpr std::true_type kYes;
-  constexpr std::false_type kNo;
-  switch (plan.columns) {
-    case 64:
-      if (plan.params.shares > 1) {
-        launch(std::integral_constant<int, 64>{}, kYes, kNo);
-      } else {
-        launch(std::integral_constant<int, 64>{}, kNo, kNo);
-      }
-      break;
-    case 128:
-      if (plan.storers) {
-        launch(std::integral_constant<int, 128>{}, kNo, kYes);
-      } else {
-        launch(std::integral_constant<int, 128>{}, kNo, kNo);
-      }
-      break;
-    default:
-      if (plan.storers) {
-        launch(std::integral_constant<int, 192>{}, kNo, kYes);
-      } else {
-        launch(std::integral_constant<int, 192>{}, kNo, kNo);
-      }
-  }
+  launch_columns_product<T>(op, plan, maps, stream);
   return true;
 }
 

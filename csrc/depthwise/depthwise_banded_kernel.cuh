@@ -41,12 +41,13 @@ __device__ __forceinline__ void repeat_not_finite(const DepthwiseParams& params,
   for (int item = 0; item < 4 * plan.rows_per_thread; ++item) {
     const int slide = set * kBandSlides + 8 * (item / 2 % 2) + lane / 4, ended = item / 4;
     const int group = slide / plan.threads_per_row;
-    const int column =
-        (slide - group * plan.threads_per_row) * kBandColumns + 2 * (lane % 4) + item % 2;
+    int column = (slide - group * plan.threads_per_row) * kBandColumns;
     int row = group * plan.rows_per_thread;
-    if (kEven) {
+    if (kEven) {  // where EvenBandSlide::place() has them
+      column = min(column, (block.columns - 1) / kBandColumns * kBandColumns);
       row = min(row, max(0, block.rows - plan.rows_per_thread));
     }
+    column += 2 * (lane % 4) + item % 2;
     row += ended;
     if (row < block.rows && column < block.columns) {
       T* const place =

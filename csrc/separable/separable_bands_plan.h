@@ -65,9 +65,9 @@ struct SeparableBandsPolicy {
   static bool takes(const SeparableBandsParams& p, int multiprocessors) {
     const SeparableWgmmaProblem& problem = p.problem;
     const int width = problem.w.output_size;
-    const bool filled = p.tiles_x == 1
-                            ? width >= kMinWidth
-                            : width * 100 >= p.tiles_x * SeparableBandsShape::kColumns * kPercent;
+    const int64_t tile_columns = int64_t{p.tiles_x} * SeparableBandsShape::kColumns;
+    const bool filled =
+        p.tiles_x == 1 ? width >= kMinWidth : int64_t{width} * 100 >= tile_columns * kPercent;
     const int64_t rows = int64_t{problem.batch} * problem.h.output_size * p.tiles_x;
     return filled && problem.channels + problem.out_channels >= kMinChannels &&
            (problem.channels <= kFewChannels || rows >= kManyRows * multiprocessors);

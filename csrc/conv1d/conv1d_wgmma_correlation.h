@@ -4,6 +4,7 @@
 #include "conv1d/conv1d_wgmma_params.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <limits>
 #include <numeric>
 
@@ -70,6 +71,20 @@ inline Conv1dCorrelation conv1d_correlation(const Conv1dProblem& problem, bool s
           static_cast<int>(step),
           spread ? 2 : 1,
           spread ? static_cast<int>(problem.padding % 2) : 0};
+}
+
+/// Behind the last input position that so many runs read, padded ones included: must fit 32 bits.
+inline int64_t last_position_read(const Conv1dCorrelation& correlation, int64_t runs) {
+  return runs * correlation.input_step + int64_t{correlation.taps} * correlation.tap_step +
+         std::abs(int64_t{correlation.input_first});
+}
+
+/// Whether all output rows begin at multiples of so many elements, from address 0 on.
+template <typename T>
+bool output_rows_begin_on(const Conv1dProblem& problem, int64_t elements) {
+  return reinterpret_cast<uintptr_t>(problem.output) % (elements * sizeof(T)) == 0 &&
+         problem.output_strides.channel % elements == 0 &&
+         problem.output_strides.batch % elements == 0;
 }
 
 /// Describes a problem to a kernel as a correlation whose runs begin `padding` modulo `stride`

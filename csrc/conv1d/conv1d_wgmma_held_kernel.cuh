@@ -22,9 +22,9 @@ __device__ __forceinline__ void with_held_store(const Conv1dWgmmaHeldParams& p,
                                                 Function&& function) {
   using Spread = std::integral_constant<int, 2>;
   using Sum = std::integral_constant<int, 1>;
-  using Blocks = std::integral_constant<HeldLayout, HeldLayout::kBlocks>;
-  using Pairs = std::integral_constant<HeldLayout, HeldLayout::kPairs>;
-  using Single = std::integral_constant<HeldLayout, HeldLayout::kSingle>;
+  using Blocks = std::integral_constant<SlabLayout, SlabLayout::kBlocks>;
+  using Pairs = std::integral_constant<SlabLayout, SlabLayout::kPairs>;
+  using Single = std::integral_constant<SlabLayout, SlabLayout::kSingle>;
   with_activation(p.problem.activation, [&](auto kind) {
     using Kind = ActivationOfSum<T, decltype(kind)>;
     if (p.correlation.spread == 2) {
@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaHeldTile<T>::kThreads, 1)
   constexpr int kSlabElements = Shape::kSlabRows * Tile::kSlabPitch;
   constexpr bool kRepairs = MmaTraits<T>::kParts == 2;
   const int group = blockIdx.y / p.n_blocks;
-  const int block_slots = p.splits_slots ? 2 * Shape::kSlots : Shape::kSlots;
+  const int block_slots = p.block_slots();
   const int block_channel = blockIdx.y % p.n_blocks * block_slots;
   const int out_channels = static_cast<int>(p.problem.out_channels);
 

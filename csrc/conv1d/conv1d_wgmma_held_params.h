@@ -6,6 +6,17 @@
 
 namespace kernelopt {
 
+struct Conv1dWgmmaHeldShape : Conv1dWgmmaShape {
+  static constexpr int kSlots = 64;    // of a warpgroup, the m of its products
+  static constexpr int kSteps = 12;    // of which the weights are held
+  static constexpr int kSlabRows = 8;  // channels on their way from registers to memory
+  static constexpr int kMaxStages = 8, kMaxOperandStages = 8;
+  static constexpr int kBarriers = 1 + kWarpgroups + 2 * (kMaxStages + kMaxOperandStages);
+  static constexpr int kBarrierBytes = (kBarriers * 8 + 15) / 16 * 16;
+  // A byte for each product warp of a tile, by the tile's number in its block modulo kFlagTiles.
+  static constexpr int kFlagTiles = 256, kFlagBytes = kFlagTiles * kWarpgroups * 4;
+};
+
 /// `warpgroup_step` is half of the way from a tile to the next, `resident_bytes` are of the weights
 /// that are not held in registers.
 struct Conv1dWgmmaHeldParams : Conv1dWgmmaSharedParams {
@@ -17,17 +28,11 @@ struct Conv1dWgmmaHeldParams : Conv1dWgmmaSharedParams {
   // The two warpgroups have half of the slots each of every tile; else all slots of every second
   // tile.
   bool splits_slots;
-};
 
-struct Conv1dWgmmaHeldShape : Conv1dWgmmaShape {
-  static constexpr int kSlots = 64;    // of a warpgroup, the m of its products
-  static constexpr int kSteps = 12;    // of which the weights are held
-  static constexpr int kSlabRows = 8;  // channels on their way from registers to memory
-  static constexpr int kMaxStages = 8, kMaxOperandStages = 8;
-  static constexpr int kBarriers = 1 + kWarpgroups + 2 * (kMaxStages + kMaxOperandStages);
-  static constexpr int kBarrierBytes = (kBarriers * 8 + 15) / 16 * 16;
-  // A byte for each product warp of a tile, by the tile's number in its block modulo kFlagTiles.
-  static constexpr int kFlagTiles = 256, kFlagBytes = kFlagTiles * kWarpgroups * 4;
+  /// Of a block.
+  KERNELOPT_HOST_DEVICE int block_slots() const {
+    return splits_slots ? 2 * Conv1dWgmmaHeldShape::kSlots : Conv1dWgmmaHeldShape::kSlots;
+  }
 };
 
 /// What depends on the type: the two parts of fp32 take the registers of half of a tile's sums, and

@@ -5,11 +5,11 @@
 #include "conv1d/conv1d_wgmma_held_params.h"
 #include "conv1d/conv1d_wgmma_plan.h"
 #include "conv1d/conv1d_wgmma_shared_map.h"
+#include "conv1d/conv1d_wgmma_shared_stages.h"
 
 namespace kernelopt {
 
 struct Conv1dWgmmaHeldPlan : Conv1dWgmmaLaunch {
-  using Shape = Conv1dWgmmaHeldShape;
   Conv1dWgmmaHeldParams params{};
 };
 
@@ -57,60 +57,6 @@ bool held_kernel_pays(const Conv1dWgmmaHeldPlan& plan, int multiprocessors) {
              multiprocessors;
 }
 
-/// How many windows and operands fit, and what they take; false where not two each do.
-/// @param channels  of a stage
-template <typename T>
-bool fit_held_stages(Conv1dWgmmaHeldPlan* plan, int channels, int max_shared_bytes) {
-  using Shape = Conv1dWgmmaHeldShape;
-  Conv1dWgmmaHeldParams& p = plan->params;
-  const Conv1dCorrelation& correlation = p.correlation;
-  const int64_t input_step = correlation.input_step;
-  const int64_t depth = int64_t{p.tile_runs - 1} * input_step +
-                        int64_t{correlation.taps - 1} * correlation.tap_step + 1;
-  // Eight successive positions, which are written at once, to different banks.
-  const int64_t sorted = (depth + input_step - 1) / input_step,
-                spread = (7 + input_step) / input_step;
-  const int64_t residue_pitch = input_step == 1 ? depth : round_up(sorted - spread, 8) + spread;
-  // Rows begin at their own place in 16 bytes. With an odd number of 16 bytes those of eight rows
-  // are in different banks.
-  const int64_t pitch = round_up(depth * static_cast<int64_t>(sizeof(T)), 32) + 16;
-  const int64_t window = channels * pitch;
-  const int64_t operand_pitch = input_step * residue_pitch + 1;  // one that is not read
-  const int64_t operand = channels * operand_pitch * 2 * MmaTraits<T>::kParts;
-  const int64_t slabs = Shape::kWarpgroups * 4 * Shape::kSlabRows *
-                        Conv1dWgmmaHeldTile<T>::kSlabPitch * static_cast<int64_t>(sizeof(T));
-  const int64_t fixed =
-      p.resident_bytes + slabs + 2 * Shape::kSlots * 8 + Shape::kFlagBytes + Shape::kBarrierBytes;
-  int64_t windows = 2, operands = 2;
-  const auto bytes = [&](int64_t raw, int64_t made) {
-    return fixed + raw * window + made * operand;
-  };
-  if (bytes(windows, operands) > max_shared_bytes) {
-    return false;
-  }
-  for (bool grown = true; grown;) {
-    grown = false;
-    if (operands < Shape::kMaxOperandStages && bytes(windows, operands + 1) <= max_shared_bytes) {
-      ++operands;
-      grown = true;
-    }
-    if (windows < Shape::kMaxStages && bytes(windows + 1, operands) <= max_shared_bytes) {
-      ++windows;
-      grown = true;
-    }
-  }
-  p.stage_channels = channels;
-  p.window_pitch = static_cast<int>(pitch);
-  p.window_bytes = static_cast<int>(window);
-  p.operand_pitch = static_cast<int>(operand_pitch);
-  p.residue_pitch = static_cast<int>(residue_pitch);
-  p.operand_bytes = static_cast<int>(operand);
-  p.stages = static_cast<int>(windows);
-  p.operand_stages = static_cast<int>(operands);
-  plan->shared_bytes = static_cast<int>(bytes(windows, operands));
-  return true;
-}
-
 /// Says where the operands of a tile's steps are: chunk by chunk the taps, whose positions lie
 /// sorted by their residues modulo the input step.
 inline void place_held_steps(Conv1dWgmmaHeldParams* params) {
@@ -153,10 +99,9 @@ Conv1dWgmmaHeldPlan plan_conv1d_wgmma_held(const Conv1dProblem& problem, int max
   }
   p.steps = static_cast<int>(steps);
   p.pass_channels = Shape::kPassColumns;
-  p.taps_per_step = correlation.taps;
   p.segments = 1;
   p.splits_slots = problem.out_channels > Shape::kSlots;
-  plan.block_slots = p.splits_slots ? 2 * Shape::kSlots : Shape::kSlots;
+  plan.block_slots = p.block_slots();
   p.n_blocks = static_cast<int>(divide_up(problem.out_channels, plan.block_slots));
   const int64_t step_bytes = int64_t{plan.block_slots} * 32;
   p.resident_bytes = static_cast<int>(std::max<int64_t>(steps - Shape::kSteps, 0) * step_bytes);
@@ -166,30 +111,32 @@ Conv1dWgmmaHeldPlan plan_conv1d_wgmma_held(const Conv1dProblem& problem, int max
   // Output rows that begin anywhere in a 32-byte sector: tiles overlap by a sector, so that every
   // row is stored from a sector's start to a sector's start.
   constexpr int kSector = 32 / sizeof(T);
-  const auto aligned_to = [&](int elements) {
-    return reinterpret_cast<uintptr_t>(problem.output) / sizeof(T) % elements == 0 &&
-           problem.output_strides.channel % elements == 0 &&
-           problem.output_strides.batch % elements == 0;
-  };
-  const int overlap = aligned_to(kSector) ? 0 : kSector / correlation.run_outputs();
+  const int overlap =
+      output_rows_begin_on<T>(problem, kSector) ? 0 : kSector / correlation.run_outputs();
   p.aligned_rows = problem.input_strides.channel % (16 / sizeof(T)) == 0;
-  p.aligned_output = aligned_to(kSector / 2);
-  p.even_output = aligned_to(2) && correlation.run_outputs() == 1;
+  p.aligned_output = output_rows_begin_on<T>(problem, kSector / 2);
+  p.even_output = output_rows_begin_on<T>(problem, 2) && correlation.run_outputs() == 1;
   p.tile_runs = Conv1dWgmmaHeldTile<T>::kPositions;
   p.warpgroup_step = (p.tile_runs - overlap) / 2;
   p.tiles = static_cast<int>(divide_up(correlation.positions, 2 * p.warpgroup_step));
   p.all_tiles = problem.batch * p.tiles;
 
   // The last position read, padded tiles included, must fit 32 bits.
-  const int64_t reach = (int64_t{p.tiles} + 1) * p.tile_runs * correlation.input_step +
-                        int64_t{correlation.taps} * correlation.tap_step +
-                        std::abs(int64_t{correlation.input_first});
   if (plan.packed_bytes > Conv1dWgmmaLimits::kMaxPackedBytes || grid_y > 65535 ||
-      reach > std::numeric_limits<int32_t>::max()) {
+      last_position_read(correlation, (int64_t{p.tiles} + 1) * p.tile_runs) >
+          std::numeric_limits<int32_t>::max()) {
     return plan;
   }
-  plan.fits = (p.channel_chunks > 1 && fit_held_stages<T>(&plan, 32, max_shared_bytes)) ||
-              fit_held_stages<T>(&plan, 16, max_shared_bytes);
+  const int64_t slabs = Shape::kWarpgroups * 4 * Shape::kSlabRows *
+                        Conv1dWgmmaHeldTile<T>::kSlabPitch * static_cast<int64_t>(sizeof(T));
+  const int64_t fixed =
+      p.resident_bytes + slabs + 2 * Shape::kSlots * 8 + Shape::kFlagBytes + Shape::kBarrierBytes;
+  const auto fit = [&](int channels) {
+    plan.shared_bytes =
+        fit_operand_stages<T, Shape>(&p, correlation.taps, channels, 2, fixed, 0, max_shared_bytes);
+    return plan.shared_bytes > 0;
+  };
+  plan.fits = (p.channel_chunks > 1 && fit(32)) || fit(16);
   if (!plan.fits) {
     return plan;
   }

@@ -19,8 +19,7 @@ struct HeldWeights {
   /// Reads them out of packed weights.
   /// @param first_slot  the warpgroup's first of the block's
   __device__ __forceinline__ HeldWeights(const Conv1dWgmmaHeldParams& p, int first_slot) {
-    const int block_slots =
-        p.splits_slots ? 2 * Conv1dWgmmaHeldShape::kSlots : Conv1dWgmmaHeldShape::kSlots;
+    const int block_slots = p.block_slots();
     const int lane = threadIdx.x % 32;
     const int slot = first_slot + threadIdx.x % 128 / 32 * 16 + lane / 4;
     const uint32_t* first =
@@ -122,8 +121,7 @@ __device__ __forceinline__ void multiply_held(const Conv1dWgmmaHeldParams& p,
   }
   if constexpr (Weights::kParts == 1) {
     // The weights of the steps after are in shared memory.
-    const int slots =
-        p.splits_slots ? 2 * Conv1dWgmmaHeldShape::kSlots : Conv1dWgmmaHeldShape::kSlots;
+    const int slots = p.block_slots();
     uint64_t weight = wgmma_descriptor(resident, slots);
 #pragma unroll 1
     for (int step = Weights::kSteps; step < p.steps; ++step) {

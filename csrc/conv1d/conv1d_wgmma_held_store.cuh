@@ -206,19 +206,15 @@ struct HeldTile {
   }
 };
 
-/// How a warp writes its slab. Blocks: 16-bit rows begin on 16 bytes. Pairs: two successive sums of
-/// a row are written at once. Single: one sum at a time.
-enum class HeldLayout { kBlocks, kPairs, kSingle };
-
 /// Writes eight rows of sums into a slab.
 /// @param half   of the warp's 16 rows
 /// @param place  elements from the slab's row to the thread's row's first sum
-template <typename T, HeldLayout kLayout, int kRegisters>
+template <typename T, SlabLayout kLayout, int kRegisters>
 __device__ __forceinline__ void write_held_slab(const float (&sums)[kRegisters], int half,
                                                 int place, T* slab) {
   constexpr int kPitch = Conv1dWgmmaHeldTile<T>::kSlabPitch, kBlocks = kRegisters / 4;
   const int lane = threadIdx.x % 32;
-  if constexpr (kLayout == HeldLayout::kBlocks) {
+  if constexpr (kLayout == SlabLayout::kBlocks) {
     const uint32_t target = shared_address(slab + lane % 8 * kPitch + lane / 8 * 8);
 #pragma unroll
     for (int block = 0; block < kBlocks; block += 4) {
@@ -236,7 +232,7 @@ __device__ __forceinline__ void write_held_slab(const float (&sums)[kRegisters],
     for (int block = 0; block < kBlocks; ++block) {
       const float first = sums[block * 4 + half * 2], second = sums[block * 4 + half * 2 + 1];
       if constexpr (sizeof(T) == 4) {
-        if constexpr (kLayout == HeldLayout::kPairs) {
+        if constexpr (kLayout == SlabLayout::kPairs) {
           *reinterpret_cast<float2*>(target + block * 8) = make_float2(first, second);
         } else {
           target[block * 8] = first;
@@ -244,7 +240,7 @@ __device__ __forceinline__ void write_held_slab(const float (&sums)[kRegisters],
         }
       } else {
         const uint32_t pair = pack_pair<T>(first, second);
-        if constexpr (kLayout == HeldLayout::kPairs) {
+        if constexpr (kLayout == SlabLayout::kPairs) {
           *reinterpret_cast<uint32_t*>(target + block * 8) = pair;
         } else {
           const T* values = reinterpret_cast<const T*>(&pair);
@@ -260,7 +256,7 @@ __device__ __forceinline__ void write_held_slab(const float (&sums)[kRegisters],
 /// @param biases  of the thread's two rows, halved for GELU
 /// @param slab    the warp's
 /// @tparam kLayout  of all rows of the tensor
-template <typename T, typename ActivationType, HeldLayout kLayout, int kSpread, int kRegisters>
+template <typename T, typename ActivationType, SlabLayout kLayout, int kSpread, int kRegisters>
 __device__ __forceinline__ void store_held_sums(const HeldTile<T, kSpread>& tile,
                                                 float (&sums)[kRegisters], const float (&biases)[2],
                                                 const uint32_t* fillers, T* slab) {

@@ -46,9 +46,7 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& original, int max_shared_
   // Output rows that begin anywhere in a 32-byte sector: tiles share the vectors between them, or
   // overlap by a sector, so that every row is stored from a sector's start to a sector's start.
   constexpr int64_t kSector = 32 / sizeof(T);
-  const bool aligned = reinterpret_cast<uintptr_t>(problem.output) % 32 == 0 &&
-                       problem.output_strides.channel % kSector == 0 &&
-                       problem.output_strides.batch % kSector == 0;
+  const bool aligned = output_rows_begin_on<T>(problem, kSector);
   const int64_t overlapping_step =
       Shape::kWarpgroupM - kSector / std::gcd<int64_t>(kSector, correlation.run_outputs());
   // 76 took 2.72 ms in bfloat16 with tiles that overlap, 3.55 with shared vectors.
@@ -117,10 +115,8 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& original, int max_shared_
   p.all_tiles = pieces ? pieced.tiles / problem.groups : problem.batch * p.tiles;
 
   // The last position read, padded tiles included, must fit 32 bits.
-  const int64_t reach = (p.tiles * block_runs + Shape::kWarpgroupM) * correlation.input_step +
-                        int64_t{correlation.taps} * correlation.tap_step +
-                        std::abs(int64_t{correlation.input_first});
-  if (reach > std::numeric_limits<int32_t>::max()) {
+  if (last_position_read(correlation, p.tiles * block_runs + Shape::kWarpgroupM) >
+      std::numeric_limits<int32_t>::max()) {
     return plan;
   }
 

@@ -40,6 +40,11 @@ struct Conv1dWgmmaSharedShape : Conv1dWgmmaShape {
   static constexpr int kFlagBytes = kWarpgroups * kMaxSlabs * 4;
 };
 
+/// How results are written to a slab. Blocks: 16-bit rows begin on 16 bytes, and 8 x 8 results are
+/// written at once. Pairs: rows begin on two elements, and two successive results of a row are
+/// written at once. Single: one result at a time, or two residues.
+enum class SlabLayout { kBlocks, kPairs, kSingle };
+
 /// Where the operand has a position of a window.
 template <bool kStrided>
 struct OperandPlaces {

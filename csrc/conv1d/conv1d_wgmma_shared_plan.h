@@ -4,6 +4,7 @@
 
 #include "conv1d/conv1d_wgmma_plan.h"
 #include "conv1d/conv1d_wgmma_shared_map.h"
+#include "conv1d/conv1d_wgmma_shared_stages.h"
 
 namespace kernelopt {
 
@@ -73,14 +74,10 @@ Conv1dWgmmaSharedPlan cut_conv1d_wgmma_shared(const Conv1dProblem& problem, int 
   }
   // Output rows that begin anywhere in a 32-byte sector: tiles overlap by one, as rows are stored.
   constexpr int kSector = 32 / sizeof(T);
-  const auto aligned_to = [&](int elements) {
-    return reinterpret_cast<uintptr_t>(problem.output) / sizeof(T) % elements == 0 &&
-           problem.output_strides.channel % elements == 0 &&
-           problem.output_strides.batch % elements == 0;
-  };
-  const int overlap = aligned_to(kSector) || !memory_bound ? 0 : kSector / run_outputs;
-  p.aligned_output = aligned_to(kSector / 2);
-  p.even_output = aligned_to(2) && run_outputs == 1;
+  const int overlap =
+      output_rows_begin_on<T>(problem, kSector) || !memory_bound ? 0 : kSector / run_outputs;
+  p.aligned_output = output_rows_begin_on<T>(problem, kSector / 2);
+  p.even_output = output_rows_begin_on<T>(problem, 2) && run_outputs == 1;
   p.adjoins = adjoins && overlap > 0;
   const auto cut = [&](int block_slots) {
     plan.block_slots = block_slots;
@@ -124,62 +121,24 @@ Conv1dWgmmaSharedPlan cut_conv1d_wgmma_shared(const Conv1dProblem& problem, int 
   const int64_t resident = p.channel_chunks * correlation.taps * tap_bytes;
   plan.packed_bytes = grid_y * resident;
   // The last position read, padded tiles included, must fit 32 bits.
-  const int64_t reach = (p.tiles * tile_runs + positions) * correlation.input_step +
-                        int64_t{correlation.taps} * correlation.tap_step +
-                        std::abs(int64_t{correlation.input_first});
   if (plan.packed_bytes > Conv1dWgmmaLimits::kMaxPackedBytes || grid_y > 65535 ||
-      reach > std::numeric_limits<int32_t>::max()) {
+      last_position_read(correlation, p.tiles * tile_runs + positions) >
+          std::numeric_limits<int32_t>::max()) {
     return plan;
   }
   const auto fit = [&](bool keep, int64_t taps, int slabs, int channels, int64_t windows) {
-    const int64_t runs = p.tile_runs;
-    const int64_t input_step = correlation.input_step;
-    const int64_t depth = (runs - 1) * input_step + (taps - 1) * correlation.tap_step + 1;
-    // Eight successive positions, which are written at once, to different banks.
-    const int64_t sorted = (depth + input_step - 1) / input_step,
-                  spread = (7 + input_step) / input_step;
-    const int64_t residue_pitch = input_step == 1 ? depth : round_up(sorted - spread, 8) + spread;
-    // Rows begin at their own place in 16 bytes. With an odd number of 16 bytes those of eight rows
-    // are in different banks.
-    const int64_t pitch = round_up(depth * static_cast<int64_t>(sizeof(T)), 32) + 16;
-    const int64_t window = channels * pitch;
-    const int64_t operand_pitch = input_step * residue_pitch + 1;  // one that is not read
-    const int64_t operand = channels * operand_pitch * 2;
     const int64_t weights = keep ? 0 : channels / Shape::kChunkChannels * taps * tap_bytes;
     const int64_t fixed = (keep ? resident : 0) +
                           int64_t{Shape::kWarpgroups} * slabs * p.slab_bytes +
                           plan.block_slots * 8 + Shape::kBarrierBytes + Shape::kFlagBytes;
-    int64_t operands = 2;
-    const auto bytes = [&](int64_t raw, int64_t made) {
-      return fixed + raw * window + made * (operand + weights);
-    };
-    if (bytes(windows, operands) > max_shared_bytes) {
+    const int bytes =
+        fit_operand_stages<T, Shape>(&p, taps, channels, windows, fixed, weights, max_shared_bytes);
+    if (bytes == 0) {
       return false;
     }
-    for (bool grown = true; grown;) {
-      grown = false;
-      if (operands < Shape::kMaxOperandStages && bytes(windows, operands + 1) <= max_shared_bytes) {
-        ++operands;
-        grown = true;
-      }
-      if (windows < Shape::kMaxStages && bytes(windows + 1, operands) <= max_shared_bytes) {
-        ++windows;
-        grown = true;
-      }
-    }
-    p.stage_channels = channels;
-    p.taps_per_step = static_cast<int>(taps);
-    p.window_pitch = static_cast<int>(pitch);
-    p.window_bytes = static_cast<int>(window);
-    p.operand_pitch = static_cast<int>(operand_pitch);
-    p.residue_pitch = static_cast<int>(residue_pitch);
-    p.operand_bytes = static_cast<int>(operand);
-    p.step_weight_bytes = static_cast<int>(weights);
     p.resident_bytes = keep ? static_cast<int>(resident) : 0;
-    p.stages = static_cast<int>(windows);
-    p.operand_stages = static_cast<int>(operands);
     p.slabs = slabs;
-    plan.shared_bytes = static_cast<int>(bytes(windows, operands));
+    plan.shared_bytes = bytes;
     return true;
   };
   // As many taps a step as fit, for a wider window serves more products; then buffers enough for

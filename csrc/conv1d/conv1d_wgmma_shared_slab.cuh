@@ -124,11 +124,6 @@ __device__ __forceinline__ void finish_pass(
   }
 }
 
-/// How a pass's results are written to a slab. Blocks: rows begin on 16 bytes, and 8 x 8 results
-/// are transposed on the way. Pairs: rows begin on 4 bytes, and two successive results of a row are
-/// written as a word. Single: one result at a time, or two residues.
-enum class SlabLayout { kBlocks, kPairs, kSingle };
-
 /// Where a thread's results of a pass go, in a slab that begins at 0. It is the same for all passes
 /// of a tile: 16 rows of the output, whatever their stride, are whole sectors.
 template <typename T, int kSlots, int kResidues, SlabLayout kLayout>

@@ -14,7 +14,7 @@ bool launch_separable_bands_as(const char* op, const SeparableWgmmaProblem& prob
       plan_separable_bands(problem, max_shared_bytes_per_block(device), multiprocessors);
   SeparableWgmmaMaps maps{};
   if (!plan.fits || !SeparableBandsPolicy::takes(plan.params, multiprocessors) ||
-      !encode_bands_maps(plan.params, &maps)) {
+      !encode_bands_maps(plan, &maps)) {
     return false;
   }
   const auto kernel =

@@ -43,14 +43,6 @@ struct Pair16 {
   }
 };
 
-/// Four 8 x 8 blocks of 16-bit elements out of fragments; a lane gives the address of a row.
-__device__ __forceinline__ void store_blocks(uint32_t target, uint32_t a, uint32_t b, uint32_t c,
-                                             uint32_t d) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(target),
-               "r"(a), "r"(b), "r"(c), "r"(d)
-               : "memory");
-}
-
 /// A lane's fragments of a channel's bands.
 struct SeparableBand {
   uint32_t words[3][2];  // of a tap row
@@ -287,8 +279,7 @@ __device__ __forceinline__ void slide_separable_bands(const SeparableBandsParams
             Pair16<T>::probe(probe, word);
           }
           if (k % 2 == 1) {
-            store_blocks((to[r] ^ (k - 1) << 4) + (k - 1) * 128, words[r][0], words[r][1],
-                         words[r][2], words[r][3]);
+            store_blocks((to[r] ^ (k - 1) << 4) + (k - 1) * 128, words[r]);
           }
         }
       }

@@ -98,7 +98,7 @@ __device__ __forceinline__ void multiply_separable_bands(const SeparableBandsPar
           words[j] = Pair16<T>::max_or_nan(
               pack_pair<T>(pair[0] + biases[j % 2], pair[1] + biases[j % 2]), lowest);
         }
-        store_blocks(to ^ i << 5, words[0], words[1], words[2], words[3]);
+        store_blocks(to ^ i << 5, words);
       }
       fence_async_proxy();
       __syncwarp();

@@ -4,7 +4,7 @@
 
 #include "common/math.h"
 #include "common/tensor_map.h"
-#include "separable/separable_wgmma_params.h"
+#include "separable/separable_row_groups.h"
 
 #include <algorithm>
 #include <limits>
@@ -92,38 +92,14 @@ inline SeparableBandsPlan plan_separable_bands(const SeparableWgmmaProblem& prob
   SeparableBandsPlan plan;
   SeparableBandsParams& p = plan.params;
   p.problem = problem;
-  const auto simple = [](Activation activation) {
-    return activation == Activation::kNone || activation == Activation::kRelu;
-  };
-  const auto three = [](const SeparableAxis& axis) {
-    return axis.kernel_size == 3 && axis.stride == 1 && axis.dilation == 1;
-  };
-  const SeparableAxis &h = problem.h, &w = problem.w;
-  const uintptr_t place =
-      reinterpret_cast<uintptr_t>(problem.input) | reinterpret_cast<uintptr_t>(problem.output);
-  if (!three(h) || !three(w) || w.padding != 1 || w.output_size % 8 != 0 || place % 16 != 0 ||
+  if (!slides_down_rows(problem, 8) ||
       problem.channels > Shape::kMaxChunks * Shape::kChunkChannels ||
-      problem.out_channels > Shape::kMaxSlots || !simple(problem.depthwise_activation) ||
-      !simple(problem.activation)) {
+      problem.out_channels > Shape::kMaxSlots ||
+      int64_t{problem.batch} * problem.h.output_size > std::numeric_limits<int>::max()) {
     return plan;
   }
-  // A segment of rows begins with two that end no result: groups that hold parts of one image have
-  // one segment.
-  p.tiles_x = (w.output_size + Shape::kColumns - 1) / Shape::kColumns;
-  const int64_t all_rows = int64_t{problem.batch} * h.output_size;
-  if (all_rows > std::numeric_limits<int>::max()) {
-    return plan;
-  }
-  const int most =
-      static_cast<int>(std::min<int64_t>(std::max(multiprocessors / p.tiles_x, 1), all_rows));
-  const auto steps = [&](int groups) {
-    const int64_t rows = (all_rows + groups - 1) / groups;
-    const int64_t segments =
-        groups % problem.batch == 0 ? 1 : (rows + h.output_size - 2) / h.output_size + 1;
-    return rows + 2 * segments;
-  };
-  const int whole = most / problem.batch * problem.batch;
-  p.groups = whole > 0 && steps(whole) <= steps(most) ? whole : most;
+  p.tiles_x = static_cast<int>(divide_up(problem.w.output_size, Shape::kColumns));
+  p.groups = separable_row_groups(problem, p.tiles_x, multiprocessors);
   plan.chunks = problem.channels > 2 * Shape::kChunkChannels ? 4 : 2;
   p.panels = problem.out_channels > Shape::kMaxSlots / 2 ? 2 : 1;
   const int rest = Shape::kOperands * Shape::operand_bytes(plan.chunks) +
@@ -132,17 +108,17 @@ inline SeparableBandsPlan plan_separable_bands(const SeparableWgmmaProblem& prob
       std::min((max_shared_bytes - rest) / Shape::stage_bytes(plan.chunks), Shape::kMaxStages);
   plan.shared_bytes = rest + p.stages * Shape::stage_bytes(plan.chunks);
   plan.grid = static_cast<unsigned>(p.tiles_x) * p.groups;
-  plan.fits = p.stages >= Shape::kMinStages && h.output_size >= p.stages;
+  plan.fits = p.stages >= Shape::kMinStages && problem.h.output_size >= p.stages;
   return plan;
 }
 
 /// The boxes of a row of input and of a warp's results. False where the driver refuses them.
-inline bool encode_bands_maps(const SeparableBandsParams& p, SeparableWgmmaMaps* maps) {
+inline bool encode_bands_maps(const SeparableBandsPlan& plan, SeparableWgmmaMaps* maps) {
   using Shape = SeparableBandsShape;
-  const SeparableWgmmaProblem& problem = p.problem;
+  const SeparableWgmmaProblem& problem = plan.params.problem;
   const uint64_t batch = problem.batch, channels = problem.channels;
   const uint64_t width = problem.w.input_size, height = problem.h.input_size;
-  const uint32_t chunks = channels > 2 * Shape::kChunkChannels ? 4 : 2;
+  const uint32_t chunks = plan.chunks;
   const TensorMapShape input{2,
                              {width, height, channels, batch},
                              {width * 2, height * width * 2, channels * height * width * 2},

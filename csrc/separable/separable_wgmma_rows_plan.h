@@ -3,7 +3,7 @@
 #pragma once
 
 #include "common/math.h"
-#include "separable/separable_wgmma_params.h"
+#include "separable/separable_row_groups.h"
 
 #include <algorithm>
 
@@ -82,34 +82,14 @@ inline SeparableRowsPlan plan_separable_rows(const SeparableWgmmaProblem& proble
   SeparableRowsPlan plan;
   SeparableRowsParams& p = plan.params;
   p.problem = problem;
-  const auto simple = [](Activation activation) {
-    return activation == Activation::kNone || activation == Activation::kRelu;
-  };
-  const auto three = [](const SeparableAxis& axis) {
-    return axis.kernel_size == 3 && axis.stride == 1 && axis.dilation == 1;
-  };
-  const SeparableAxis &h = problem.h, &w = problem.w;
-  const uintptr_t place =
-      reinterpret_cast<uintptr_t>(problem.input) | reinterpret_cast<uintptr_t>(problem.output);
-  if (!three(h) || !three(w) || w.padding != 1 || w.output_size % Shape::kLaneColumns != 0 ||
-      place % 16 != 0 || problem.channels > Shape::kMaxChannels ||
-      problem.out_channels > Shape::kMaxSlots || !simple(problem.depthwise_activation) ||
-      !simple(problem.activation)) {
+  if (!slides_down_rows(problem, Shape::kLaneColumns) || problem.channels > Shape::kMaxChannels ||
+      problem.out_channels > Shape::kMaxSlots) {
     return plan;
   }
   // Of much the same width, for all blocks pass over equally many rows; of whole 32 bytes.
-  p.tiles_x = static_cast<int>(divide_up(w.output_size, Shape::kColumns));
-  p.tile_width = static_cast<int>(round_up(divide_up(w.output_size, p.tiles_x), 8));
-  // A segment of rows begins with two that end no result: groups that hold parts of one image have
-  // one segment.
-  const int most = static_cast<int>(std::min<int64_t>(std::max(multiprocessors / p.tiles_x, 1),
-                                                      int64_t{problem.batch} * h.output_size));
-  const auto steps = [&](int groups) {
-    const int64_t rows = divide_up(int64_t{problem.batch} * h.output_size, groups);
-    return rows + 2 * (groups % problem.batch == 0 ? 1 : divide_up(rows - 1, h.output_size) + 1);
-  };
-  const int whole = most / problem.batch * problem.batch;
-  p.groups = whole > 0 && steps(whole) <= steps(most) ? whole : most;
+  p.tiles_x = static_cast<int>(divide_up(problem.w.output_size, Shape::kColumns));
+  p.tile_width = static_cast<int>(round_up(divide_up(problem.w.output_size, p.tiles_x), 8));
+  p.groups = separable_row_groups(problem, p.tiles_x, multiprocessors);
   p.chunks = static_cast<int>(divide_up(problem.channels, Shape::kChunkChannels));
   p.slots = problem.out_channels > Shape::kMaxSlots / 2 ? Shape::kMaxSlots : Shape::kMaxSlots / 2;
   p.tap_pitch = Shape::kTapPitch;

@@ -9,6 +9,28 @@
 
 namespace kernelopt {
 
+/// Where the results of a slide of a block begin.
+struct BandTile {
+  int row, column;
+};
+__device__ __forceinline__ BandTile band_tile(const BandedPlan& banded, int slide) {
+  const SlidingPlan& plan = banded.block;
+  const int group = plan.threads_per_row == 1
+                        ? slide
+                        : static_cast<int>(__umulhi(slide, banded.row_tiles_inverse));
+  return {group * plan.rows_per_thread, (slide - group * plan.threads_per_row) * kBandColumns};
+}
+/// The same where all slides are as high and none has its tile outside the block: those beyond its
+/// last row or column share tiles with others.
+/// @param rows  of a slide
+__device__ __forceinline__ BandTile shared_band_tile(const BandedPlan& banded,
+                                                     const SlidingBlock& block, int rows,
+                                                     int slide) {
+  const BandTile tile = band_tile(banded, slide);
+  return {min(tile.row, block.rows - rows),
+          min(tile.column, (block.columns - 1) / kBandColumns * kBandColumns)};
+}
+
 /// How a block's warps slide.
 enum class BandSlide {
   kAny,     // rows at any address
@@ -87,21 +109,13 @@ struct EvenBandSlide {
   /// Slides beyond the block's are some of its own once more, and write the same.
   __device__ __forceinline__ void place(int set, const BandedPlan& banded,
                                         const SlidingBlock& block) {
-    const SlidingPlan& plan = banded.block;
     const int lane = static_cast<int>(threadIdx.x) % 32;
-    const auto place_slide = [&](int index, int& slide_row, int& slide_column) {
-      const int slide = set * kBandSlides + index;
-      const int group = plan.threads_per_row == 1
-                            ? slide
-                            : static_cast<int>(__umulhi(slide, banded.row_tiles_inverse));
-      slide_column = min((slide - group * plan.threads_per_row) * kBandColumns,
-                         (block.columns - 1) / kBandColumns * kBandColumns);
-      slide_row = min(group * plan.rows_per_thread, block.rows - rows);
-    };
 #pragma unroll
     for (int s = 0; s < 2; ++s) {
-      place_slide(8 * s + lane / 4, row[s], column[s]);
-      column[s] += lane_pair();
+      const BandTile tile =
+          shared_band_tile(banded, block, rows, set * kBandSlides + 8 * s + lane / 4);
+      row[s] = tile.row;
+      column[s] = tile.column + lane_pair();
       stores[s] = column[s] < block.columns;
       to[s] = result_begin + row[s] * result_pitch + column[s] * static_cast<int>(sizeof(T));
       if constexpr (!kMatrix) {
@@ -115,11 +129,10 @@ struct EvenBandSlide {
       }
     }
     if constexpr (kMatrix) {
-      int slide_row, slide_column;
-      place_slide(lane % 16, slide_row, slide_column);
-      source_row[0] = source_row_begin + slide_row;
-      from[0] = source_begin + slide_row * source_pitch +
-                (slide_column + lane / 16 * 8) * static_cast<int>(sizeof(T));
+      const BandTile tile = shared_band_tile(banded, block, rows, set * kBandSlides + lane % 16);
+      source_row[0] = source_row_begin + tile.row;
+      from[0] = source_begin + tile.row * source_pitch +
+                (tile.column + lane / 16 * 8) * static_cast<int>(sizeof(T));
     }
     // While the source is on its way.
 #pragma unroll

@@ -40,15 +40,10 @@ __device__ __forceinline__ void repeat_not_finite(const DepthwiseParams& params,
 #pragma unroll 1
   for (int item = 0; item < 4 * plan.rows_per_thread; ++item) {
     const int slide = set * kBandSlides + 8 * (item / 2 % 2) + lane / 4, ended = item / 4;
-    const int group = slide / plan.threads_per_row;
-    int column = (slide - group * plan.threads_per_row) * kBandColumns;
-    int row = group * plan.rows_per_thread;
-    if (kEven) {  // where EvenBandSlide::place() has them
-      column = min(column, (block.columns - 1) / kBandColumns * kBandColumns);
-      row = min(row, max(0, block.rows - plan.rows_per_thread));
-    }
-    column += 2 * (lane % 4) + item % 2;
-    row += ended;
+    const int rows = min(plan.rows_per_thread, block.rows);
+    const BandTile tile =
+        kEven ? shared_band_tile(banded, block, rows, slide) : band_tile(banded, slide);
+    const int row = tile.row + ended, column = tile.column + 2 * (lane % 4) + item % 2;
     if (row < block.rows && column < block.columns) {
       T* const place =
           reinterpret_cast<T*>(pieces.shared + (plane * block.rows + row) * plan.result_pitch) +
@@ -166,11 +161,9 @@ __global__ void __launch_bounds__(DepthwiseBandedPolicy::kThreads,
 #pragma unroll
       for (int s = 0; s < 2; ++s) {
         const int slide = set * kBandSlides + 8 * s + lane_row;
-        const int row_group = plan.threads_per_row == 1
-                                  ? slide
-                                  : static_cast<int>(__umulhi(slide, banded.row_tiles_inverse));
-        column[s] = (slide - row_group * plan.threads_per_row) * kBandColumns + lane_pair;
-        row[s] = row_group * plan.rows_per_thread;
+        const BandTile tile = band_tile(banded, slide);
+        column[s] = tile.column + lane_pair;
+        row[s] = tile.row;
         rows[s] = min(plan.rows_per_thread, block.rows - row[s]);
         const int x = x0 - shift + column[s];
         uint32_t any = 0;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -50,6 +51,21 @@ def test_side_stream(name: str) -> None:
         results = run(late, case.op.ours, grad_output)
     stream.synchronize()
     _assert_same(results, expected)
+
+
+def test_first_call_of_a_thread() -> None:
+    """A thread without a context of the device, as autograd's at its first backward, gets the
+    kernel that any other gets, and so the same bits."""
+    x = torch.randn(3, 120, 302, device="cuda", dtype=torch.float16)
+    weight = torch.randn(120, 130, 2, device="cuda", dtype=torch.float16)
+
+    def call() -> torch.Tensor:
+        return kernelopt.conv_transpose1d(x, weight, padding=1, groups=3)
+
+    expected = call()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(call).result()
+    assert torch.equal(first, expected)
 
 
 @pytest.mark.parametrize("name", OPS)

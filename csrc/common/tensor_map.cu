@@ -23,9 +23,20 @@ EncodeTiled encode_tiled() {
   return function;
 }
 
+/// Gives this thread the current device's context. The driver refuses a thread that has none yet,
+/// as autograd's at its first backward.
+void bind_context() {
+  thread_local bool bound = false;
+  int device = 0;
+  if (!bound && cudaGetDevice(&device) == cudaSuccess) {
+    bound = cudaSetDevice(device) == cudaSuccess;
+  }
+}
+
 }  // namespace
 
 bool encode_tensor_map(const TensorMapShape& shape, const void* base, CUtensorMap* map) {
+  bind_context();
   constexpr int kRank = TensorMapShape::kRank;
   const EncodeTiled encode = encode_tiled();
   cuuint64_t sizes[kRank], strides[kRank - 1];

@@ -84,11 +84,13 @@ __global__ void __launch_bounds__(ElementwisePolicy::kThreads)
   }
 }
 
-/// Vectors of kVec elements in the plan's order; a row of its innermost dimension has no fewer, and
-/// with kWholeRows it is a multiple. Bit `operand` of `dense` says that the operand's elements are
-/// neighbours all along that order, of `rows` that they are within a row; in both, that the vectors
-/// are aligned.
-template <typename T, typename Functor, int kInputs, int kVec, bool kWholeRows>
+/// Vectors of kVec elements in the plan's order; a row of its innermost dimension has no fewer. Bit
+/// `operand` of `dense` says that the operand's elements are neighbours all along that order, of
+/// `rows` that they are within a row; in both, that the vectors are aligned.
+/// @tparam kVectors  rows are whole vectors, which every input has in memory or, of more than one
+/// element, as a single value, and the output has in memory: little code, for small calls wait for
+/// it
+template <typename T, typename Functor, int kInputs, int kVec, bool kVectors>
 __global__ void __maxnreg__(ElementwisePolicy::kRegisters)
     elementwise_strided_kernel(Functor functor, ElementwiseOperands<T, kInputs> operands,
                                const __grid_constant__ FastIteration<1 + kInputs> plan,
@@ -100,8 +102,8 @@ __global__ void __maxnreg__(ElementwisePolicy::kRegisters)
   uint32_t offsets[1 + kInputs], next[1 + kInputs] = {};
   const uint32_t inner = plan.offsets(first, offsets);
   // Elements left, of all and in this row.
-  const uint32_t count = kWholeRows ? kVec : plan.numel - first;
-  const uint32_t left = kWholeRows ? kVec : plan.sizes[0].divisor - inner;
+  const uint32_t count = kVectors ? kVec : plan.numel - first;
+  const uint32_t left = kVectors ? kVec : plan.sizes[0].divisor - inner;
   if (left < kVec && left < count) {
     plan.offsets(first + left, next);
   }
@@ -115,15 +117,17 @@ __global__ void __maxnreg__(ElementwisePolicy::kRegisters)
 #pragma unroll
   for (int input = 0; input < kInputs; ++input) {
     const int operand = 1 + input;
-    if ((vectors >> operand & 1) != 0) {
-      loaded[input] = load_vector<T, kVec>(operands.inputs[input] + offsets[operand]);
-    } else if (left >= kVec && plan.strides[operand][0] == 0) {
-      const T value = operands.inputs[input][offsets[operand]];
+    const T* source = operands.inputs[input] + offsets[operand];
+    const bool single = kVec > 1 && left >= kVec && plan.strides[operand][0] == 0;
+    if (single) {
+      const T value = *source;
 #pragma unroll
       for (int lane = 0; lane < kVec; ++lane) {
         loaded[input].values[lane] = value;
       }
-    } else {
+    } else if (kVectors || (vectors >> operand & 1) != 0) {
+      loaded[input] = load_vector<T, kVec>(source);
+    } else if constexpr (!kVectors) {
 #pragma unroll
       for (int lane = 0; lane < kVec; ++lane) {
         if (lane < count) {
@@ -134,14 +138,14 @@ __global__ void __maxnreg__(ElementwisePolicy::kRegisters)
   }
   const Vec<T, kVec> result =
       apply_functor<T, kVec>(functor, loaded, std::make_index_sequence<kInputs>{});
-  if ((vectors & 1) != 0) {
+  if (kVectors || (vectors & 1) != 0) {
     *reinterpret_cast<Vec<T, kVec>*>(operands.output + offsets[0]) = result;
-    return;
-  }
+  } else if constexpr (!kVectors) {
 #pragma unroll
-  for (int lane = 0; lane < kVec; ++lane) {
-    if (lane < count) {
-      operands.output[offset(0, lane)] = result.values[lane];
+    for (int lane = 0; lane < kVec; ++lane) {
+      if (lane < count) {
+        operands.output[offset(0, lane)] = result.values[lane];
+      }
     }
   }
 }

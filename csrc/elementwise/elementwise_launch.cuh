@@ -108,15 +108,20 @@ void launch_strided(const Launch& launch, const Functor& functor,
                     const ElementwiseOperands<T, kInputs>& operands,
                     const Iteration<1 + kInputs>& plan) {
   unsigned dense = 0, rows = 0;
+  bool vectors = plan.sizes[0] % kVec == 0;
   for (int operand = 0; operand <= kInputs; ++operand) {
     const T* pointer = operand == 0 ? operands.output : operands.inputs[operand - 1];
     const bool aligned = misalignment(pointer) == 0;
-    dense |= (aligned && is_dense(plan, operand) ? 1u : 0u) << operand;
-    rows |= (aligned && has_vector_rows<kVec>(plan, operand) ? 1u : 0u) << operand;
+    const bool dense_vectors = aligned && is_dense(plan, operand);
+    const bool row_vectors = aligned && has_vector_rows<kVec>(plan, operand);
+    dense |= (dense_vectors ? 1u : 0u) << operand;
+    rows |= (row_vectors ? 1u : 0u) << operand;
+    vectors =
+        vectors && (dense_vectors || row_vectors || (operand > 0 && plan.strides[operand][0] == 0));
   }
   auto kernel = elementwise_strided_kernel<T, Functor, kInputs, kVec, true>;
   if constexpr (kVec > 1) {
-    if (plan.sizes[0] % kVec != 0) {
+    if (!vectors) {
       kernel = elementwise_strided_kernel<T, Functor, kInputs, kVec, false>;
     }
   }

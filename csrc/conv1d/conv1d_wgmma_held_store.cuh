@@ -25,9 +25,23 @@ __device__ __forceinline__ void store_past_l1_if(bool condition, void* destinati
       : "memory");
 }
 
+/// activation(sum + bias)
+/// @param bias  halved for GELU
+template <typename T, typename ActivationType>
+__device__ __forceinline__ float finish_held_sum(float sum, float bias) {
+  if constexpr (std::is_same_v<ActivationType, GeluOfSum<T>>) {
+    return ActivationType::of_half(fmaf(0.5f, sum, bias));
+  } else {
+    return activate_sum<T, ActivationType>(sum, bias);
+  }
+}
+
 /// A warp's part of a tile: rows of 16 channels, kSpread outputs a sum.
-template <typename T, int kSpread>
+/// @tparam Finish  the activation of the sums in a slab, which are finished as they are stored;
+/// void where the slab holds outputs
+template <typename T, int kSpread, typename Finish = void>
 struct HeldTile {
+  static constexpr bool kLate = !std::is_void_v<Finish>;
   static constexpr int kSize = static_cast<int>(sizeof(T)), kVector = 16 / kSize;
   static constexpr int kPositions = Conv1dWgmmaHeldTile<T>::kPositions;
   static constexpr int kOutputs = kPositions * kSpread;
@@ -70,17 +84,30 @@ struct HeldTile {
                       : p.aligned_output && stop <= out_length;
   }
 
-  /// A vector of a row's outputs out of its sums.
+  /// A vector of a row's outputs.
   /// @param values  the row's in the slab
   /// @param start   the first of the outputs, see OutputRow
   /// @param odd     spread: the outputs with products are the odd ones
   /// @param filler  spread: the others, of 16 bits two
+  /// @param bias    of sums, halved for GELU
   static __device__ __forceinline__ uint4 vector(const T* values, int start, bool odd,
-                                                 uint32_t filler) {
+                                                 uint32_t filler, float bias) {
+    const auto finish = [bias](uint32_t& word) {
+      if constexpr (kLate) {
+        word = __float_as_uint(finish_held_sum<T, Finish>(__uint_as_float(word), bias));
+      }
+    };
     if constexpr (kSpread == 1) {
-      return *reinterpret_cast<const uint4*>(values + start);
+      uint4 sums = *reinterpret_cast<const uint4*>(values + start);
+      finish(sums.x);
+      finish(sums.y);
+      finish(sums.z);
+      finish(sums.w);
+      return sums;
     } else {
-      const uint2 sums = *reinterpret_cast<const uint2*>(values + start / 2);
+      uint2 sums = *reinterpret_cast<const uint2*>(values + start / 2);
+      finish(sums.x);
+      finish(sums.y);
       if constexpr (kSize == 4) {
         return odd ? make_uint4(filler, sums.x, filler, sums.y)
                    : make_uint4(sums.x, filler, sums.y, filler);
@@ -96,12 +123,13 @@ struct HeldTile {
   /// Stores a slab's rows.
   /// @param first_row  of the warp's rows
   /// @param fillers    of the warp's rows
-  __device__ __forceinline__ void store(const T* slab, int first_row,
-                                        const uint32_t* fillers) const {
+  /// @param biases     the same
+  __device__ __forceinline__ void store(const T* slab, int first_row, const uint32_t* fillers,
+                                        const float* biases) const {
     if (whole()) {
-      store_whole(slab, first_row, fillers);
+      store_whole(slab, first_row, fillers, biases);
     } else {
-      store_part(slab, first_row, fillers);
+      store_part(slab, first_row, fillers, biases);
     }
   }
 
@@ -129,9 +157,11 @@ struct HeldTile {
   }
 
   /// Rows of which every vector is stored as a whole or not at all: from the first sector's start.
-  __device__ __forceinline__ void store_whole(const T* slab, int first_row,
-                                              const uint32_t* fillers) const {
-    constexpr int kBatch = 8 / kPieces;  // rows whose vectors are read at once
+  __device__ __forceinline__ void store_whole(const T* slab, int first_row, const uint32_t* fillers,
+                                              const float* biases) const {
+    // Rows whose vectors are read at once; in a loop where that is long, for the instruction cache.
+    constexpr int kBatch = (kLate ? 4 : 8) / kPieces;
+    constexpr int kUnroll = kLate ? 1 : kRows / kBatch;
     const int lane_start = threadIdx.x % 32 * kVector;
     const int outputs = 2 * p.warpgroup_step * kSpread;
     const int64_t stride = p.problem.output_strides.channel;
@@ -139,7 +169,7 @@ struct HeldTile {
     uint64_t row_end = reinterpret_cast<uint64_t>(output + first_row * stride) + into_sector;
     const unsigned char* values =
         reinterpret_cast<const unsigned char*>(slab + lane_start / kSpread);
-#pragma unroll
+#pragma unroll kUnroll
     for (int batch = 0; batch < kRows; batch += kBatch) {
       uint4 vectors[kBatch][kPieces];
       uint64_t targets[kBatch];
@@ -151,10 +181,11 @@ struct HeldTile {
         const uint32_t before = static_cast<uint32_t>(targets[i]) - (begin & ~15u);
         const T* row = reinterpret_cast<const T*>(values + before / kSpread) + r * kPitch;
         const uint32_t filler = kSpread == 2 ? fillers[first_row + r] : 0;
+        const float bias = kLate ? biases[first_row + r] : 0.0f;
 #pragma unroll
         for (int piece = 0; piece < kPieces; ++piece) {
           vectors[i][piece] =
-              vector(row, piece * 32 * kVector, odd_products(begin / kSize), filler);
+              vector(row, piece * 32 * kVector, odd_products(begin / kSize), filler, bias);
         }
         row_end += stride * kSize;
       }
@@ -172,8 +203,8 @@ struct HeldTile {
   }
 
   /// Rows at the ends of the output, or that begin anywhere in 16 bytes.
-  __device__ __forceinline__ void store_part(const T* slab, int first_row,
-                                             const uint32_t* fillers) const {
+  __device__ __forceinline__ void store_part(const T* slab, int first_row, const uint32_t* fillers,
+                                             const float* biases) const {
     const int lane = threadIdx.x % 32;
 #pragma unroll 1
     for (int r = 0; r < kRows && first_row + r < rows; ++r) {
@@ -184,7 +215,8 @@ struct HeldTile {
       for (int start = part.begin / kVector * kVector + lane * kVector; start < part.end;
            start += 32 * kVector) {
         store_elements(target - part.before + start,
-                       vector(slab + r * kPitch, start, odd_products(part.before), filler),
+                       vector(slab + r * kPitch, start, odd_products(part.before), filler,
+                              biases[first_row + r]),
                        part.begin - start, part.end - start);
       }
     }
@@ -253,12 +285,15 @@ __device__ __forceinline__ void write_held_slab(const float (&sums)[kRegisters],
 }
 
 /// Finishes a warp's sums of a tile and stores them.
-/// @param biases  of the thread's two rows, halved for GELU
-/// @param slab    the warp's
+/// @param biases      of the warp's rows, halved for GELU
+/// @param row_biases  of the thread's two rows
+/// @param slab        the warp's
 /// @tparam kLayout  of all rows of the tensor
-template <typename T, typename ActivationType, SlabLayout kLayout, int kSpread, int kRegisters>
-__device__ __forceinline__ void store_held_sums(const HeldTile<T, kSpread>& tile,
-                                                float (&sums)[kRegisters], const float (&biases)[2],
+template <typename T, typename ActivationType, SlabLayout kLayout, int kSpread, typename Finish,
+          int kRegisters>
+__device__ __forceinline__ void store_held_sums(const HeldTile<T, kSpread, Finish>& tile,
+                                                float (&sums)[kRegisters], const float* biases,
+                                                const float (&row_biases)[2],
                                                 const uint32_t* fillers, T* slab) {
   const int lane = threadIdx.x % 32;
   const Conv1dWgmmaHeldParams& p = tile.p;
@@ -266,22 +301,20 @@ __device__ __forceinline__ void store_held_sums(const HeldTile<T, kSpread>& tile
       place_of(tile.output + lane / 4 * p.problem.output_strides.channel) % tile.kVector;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
+    if constexpr (!tile.kLate) {
 #pragma unroll
-    for (int i = 0; i < kRegisters; i += 4) {
+      for (int i = 0; i < kRegisters; i += 4) {
 #pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        float& sum = sums[i + half * 2 + j];
-        if constexpr (std::is_same_v<ActivationType, GeluOfSum<T>>) {
-          sum = ActivationType::of_half(fmaf(0.5f, sum, biases[half]));
-        } else {
-          sum = activate_sum<T, ActivationType>(sum, biases[half]);
+        for (int j = 0; j < 2; ++j) {
+          float& sum = sums[i + half * 2 + j];
+          sum = finish_held_sum<T, ActivationType>(sum, row_biases[half]);
         }
       }
     }
     __syncwarp();  // the slab has been read
     write_held_slab<T, kLayout>(sums, half, p.correlation.sum_place(before), slab);
     __syncwarp();
-    tile.store(slab, half * tile.kRows, fillers);
+    tile.store(slab, half * tile.kRows, fillers, biases);
   }
 }
 

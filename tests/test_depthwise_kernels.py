@@ -33,8 +33,9 @@ def test_small_tensors_by_vectors(dtype):
         ((2, 6, 10, 14), 3, 2, 1, 1, 0),  # rows of the result that are no vectors
         ((3, 5, 13, 20), 3, 2, 1, 2, 0),
         ((3, 5, 2, 2), 3, 2, 1, 1, 1),  # a single result, which has no stride
-        ((8, 64, 65, 64), 3, 1, 1, 1, 0),  # four rows a thread
+        ((8, 64, 65, 64), 3, 1, 1, 1, 0),  # four rows a thread, in 16 bit the tensor cores'
         ((8, 64, 63, 66), 3, 1, 1, 1, 0),
+        ((104, 64, 20, 16), 3, 1, 1, 1, 0),
         ((2, 6, 10, 12), 5, 1, 2, 1, 0),
         ((1, 6, 12, 16), 5, 2, 2, 2, 0),
         ((1, 6, 9, 12), 7, 1, 3, 1, 0),
@@ -54,8 +55,7 @@ def test_small_tensors_by_vectors(dtype):
         assert torch.equal(output.isnan(), expected.isnan())
         assert torch.equal(output.isinf(), expected.isinf())
     for case in cases:
-        # In 16 bit vectors have four columns, and so many rows without them are another kernel's.
-        if dtype == torch.float32 or case.input.shape[3] != 66:
+        if dtype == torch.float32 or case.input.shape[2] not in (63, 65):
             assert_launched([case], "depthwise_small_kernel")
 
 
@@ -88,10 +88,12 @@ def test_tensors_beyond_the_small_and_channels_last_ones(dtype, channels_last):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_windows_at_aligned_addresses(dtype):
+def test_windows_at_aligned_addresses(dtype, monkeypatch):
     """Rows of whole 16-byte units with no padding and with half a kernel of it, in one tile and in
     several, filters that share planes, more padding along the height than along the width, planes
-    of two rows; and, beside them, a tensor that begins off its units."""
+    of two rows; and, beside them, a tensor that begins off its units. Not the tensor cores', which
+    in 16 bit have such windows of higher planes."""
+    monkeypatch.setattr(torch.backends.cudnn.conv, "fp32_precision", "ieee")
     vec = 16 // dtype.itemsize
     for channels, height, vectors, kernel, padding, multiplier, offset in (
         (67, 61, 32, (3, 3), (1, 1), 1, 0),
@@ -107,6 +109,10 @@ def test_windows_at_aligned_addresses(dtype):
         (67, 61, 13, (3, 5), (0, 0), 1, 0),
         (67, 61, 16, (3, 7), (1, 3), 1, 0),
         (67, 61, 16, (3, 7), (0, 0), 1, 0),
+        (130, 19, 13, (3, 5), (1, 2), 1, 0),
+        (130, 19, 13, (3, 5), (0, 0), 1, 0),
+        (130, 19, 16, (3, 7), (1, 3), 1, 0),
+        (130, 19, 16, (3, 7), (0, 0), 1, 0),
     ):
         size = (32, channels, height, vectors * vec)
         x = torch.randn(offset + math.prod(size), device="cuda", dtype=dtype)[offset:].view(size)
@@ -121,9 +127,10 @@ def test_windows_at_aligned_addresses(dtype):
         assert (output.double() - expected).abs().max() <= limit, (size, kernel, padding)
         again = kernelopt.depthwise_conv2d(x, weight, bias, padding=padding)
         assert torch.equal(output, again), (size, kernel, padding)
-        if kernel != (3, 7):  # which in 16 bit is the tensor cores'
-            case = Call(OPS["depthwise_conv2d"], (x, weight, bias), {"padding": padding})
-            assert_launched([case], "depthwise_sliding_kernel")
+        on_tensor_cores = dtype != torch.float32 and math.prod(kernel) >= 9 and height >= 24
+        case = Call(OPS["depthwise_conv2d"], (x, weight, bias), {"padding": padding})
+        name = "depthwise_banded_kernel" if on_tensor_cores else "depthwise_sliding_kernel"
+        assert_launched([case], name)
         if multiplier == 1 and padding == tuple(size // 2 for size in kernel):
             leaf = x.detach().requires_grad_()  # its gradient takes the taps in reverse
             ours = kernelopt.depthwise_conv2d(leaf, weight, padding=padding)
@@ -148,7 +155,8 @@ def test_windows_at_aligned_addresses(dtype):
 def test_slides_on_tensor_cores(dtype):
     """Windows at multiples of 16 bytes, at pairs and at any address; slides that share rows, strips
     of planes and planes of a block, rows in tiles, kernels of fewer rows than the instance's, rows
-    outside the image, filters that share planes, activations; Inf and NaN in each."""
+    outside the image, filters that share planes, activations; Inf and NaN in each. Kernels of few
+    taps in images that are too many for the small kernels."""
     for (n, channels, height, width), kernel, padding, multiplier, offset in (
         ((3, 67, 40, 64), (7, 7), (0, 0), 1, 0),
         ((3, 67, 40, 64), (7, 7), (0, 0), 1, 2),
@@ -169,8 +177,28 @@ def test_slides_on_tensor_cores(dtype):
         ((2, 67, 128, 256), (3, 7), (0, 0), 1, 0),
         ((2, 67, 128, 256), (3, 7), (1, 3), 1, 0),
         ((2, 67, 128, 256), (3, 7), (2, 6), 1, 0),
+        ((13, 67, 43, 96), (3, 3), (1, 1), 1, 0),
+        ((13, 67, 43, 96), (3, 3), (1, 1), 1, 1),
+        ((13, 67, 43, 96), (3, 3), (0, 0), 1, 0),
+        ((13, 67, 43, 98), (3, 3), (0, 0), 1, 0),
+        ((13, 67, 43, 96), (3, 3), (2, 2), 1, 0),
+        ((13, 67, 43, 96), (3, 3), (2, 1), 1, 0),
+        ((65, 40, 28, 28), (3, 3), (1, 1), 2, 0),
+        ((3, 6, 61, 4104), (3, 3), (1, 1), 1, 0),
+        ((16, 67, 43, 48), (3, 5), (1, 2), 1, 0),
+        ((16, 67, 43, 48), (5, 3), (2, 1), 1, 0),
+        ((17, 67, 43, 48), (5, 3), (0, 0), 1, 0),
+        ((2, 67, 43, 48), (2, 7), (1, 3), 1, 0),
+        ((2, 67, 43, 48), (6, 1), (2, 0), 1, 0),
+        ((1, 5, 27, 24), (4, 3), (0, 1), 1, 0),
+        ((13, 67, 43, 48), (5, 5), (2, 2), 1, 0),
+        ((13, 67, 43, 48), (5, 5), (0, 0), 1, 0),
+        ((13, 67, 43, 48), (5, 5), (4, 1), 1, 1),
+        ((21, 40, 28, 28), (7, 3), (3, 1), 2, 0),
     ):
-        if dtype == torch.float32 and kernel[0] != 7:
+        slides = kernel in ((3, 3), (3, 5), (5, 3), (3, 7))
+        results = n * channels * height * width
+        if dtype == torch.float32 and (slides or (kernel == (5, 5) and results < 1_500_000)):
             continue  # another kernel's
         size = (n, channels, height, width)
         x = torch.randn(offset + math.prod(size), device="cuda", dtype=dtype)[offset:].view(size)

@@ -78,6 +78,35 @@ __device__ __forceinline__ void store_aligned_results(unsigned char* to,
   }
 }
 
+__device__ __forceinline__ void store_two(uint32_t to, float first, float second) {
+  asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(to), "f"(first), "f"(second) : "memory");
+}
+
+/// Four fp32 results of rows without padding, most of which are whole pairs off every other unit:
+/// branches, where the compiler made a table of store_aligned_results.
+__device__ __forceinline__ void store_quad(uint32_t to, const float (&results)[4], int count) {
+  if (to % 8 != 0 || count % 2 != 0) {
+    asm volatile("");
+    store_aligned_results<float>(static_cast<unsigned char*>(__cvta_shared_to_generic(to)), results,
+                                 count);
+  } else if (to % 16 == 0) {
+    asm volatile("");
+    if (count >= 4) {
+      asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(results[0]),
+                   "f"(results[1]), "f"(results[2]), "f"(results[3])
+                   : "memory");
+    } else {
+      store_two(to, results[0], results[1]);
+    }
+  } else {
+    asm volatile("");
+    store_two(to, results[0], results[1]);
+    if (count >= 4) {
+      store_two(to + 8, results[2], results[3]);
+    }
+  }
+}
+
 /// @tparam kLead  columns of padding: 0, or half the kernel, where results are as many as columns
 ///                of the source
 template <typename T, int kHeight, int kWidth, int kVec, int kLead>

@@ -1,16 +1,20 @@
 #include "depthwise/depthwise_banded_launch.cuh"
+#include "depthwise/depthwise_shapes.h"
 
 namespace kernelopt {
 
 bool is_banded(const DepthwiseParams& params, const DepthwiseOperands& operands) {
   const ScalarType dtype = operands.source.scalar_type();
+  const bool slides = dispatch_shape(SlidingShapes{}, params.h.kernel_size, params.w.kernel_size, 1,
+                                     1, [](auto) {});
   return dtype != ScalarType::Double &&
          (dtype != ScalarType::Float || operands.precision != Precision::kIeee) &&
          compute_capability(operands.source.get_device_index()) >= 80 && params.filters == 1 &&
          params.h.stride == 1 && params.w.stride == 1 && params.h.dilation == 1 &&
          params.w.dilation == 1 &&
          fits_32bit(params, params.batch * params.result_channels, kSlidingSlack) &&
-         banded_pays(params, static_cast<int>(element_size(dtype)));
+         banded_pays(params, static_cast<int>(element_size(dtype)),
+                     !operands.channels_last && slides_evenly(params), slides);
 }
 
 bool launch_depthwise_banded(const char* op, const DepthwiseParams& params,

@@ -1,6 +1,7 @@
 // How the banded kernel cuts a correlation in blocks. Includes no torch header.
 #pragma once
 
+#include "depthwise/depthwise_banded_policy.h"
 #include "depthwise/depthwise_sliding_plan.h"
 
 #include <algorithm>
@@ -143,12 +144,30 @@ inline bool slides_evenly(const DepthwiseParams& params) {
          meets(params.w);
 }
 
-/// Whether the banded kernels of either format are faster than the sliding ones.
-inline bool banded_pays(const DepthwiseParams& params, int element_bytes) {
+/// Whether there are so many results that small and sliding kernels are slower than even slides.
+inline bool has_results_for_even_slides(const DepthwiseParams& params, int element_bytes) {
+  const int64_t planes = params.batch * params.result_channels;
+  return planes * params.h.result_size * params.w.result_size >=
+         DepthwiseBandedPolicy::min_even_results(element_bytes, planes);
+}
+
+/// Whether the banded kernels of either format are faster than the others.
+/// @param even    EvenBandSlide does it
+/// @param slides  the sliding kernel has an instance for it
+inline bool banded_pays(const DepthwiseParams& params, int element_bytes, bool even, bool slides) {
   using Policy = DepthwiseBandedPolicy;
-  return params.h.kernel_size <= Policy::kMaxHeight && params.w.kernel_size <= kBandTaps &&
-         params.h.kernel_size * params.w.kernel_size >= Policy::min_taps(element_bytes) &&
-         params.w.result_size >= Policy::kMinColumns && params.h.result_size >= Policy::kMinColumns;
+  const int64_t height = params.h.kernel_size, taps = height * params.w.kernel_size;
+  if (height > Policy::kMaxHeight || params.w.kernel_size > kBandTaps ||
+      params.w.result_size < Policy::kMinColumns || params.h.result_size < Policy::kMinColumns) {
+    return false;
+  }
+  if (even && !slides && height > 1 && taps >= Policy::kMinTapsOfOthers) {
+    return true;
+  }
+  return taps >= Policy::min_taps(element_bytes) ||
+         (even && taps >= Policy::min_even_taps(element_bytes) &&
+          height >= Policy::min_even_height(element_bytes) &&
+          has_results_for_even_slides(params, element_bytes));
 }
 
 /// The same of the weight gradient's kernels.

@@ -1,5 +1,6 @@
 #include "common/dtype.cuh"
 #include "depthwise/conv2d_cuda.h"
+#include "depthwise/depthwise_banded_plan.h"
 #include "depthwise/depthwise_direct_kernel.cuh"
 #include "depthwise/depthwise_launch.h"
 
@@ -41,7 +42,12 @@ void launch_depthwise_correlation(const char* op, const DepthwiseParams& params,
       operands.channels_last ? launch_depthwise_channels_last_sliding : launch_depthwise_sliding;
   const auto launch_banded =
       operands.channels_last ? launch_depthwise_banded_channels_last : launch_depthwise_banded;
-  if (launch_depthwise_small(op, params, operands, activation, stream) ||
+  const bool banded_first =
+      !operands.channels_last &&
+      has_results_for_even_slides(params,
+                                  static_cast<int>(element_size(operands.source.scalar_type())));
+  if ((banded_first && launch_banded(op, params, operands, activation, stream)) ||
+      launch_depthwise_small(op, params, operands, activation, stream) ||
       launch_banded(op, params, operands, activation, stream) ||
       launch_sliding(op, params, operands, activation, stream) ||
       launch_depthwise_rows(op, params, operands, activation, stream) ||

@@ -364,7 +364,7 @@ def test_separable_of_wide_images() -> None:
         ((2, 64, 37, 512), 128, 1, (None, None)),
         ((5, 33, 70, 192), 77, (2, 1), ("relu", None)),
         ((3, 50, 41, 112), 63, 1, (None, "relu")),
-        ((140, 35, 9, 128), 24, 1, (None, None)),
+        ((140, 35, 9, 128), 60, 1, (None, None)),
     ):
         channels = shape[1]
         tensors = (

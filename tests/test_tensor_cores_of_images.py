@@ -352,7 +352,8 @@ def test_separable_gradient_of_a_relu_between(
 
 
 def test_separable_of_wide_images() -> None:
-    """Rows that fill no block evenly, heights that no group of rows divides, few channels."""
+    """Rows that fill no block evenly, heights that no group of rows divides, few channels; then
+    rows that tiles of one width fill, which leave as boxes."""
     cases = []
     for shape, outputs, padding, activations in (
         ((2, 64, 37, 516), 128, 1, (None, None)),
@@ -360,6 +361,10 @@ def test_separable_of_wide_images() -> None:
         ((2, 40, 97, 388), 63, (3, 1), (None, "relu")),
         ((1, 8, 200, 1028), 120, 1, ("relu", "relu")),
         ((140, 19, 9, 100), 128, 1, (None, None)),
+        ((2, 64, 37, 512), 128, 1, (None, None)),
+        ((5, 33, 70, 192), 77, (2, 1), ("relu", None)),
+        ((3, 50, 41, 112), 63, 1, (None, "relu")),
+        ((140, 35, 9, 128), 60, 1, (None, None)),
     ):
         channels = shape[1]
         tensors = (

@@ -110,6 +110,20 @@ __device__ __forceinline__ void tensor_store(const void* map, const int (&begin)
       : "memory");
 }
 
+/// The same, of what the L2 cache need not keep.
+__device__ __forceinline__ void tensor_store_streaming(const void* map, const int (&begin)[4],
+                                                       uint32_t source) {
+  asm volatile(
+      "{\n"
+      ".reg .b64 policy;\n"
+      "createpolicy.fractional.L2::evict_first.b64 policy, 1.0;\n"
+      "cp.async.bulk.tensor.4d.global.shared::cta.bulk_group.L2::cache_hint "
+      "[%0, {%1, %2, %3, %4}], [%5], policy;\n"
+      "}\n" ::"l"(map),
+      "r"(begin[0]), "r"(begin[1]), "r"(begin[2]), "r"(begin[3]), "r"(source)
+      : "memory");
+}
+
 __device__ __forceinline__ void bulk_commit() {
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }

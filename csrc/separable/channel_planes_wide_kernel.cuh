@@ -283,19 +283,22 @@ __global__ void __launch_bounds__(ChannelPlanesWideShape::kThreads, 1)
   WidePlanesRing ring(0);
   mbarrier_wait(memory.ready, 0);
   for (;;) {
-    int tile = 0, previous = -1;
+    // All lanes leave here, and not among the products: else the compiler waits for each of them.
+    mbarrier_wait(memory.full + ring.stage * 8, ring.parity);
+    const int tile = memory.tiles[ring.stage];
+    if (__all_sync(0xffffffffu, tile < 0)) {
+      return;
+    }
+    int previous = -1;
     const auto release = [&] {
       __syncwarp();
       if (lane == 0 && previous >= 0) {
         mbarrier_arrive(memory.empty + previous * 8);
       }
     };
+#pragma unroll 1
     for (int chunk = 0; chunk < product.chunks; ++chunk) {
       mbarrier_wait(memory.full + ring.stage * 8, ring.parity);
-      tile = memory.tiles[ring.stage];
-      if (tile < 0) {
-        return;
-      }
       const uint64_t left = wgmma_swizzled_descriptor(
           memory.weights + chunk * Memory::kWeightBytes + channel * Shape::kChunkBytes);
       const uint64_t right =

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "common/math.h"
+#include "common/tensor_map.h"
 #include "separable/separable_row_groups.h"
 
 #include <algorithm>
@@ -23,7 +24,7 @@ struct SeparableRowsShape {
   static constexpr int kOperands = 2;        // buffers of a row's depthwise values
   static constexpr int kTapPitch = 12;       // of a channel's nine taps and its bias
   static constexpr int kWarpSlots = 16;      // output channels of a product warp
-  // Between the rows of results of a product warp: its lanes' pairs meet no bank twice.
+  // Bytes between the rows of results of a product warp: its lanes' pairs meet no bank twice.
   static constexpr int kResultPadding = 32;
 };
 
@@ -34,6 +35,7 @@ struct SeparableRowsParams {
   int chunks;               // of kChunkChannels input channels
   int slots;                // output channels: 64 or 128
   int tap_pitch;
+  bool boxes;  // results leave as boxes of SeparableRowsMaps, else row by row
 
   /// Of 64 columns: a row of 128 bytes a channel.
   KERNELOPT_HOST_DEVICE int panel_bytes() const {
@@ -45,11 +47,21 @@ struct SeparableRowsParams {
   KERNELOPT_HOST_DEVICE int weight_bytes() const {
     return chunks * SeparableRowsShape::kChunkChannels * slots * 4;
   }
+  /// That a product warp has.
+  KERNELOPT_HOST_DEVICE int product_columns() const {
+    return SeparableRowsShape::kColumns / (slots == 128 ? 1 : 2);
+  }
   /// Of a product warp.
   KERNELOPT_HOST_DEVICE int result_bytes() const {
-    const int columns = SeparableRowsShape::kColumns / (slots == 128 ? 1 : 2);
-    return SeparableRowsShape::kWarpSlots * (columns * 4 + SeparableRowsShape::kResultPadding);
+    return SeparableRowsShape::kWarpSlots *
+           (product_columns() * 4 + SeparableRowsShape::kResultPadding);
   }
+};
+
+/// The output as [n, o, y and tile, column of the tile], of the columns that each product warpgroup
+/// has. A box has a warp's rows with the padding between them, which lies outside and is left out.
+struct SeparableRowsMaps {
+  CUtensorMap outputs[2];
 };
 
 struct SeparableRowsPlan {
@@ -101,6 +113,32 @@ inline SeparableRowsPlan plan_separable_rows(const SeparableWgmmaProblem& proble
   plan.grid = static_cast<unsigned>(p.tiles_x) * p.groups;
   plan.fits = plan.shared_bytes <= max_shared_bytes;
   return plan;
+}
+
+/// Where all tiles are as wide as a block's. False where the driver refuses them.
+inline bool encode_rows_maps(const SeparableRowsParams& p, SeparableRowsMaps* maps) {
+  using Shape = SeparableRowsShape;
+  const uint64_t tiles = p.tiles_x, width = p.tile_width, height = p.problem.h.output_size;
+  const uint64_t channels = p.problem.out_channels, batch = p.problem.batch;
+  const uint64_t plane = tiles * width * height * sizeof(float);
+  const int columns = p.product_columns();
+  if (p.problem.w.output_size != p.tiles_x * p.tile_width ||
+      p.tile_width <= Shape::kColumns - columns) {
+    return false;
+  }
+  const uint32_t pitch = columns + Shape::kResultPadding / sizeof(float);
+  bool encoded = true;
+  for (int begin = 0; begin < Shape::kColumns; begin += columns) {
+    const uint64_t inside = std::min(columns, p.tile_width - begin);
+    const TensorMapShape shape{4,
+                               {inside, tiles * height, channels, batch},
+                               {width * sizeof(float), plane, plane * channels},
+                               {pitch, 1, Shape::kWarpSlots, 1},
+                               false};
+    encoded = encoded && encode_tensor_map(shape, static_cast<float*>(p.problem.output) + begin,
+                                           &maps->outputs[begin / columns]);
+  }
+  return encoded;
 }
 
 }  // namespace kernelopt

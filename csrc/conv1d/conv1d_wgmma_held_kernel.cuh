@@ -17,8 +17,8 @@ namespace kernelopt {
 #if KERNELOPT_HAS_WGMMA
 
 /// Whether sums are finished as they are stored, not in registers. In fp32 that is shorter: exact
-/// GELU after problem 67 took 1.36 to 1.38 ms on an H100 instead of 1.44. With 16 bits the slab would
-/// have to hold fp32: 0.75 to 0.78 instead of 0.68.
+/// GELU after problem 67 took 1.36 to 1.38 ms on an H100 instead of 1.44. With 16 bits the slab
+/// would have to hold fp32: 0.75 to 0.78 instead of 0.68.
 template <typename T, typename ActivationType>
 constexpr bool kFinishesLate = sizeof(T) == 4 && !std::is_same_v<ActivationType, Identity> &&
                                !std::is_same_v<ActivationType, Relu>;

@@ -395,6 +395,26 @@ def test_operands_broadcast_along_any_dimensions(device, dtype, sizes):
     assert torch.equal(kernelopt.add(table, transposed), table + transposed)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_rows_of_whole_vectors(device, dtype):
+    """Beside a row, a column, rows with a gap, a row that begins off a vector, every second
+    element; and into an output that begins off one."""
+    x = torch.randn(24, 64, device=device).to(dtype)
+    wide = torch.randn(24, 192, device=device).to(dtype)
+    for y in (
+        wide[0, :64],
+        wide[:, :1],
+        wide[:, 64:128],
+        wide[:, :65][:, 1:],
+        wide[0, 1:65],
+        wide[:, :128:2],
+    ):
+        assert torch.equal(kernelopt.add(x, y), x + y)
+        out = torch.empty(24 * 64 + 1, device=device, dtype=dtype)[1:].view(24, 64)
+        kernelopt.add(x, y, out=out)
+        assert torch.equal(out, x + y)
+
+
 def test_errors_are_torchs():
     for function in (torch.add, kernelopt.add):
         with pytest.raises(RuntimeError):

@@ -95,7 +95,7 @@ def test_held_weights_repeat(dtype: torch.dtype) -> None:
             assert torch.equal(case.op.ours(*case.tensors, **case.options), first)
 
 
-@pytest.mark.parametrize("activation", [None, "relu"])
+@pytest.mark.parametrize("activation", [None, "relu", "gelu", "silu"])
 def test_held_weights_keep_inf_and_nan(activation: str | None) -> None:
     """Of both outputs that share a run too, of which one has no products."""
     for name, sizes, options in (HELD[0], HELD[5], HELD[10]):

@@ -52,8 +52,7 @@ def test_small_tensors_by_vectors(dtype):
         x[0, 0, 0, -1], x[-1, 1, -1, 0], weight[-1, 0, 0, 0] = torch.inf, torch.nan, torch.inf
         output = kernelopt.depthwise_conv2d(x, weight, stride=stride, padding=padding)
         expected = _sum_tap_by_tap(x, weight, output.shape, stride, padding)
-        assert torch.equal(output.isnan(), expected.isnan())
-        assert torch.equal(output.isinf(), expected.isinf())
+        _assert_same_places(output, expected)
     for case in cases:
         if dtype == torch.float32 or case.input.shape[2] not in (63, 65):
             assert_launched([case], "depthwise_small_kernel")
@@ -82,8 +81,7 @@ def test_tensors_beyond_the_small_and_channels_last_ones(dtype, channels_last):
         x[0, 0, 0, -1], x[-1, 1, -1, 0], weight[-1, 0, 0, 0] = torch.inf, torch.nan, torch.inf
         output = kernelopt.depthwise_conv2d(x, weight, **options)
         expected = _sum_tap_by_tap(x, weight, output.shape, stride, kernel // 2)
-        assert torch.equal(output.isnan(), expected.isnan())
-        assert torch.equal(output.isinf(), expected.isinf())
+        _assert_same_places(output, expected)
 
 
 @pytest.mark.gpu
@@ -147,8 +145,7 @@ def test_windows_at_aligned_addresses(dtype):
             x[0, 0, 0, -1], x[-1, 1, -1, 0], weight[-1, 0, 0, 0] = torch.inf, torch.nan, torch.inf
             output = kernelopt.depthwise_conv2d(x, weight, padding=padding)
             expected = _sum_tap_by_tap(x, weight, output.shape, 1, padding[0])
-            assert torch.equal(output.isnan(), expected.isnan())
-            assert torch.equal(output.isinf(), expected.isinf())
+            _assert_same_places(output, expected)
 
 
 @pytest.mark.gpu
@@ -221,8 +218,7 @@ def test_slides_on_tensor_cores(dtype):
             with float32_precision(kernelopt.Precision.DEFAULT):
                 output = kernelopt.depthwise_conv2d(x, weight, padding=padding)
             expected = _sum_tap_by_tap(x, weight, output.shape, 1, padding[0])
-            assert torch.equal(output.isnan(), expected.isnan()), (size, kernel, padding)
-            assert torch.equal(output.isinf(), expected.isinf()), (size, kernel, padding)
+            _assert_same_places(output, expected, (size, kernel, padding))
             finite = expected.isfinite()
             limit = max(torch.finfo(dtype).eps, 2.0**-14) * expected[finite].abs().max()
             assert (output[finite] - expected[finite]).abs().max() <= limit, (size, kernel, padding)
@@ -280,8 +276,13 @@ def test_kernels_wider_than_the_image(dtype):
         weight[0, 0, kernel // 2, kernel // 3], weight[-1, 0, 0, 0] = torch.inf, torch.nan
         output = kernelopt.depthwise_conv2d(x, weight, padding=padding)
         expected = _sum_tap_by_tap(x, weight, output.shape, 1, padding)
-        assert torch.equal(output.isnan(), expected.isnan())
-        assert torch.equal(output.isinf(), expected.isinf())
+        _assert_same_places(output, expected)
+
+
+def _assert_same_places(output, expected, what=None):
+    """NaN and Inf are where they are expected."""
+    assert torch.equal(output.isnan(), expected.isnan()), what
+    assert torch.equal(output.isinf(), expected.isinf()), what
 
 
 def _sum_tap_by_tap(x, weight, shape, stride, padding):

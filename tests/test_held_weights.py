@@ -45,6 +45,10 @@ MORE_HELD = (
 )
 
 
+def _calls(dtype: torch.dtype) -> tuple:
+    return HELD if dtype == torch.float32 else HELD + MORE_HELD
+
+
 def _case(name: str, sizes: tuple[int, ...], options: tuple[int, ...], dtype: torch.dtype) -> Case:
     batch, groups, inputs, outputs, length = sizes
     taps, stride, padding, dilation = options
@@ -63,8 +67,7 @@ def _case(name: str, sizes: tuple[int, ...], options: tuple[int, ...], dtype: to
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_held_weights(dtype: torch.dtype) -> None:
-    calls = HELD if dtype == torch.float32 else HELD + MORE_HELD
-    for number, (name, sizes, options) in enumerate(calls):
+    for number, (name, sizes, options) in enumerate(_calls(dtype)):
         case = _case(name, sizes, options, dtype)
         check(case.with_options(activation=(None, "relu", "gelu", "silu")[number % 4]))
         if is_hopper():
@@ -88,7 +91,7 @@ def test_held_weights_of_views(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_held_weights_repeat(dtype: torch.dtype) -> None:
     """The same bits in every call, whichever warpgroup is the first to finish."""
-    for name, sizes, options in HELD if dtype == torch.float32 else HELD + MORE_HELD:
+    for name, sizes, options in _calls(dtype):
         case = _case(name, sizes, options, dtype)
         first = case.op.ours(*case.tensors, **case.options)
         for _ in range(3):

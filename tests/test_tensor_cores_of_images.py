@@ -89,16 +89,17 @@ def test_pointwise_of_few_pixels(dtype: torch.dtype) -> None:
         assert_launched([case], "channel_warps_mma_kernel")
 
 
+def _separable_case(x: torch.Tensor, outputs: int, options: dict) -> Case:
+    """A call of separable_conv2d with 3x3 taps and both biases."""
+    channels = x.shape[1]
+    shapes = ((channels, 1, 3, 3), (outputs, channels, 1, 1), (channels,), (outputs,))
+    others = (torch.randn(shape, device="cuda", dtype=x.dtype) for shape in shapes)
+    return Case(OPS["separable_conv2d"], (x, *others), options)
+
+
 def test_separable_of_few_pixels() -> None:
     """Two kernels, of which the second one's is that of few pixels."""
-    tensors = (
-        torch.randn(1, 256, 14, 14, device="cuda"),
-        torch.randn(256, 1, 3, 3, device="cuda"),
-        torch.randn(96, 256, 1, 1, device="cuda"),
-        torch.randn(256, device="cuda"),
-        torch.randn(96, device="cuda"),
-    )
-    case = Case(OPS["separable_conv2d"], tensors, {"padding": 1})
+    case = _separable_case(torch.randn(1, 256, 14, 14, device="cuda"), 96, {"padding": 1})
     case = replace(case, precision=kernelopt.Precision.DEFAULT)
     check(case)
     assert_launched([case], "depthwise_small_kernel", "channel_warps_mma_kernel")
@@ -366,21 +367,10 @@ def test_separable_of_wide_images() -> None:
         ((3, 50, 41, 112), 63, 1, (None, "relu")),
         ((140, 35, 9, 128), 60, 1, (None, None)),
     ):
-        channels = shape[1]
-        tensors = (
-            torch.randn(shape, device="cuda"),
-            torch.randn(channels, 1, 3, 3, device="cuda"),
-            torch.randn(outputs, channels, 1, 1, device="cuda"),
-            torch.randn(channels, device="cuda"),
-            torch.randn(outputs, device="cuda"),
-        )
-        options = {
-            "padding": padding,
-            "depthwise_activation": activations[0],
-            "activation": activations[1],
-        }
-        case = Case(OPS["separable_conv2d"], tensors, options)
-        cases.append(replace(case, precision=kernelopt.Precision.DEFAULT))
+        case = _separable_case(torch.randn(shape, device="cuda"), outputs, {"padding": padding})
+        case = replace(case, precision=kernelopt.Precision.DEFAULT)
+        inner, outer = activations
+        cases.append(case.with_options(depthwise_activation=inner, activation=outer))
     for case in cases:
         # Sums of whole numbers are exact: near 0 the gradient of ReLU were a matter of luck.
         check(case.map(torch.round) if "relu" in case.options.values() else case)
@@ -399,20 +389,10 @@ def test_separable_of_wide_images_in_16_bit(dtype: torch.dtype) -> None:
         ((1, 8, 200, 1024), 120, 1, ("relu", "relu")),
         ((140, 19, 9, 120), 128, 1, (None, None)),
     ):
-        channels = shape[1]
-        tensors = (
-            torch.randn(shape, device="cuda", dtype=dtype),
-            torch.randn(channels, 1, 3, 3, device="cuda", dtype=dtype),
-            torch.randn(outputs, channels, 1, 1, device="cuda", dtype=dtype),
-            torch.randn(channels, device="cuda", dtype=dtype),
-            torch.randn(outputs, device="cuda", dtype=dtype),
-        )
-        options = {
-            "padding": padding,
-            "depthwise_activation": activations[0],
-            "activation": activations[1],
-        }
-        case = Case(OPS["separable_conv2d"], tensors, options)
+        x = torch.randn(shape, device="cuda", dtype=dtype)
+        inner, outer = activations
+        case = _separable_case(x, outputs, {"padding": padding})
+        case = case.with_options(depthwise_activation=inner, activation=outer)
         # Sums of whole numbers are exact: near 0 the gradient of ReLU were a matter of luck.
         check(case.map(torch.round) if "relu" in case.options.values() else case)
         if is_hopper():
@@ -457,14 +437,7 @@ def test_separable_over_padded_columns(dtype: torch.dtype) -> None:
     ):
         elements = batch * channels * size[0] * size[1]
         flat = torch.randn(elements + offset, device="cuda", dtype=dtype)[offset:]
-        tensors = (
-            flat.view(batch, channels, *size),
-            torch.randn(channels, 1, 3, 3, device="cuda", dtype=dtype),
-            torch.randn(outputs, channels, 1, 1, device="cuda", dtype=dtype),
-            torch.randn(channels, device="cuda", dtype=dtype),
-            torch.randn(outputs, device="cuda", dtype=dtype),
-        )
-        case = Case(OPS["separable_conv2d"], tensors, options)
+        case = _separable_case(flat.view(batch, channels, *size), outputs, options)
         case = replace(case, precision=kernelopt.Precision.DEFAULT)
         for inner, outer in ((None, None), ("silu", "gelu")):
             check(case.with_options(depthwise_activation=inner, activation=outer))

@@ -30,4 +30,14 @@ __device__ __forceinline__ uint32_t pack_pair(float first, float second) {
   }
 }
 
+/// probe + 0 * word: NaN from the first element on that is not finite.
+template <typename T>
+__device__ __forceinline__ void probe_pair(uint32_t& probe, uint32_t word) {
+  if constexpr (std::is_same_v<T, __half>) {
+    asm("fma.rn.f16x2 %0, %1, %2, %0;" : "+r"(probe) : "r"(word), "r"(0));
+  } else {
+    asm("fma.rn.bf16x2 %0, %1, %2, %0;" : "+r"(probe) : "r"(word), "r"(0));
+  }
+}
+
 }  // namespace kernelopt

@@ -4,6 +4,7 @@
 // bytes.
 #pragma once
 
+#include "common/matrix_load.cuh"
 #include "conv1d/conv1d_wgmma_shared_load.cuh"
 
 namespace kernelopt {
@@ -120,12 +121,7 @@ __device__ __forceinline__ void fill_operand(const Conv1dWgmmaSharedParams& p,
 /// gives the addresses of a row of a block on either side.
 struct TransposedBlocks {
   uint32_t words[4];
-  __device__ __forceinline__ void load(uint32_t source) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
-                 : "r"(source)
-                 : "memory");
-  }
+  __device__ __forceinline__ void load(uint32_t source) { load_transposed(words, source); }
   /// @param keep  bits that stay of the lane's words, those of the rows 2 * (lane % 4) and the next
   __device__ __forceinline__ void store(uint32_t target, uint32_t keep) const {
     const uint32_t kept[4] = {words[0] & keep, words[1] & keep, words[2] & keep, words[3] & keep};

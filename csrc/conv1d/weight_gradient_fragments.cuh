@@ -2,6 +2,7 @@
 // for fp32 split in bf16 high and low parts, and their products. Includes no torch header.
 #pragma once
 
+#include "common/matrix_load.cuh"
 #include "common/mma.cuh"
 #include "conv1d/weight_gradient_mma_params.h"
 
@@ -10,19 +11,13 @@ namespace kernelopt {
 /// Four 8 x 8 matrices of 16-bit elements, one row address a lane, or transposed, one column.
 template <bool kTransposed>
 __device__ __forceinline__ uint4 load_matrices(const uint32_t* address) {
-  uint4 m;
+  uint32_t m[4];
   if constexpr (kTransposed) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
-                 : "=r"(m.x), "=r"(m.y), "=r"(m.z), "=r"(m.w)
-                 : "r"(shared_address(address))
-                 : "memory");
+    load_transposed(m, shared_address(address));
   } else {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
-                 : "=r"(m.x), "=r"(m.y), "=r"(m.z), "=r"(m.w)
-                 : "r"(shared_address(address))
-                 : "memory");
+    load_blocks(m, shared_address(address));
   }
-  return m;
+  return make_uint4(m[0], m[1], m[2], m[3]);
 }
 
 /// Where 4-byte word `word` of a steady row lies in its tile: rows of 128 bytes whose 16-byte

@@ -19,10 +19,7 @@ __device__ __forceinline__ void load_steady(uint32_t tile, int row, int k,
                                             uint32_t (&parts)[MmaTraits<T>::kParts][4]) {
   const int lane = threadIdx.x % 32;
   if constexpr (sizeof(T) == 2) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
-                 : "=r"(parts[0][0]), "=r"(parts[0][1]), "=r"(parts[0][2]), "=r"(parts[0][3])
-                 : "r"(tile + steady_place<T>(row + lane % 16, k * 32 + lane / 16 * 16))
-                 : "memory");
+    load_blocks(parts[0], tile + steady_place<T>(row + lane % 16, k * 32 + lane / 16 * 16));
   } else {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {

@@ -6,6 +6,7 @@
 
 #include "common/bulk_copy.cuh"
 #include "common/grid_dependency.cuh"
+#include "common/matrix_load.cuh"
 #include "common/wgmma.cuh"
 #include "conv1d/weight_gradient_copy.cuh"
 #include "conv1d/weight_gradient_fragments.cuh"
@@ -95,10 +96,7 @@ __device__ __forceinline__ void make_operand(const WeightGradientWgmmaParams<T>&
 #pragma unroll 2
     for (int eight = 0; eight < p.eights; eight += 2) {
       uint32_t words[4];
-      asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
-                   : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
-                   : "r"(from + eight * 16)
-                   : "memory");
+      load_blocks(words, from + eight * 16);
       store_transposed(to + operand_unit(p, position + eight * 8) * 16, words);
     }
   } else {

@@ -3,6 +3,7 @@
 // image's bounds in a slide's first and last steps alone.
 #pragma once
 
+#include "common/matrix_load.cuh"
 #include "common/pairs16.cuh"
 #include "depthwise/depthwise_banded_operand.cuh"
 #include "depthwise/depthwise_sliding_block.cuh"
@@ -44,11 +45,12 @@ enum class BandSlide {
 template <typename T>
 __device__ __forceinline__ void load_matrix(BandPair<T> (&window)[4], uint32_t address) {
   static_assert(MmaTraits<T>::kParts == 1);
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(window[0].parts[0]), "=r"(window[1].parts[0]), "=r"(window[2].parts[0]),
-                 "=r"(window[3].parts[0])
-               : "r"(address)
-               : "memory");
+  uint32_t words[4];
+  load_blocks(words, address);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    window[i].parts[0] = words[i];
+  }
 }
 
 /// One warp's kBandSlides slides, each over `rows` result rows.
@@ -209,11 +211,7 @@ struct EvenBandSlide {
       if constexpr (sizeof(T) == 2) {
         const uint32_t pair = pack_pair<T>(values[2 * s], values[2 * s + 1]);
         if constexpr (kTestsPairs) {
-          if constexpr (std::is_same_v<T, __half>) {
-            asm("fma.rn.f16x2 %0, %1, %2, %0;" : "+r"(pairs_not_finite) : "r"(pair), "r"(0));
-          } else {
-            asm("fma.rn.bf16x2 %0, %1, %2, %0;" : "+r"(pairs_not_finite) : "r"(pair), "r"(0));
-          }
+          probe_pair<T>(pairs_not_finite, pair);
         }
         if (stores[s]) {
           asm volatile("st.shared.u32 [%0], %1;" ::"r"(to[s]), "r"(pair) : "memory");

@@ -28,14 +28,6 @@ struct Pair16 {
     }
     return result;
   }
-  /// probe + 0 * value: NaN from the first value on that is not finite.
-  static __device__ __forceinline__ void probe(uint32_t& probe, uint32_t value) {
-    if constexpr (std::is_same_v<T, __half>) {
-      asm("fma.rn.f16x2 %0, %1, %2, %0;" : "+r"(probe) : "r"(value), "r"(0));
-    } else {
-      asm("fma.rn.bf16x2 %0, %1, %2, %0;" : "+r"(probe) : "r"(value), "r"(0));
-    }
-  }
   static __device__ __forceinline__ uint32_t lowest_result(Activation activation) {
     return activation == Activation::kRelu ? 0u
            : std::is_same_v<T, __half>     ? 0xfc00fc00u
@@ -79,6 +71,9 @@ struct SeparableBand {
 struct SeparableUnits {
   uint32_t words[4];
 
+  __device__ __forceinline__ uint4 fragment() const {
+    return make_uint4(words[0], words[1], words[2], words[3]);
+  }
   template <typename T>
   __device__ __forceinline__ void begin() {
     constexpr uint32_t kOne = std::is_same_v<T, __half> ? 0x3c00 : 0x3f80;
@@ -99,29 +94,6 @@ struct SeparableUnits {
         : "r"(address), "r"(beside), "r"(static_cast<int>(has_side)));
   }
 };
-
-/// d = c + units * band; in the order of the code, so that a fragment is read before the next one
-/// is loaded to its place.
-template <typename T>
-__device__ __forceinline__ void multiply_band(float (&d)[4], const SeparableUnits& units,
-                                              const uint32_t (&band)[2], const float (&c)[4]) {
-  const auto& a = units.words;
-  if constexpr (std::is_same_v<T, __half>) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-        "{%8, %9}, {%10, %11, %12, %13};\n"
-        : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(band[0]), "r"(band[1]), "f"(c[0]),
-          "f"(c[1]), "f"(c[2]), "f"(c[3]));
-  } else {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-        "{%8, %9}, {%10, %11, %12, %13};\n"
-        : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(band[0]), "r"(band[1]), "f"(c[0]),
-          "f"(c[1]), "f"(c[2]), "f"(c[3]));
-  }
-}
 
 /// A warp's depthwise values of a row once more, without bands: a value that is not finite makes
 /// its unit's others so.
@@ -270,13 +242,14 @@ __device__ __forceinline__ void slide_separable_bands(const SeparableBandsParams
           float results[4] = {0, 0, 0, 0};
 #pragma unroll
           for (int i = 0; i < 3; ++i) {
-            multiply_band<T>(results, units[r + i], bands[k].words[i], results);
+            mma_m16n8k16<T>(results, units[r + i].fragment(), bands[k].words[i][0],
+                            bands[k].words[i][1]);
           }
 #pragma unroll
           for (int i = 0; i < 2; ++i) {
             uint32_t& word = words[r][k % 2 * 2 + i];
             word = Pair16<T>::max_or_nan(pack_pair<T>(results[2 * i], results[2 * i + 1]), lowest);
-            Pair16<T>::probe(probe, word);
+            probe_pair<T>(probe, word);
           }
           if (k % 2 == 1) {
             store_blocks((to[r] ^ (k - 1) << 4) + (k - 1) * 128, words[r]);

@@ -78,10 +78,7 @@ __device__ __forceinline__ void multiply_separable_bands(const SeparableBandsPar
     for (int panel = 0; panel < kPanels; ++panel) {
       wgmma_hold(accumulators[panel]);
     }
-    if (lane == 0) {
-      mbarrier_arrive(empty + operand.index * 8);
-    }
-    operand.advance(1, Shape::kOperands);
+    pass_operand(operand, empty, Shape::kOperands);
 #pragma unroll
     for (int panel = 0; panel < kPanels; ++panel) {
       if (lane == 0) {

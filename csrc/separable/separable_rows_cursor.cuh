@@ -1,8 +1,7 @@
 // The walk of the kernels that slide down rows. Includes no torch header.
 #pragma once
 
-#include "common/wgmma.cuh"
-#include "separable/separable_wgmma_params.h"
+#include "separable/separable_wgmma_load.cuh"
 
 namespace kernelopt {
 
@@ -40,6 +39,15 @@ struct SeparableRowsCursor {
     }
   }
 };
+
+/// A warp's arrival at its operand's barrier, and its step to the next of `count` operands.
+/// @param barriers  of the operands
+__device__ __forceinline__ void pass_operand(RingPlace& operand, uint32_t barriers, int count) {
+  if (threadIdx.x % 32 == 0) {
+    mbarrier_arrive(barriers + operand.index * 8);
+  }
+  operand.advance(1, count);
+}
 
 #endif
 

@@ -156,10 +156,7 @@ __device__ __forceinline__ void slide_separable_rows(const SeparableRowsParams& 
       if (step >= 2) {
         fence_async_proxy();
         __syncwarp();
-        if (lane == 0) {
-          mbarrier_arrive(full + operand.index * 8);
-        }
-        operand.advance(1, Shape::kOperands);
+        pass_operand(operand, full, Shape::kOperands);
       }
     }
     cursor.advance(p, rows);
@@ -223,10 +220,7 @@ __device__ __forceinline__ void multiply_separable_rows(const SeparableRowsParam
     wgmma_commit();
     wgmma_wait<0>();
     wgmma_hold(accumulators);
-    if (lane == 0) {
-      mbarrier_arrive(empty + operand.index * 8);
-    }
-    operand.advance(1, Shape::kOperands);
+    pass_operand(operand, empty, Shape::kOperands);
 
     bulk_wait_read<0>();
     __syncwarp();

@@ -46,13 +46,13 @@ void launch_depthwise_correlation(const char* op, const DepthwiseParams& params,
       !operands.channels_last &&
       has_results_for_even_slides(params,
                                   static_cast<int>(element_size(operands.source.scalar_type())));
-  if ((banded_first && launch_banded(op, params, operands, activation, stream)) ||
-      launch_depthwise_small(op, params, operands, activation, stream) ||
-      launch_banded(op, params, operands, activation, stream) ||
-      launch_sliding(op, params, operands, activation, stream) ||
-      launch_depthwise_rows(op, params, operands, activation, stream) ||
-      launch_depthwise_tile(op, params, operands, activation, stream)) {
-    return;
+  const auto launch_first = banded_first ? launch_banded : launch_depthwise_small;
+  const auto launch_second = banded_first ? launch_depthwise_small : launch_banded;
+  for (const auto launch : {launch_first, launch_second, launch_sliding, launch_depthwise_rows,
+                            launch_depthwise_tile}) {
+    if (launch(op, params, operands, activation, stream)) {
+      return;
+    }
   }
   const Tensor filter = depthwise_kernel_weight(op, operands.weight, operands.channels_last);
   const DepthwiseOperands reordered{operands.source, filter, operands.bias, operands.result,

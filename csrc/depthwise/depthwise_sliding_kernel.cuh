@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
       }
       rows = 0;
     }
-    uint32_t to_shared = shared_address(to);
+    uint32_t to_shared = shared_address(to);  // of `to` alone there would be three cursors
     const auto finish_row = [&] {
       float values[kVec];
 #pragma unroll
@@ -117,14 +117,13 @@ __global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
       }
       if constexpr (kLead == 0 && kElement == 4) {
         store_quad(to_shared, values, count);
-        to_shared += plan.result_pitch;
-        return;
       } else if constexpr (kLead >= 0) {
         store_aligned_results<T>(to, values, count);
       } else {
         store_results<T>(to, values, count);
       }
       to += plan.result_pitch;
+      to_shared += plan.result_pitch;
     };
     if constexpr (kLead >= 0) {
       AlignedSlide<T, kHeight, kWidth, kVec, kLead> slide;

@@ -16,13 +16,6 @@ __device__ __forceinline__ int window_runs(const Conv1dWgmmaSharedParams& p, int
   return (runs - 1) * p.correlation.input_step + 1;
 }
 
-/// 16 bytes on their way to shared memory, the first `bytes` of them from memory, then zeros.
-__device__ __forceinline__ void copy_piece(uint32_t destination, const void* source, int bytes) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(destination), "l"(source),
-               "r"(bytes)
-               : "memory");
-}
-
 /// Arrives when all copies that this thread has started are complete.
 __device__ __forceinline__ void mbarrier_arrive_copies(uint32_t barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
@@ -83,7 +76,8 @@ __device__ __forceinline__ void load_window(const Conv1dWgmmaSharedParams& p, in
   if (position >= kVector && position + pieces * kVector <= in_length) {
 #pragma unroll 4
     for (; i < total; i += 32) {
-      copy_piece(walk.destination, reinterpret_cast<const void*>(walk.source & ~uint64_t{15}), 16);
+      copy_async_part(walk.destination, reinterpret_cast<const void*>(walk.source & ~uint64_t{15}),
+                      16);
       walk.advance();
     }
     return;
@@ -95,9 +89,9 @@ __device__ __forceinline__ void load_window(const Conv1dWgmmaSharedParams& p, in
     const int first = position + walk.piece * kVector - static_cast<int>(walk.source % 16) / kSize;
     const int stop = min(kVector, in_length - first);
     if (first + kVector <= 0 || stop <= 0) {
-      copy_piece(walk.destination, p.problem.input, 0);
+      copy_async_part(walk.destination, p.problem.input, 0);
     } else if (source >= input) {
-      copy_piece(walk.destination, reinterpret_cast<const void*>(source), stop * kSize);
+      copy_async_part(walk.destination, reinterpret_cast<const void*>(source), stop * kSize);
     } else {
       // The tensor begins within the piece.
       T* elements = reinterpret_cast<T*>(__cvta_shared_to_generic(walk.destination));

@@ -3,6 +3,7 @@
 // store them in long runs of a row, with bias, activation and rounding.
 #pragma once
 
+#include "common/vector_store.cuh"
 #include "conv1d/conv1d_exact.cuh"
 #include "conv1d/conv1d_wgmma_slab.cuh"
 
@@ -153,25 +154,6 @@ __device__ __forceinline__ uint4 finish_vector(const float* values, bool odd, fl
     }
   }
   return *reinterpret_cast<const uint4*>(outputs);
-}
-
-/// One 16-byte store; an assignment was compiled to four.
-__device__ __forceinline__ void store_vector(void* destination, const uint4& vector) {
-  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(destination), "r"(vector.x),
-               "r"(vector.y), "r"(vector.z), "r"(vector.w)
-               : "memory");
-}
-
-__device__ __forceinline__ void store_vector_if(bool condition, void* destination,
-                                                const uint4& vector) {
-  asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "setp.ne.b32 p, %0, 0;\n"
-      "@p st.global.v4.b32 [%1], {%2, %3, %4, %5};\n"
-      "}\n" ::"r"(static_cast<int>(condition)),
-      "l"(destination), "r"(vector.x), "r"(vector.y), "r"(vector.z), "r"(vector.w)
-      : "memory");
 }
 
 /// Which part of a row a thread's vector is: pieces of 128 outputs, as many to a row as a run has.

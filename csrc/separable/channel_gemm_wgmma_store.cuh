@@ -4,6 +4,7 @@
 #pragma once
 
 #include "common/activation16.cuh"
+#include "common/vector_store.cuh"
 #include "common/wgmma.cuh"
 #include "separable/channel_gemm_wgmma_params.h"
 
@@ -13,14 +14,6 @@ namespace kernelopt {
 
 /// The columns of a group that is stored at once: four eights.
 constexpr int kGroupColumns = 32;
-
-/// One 16-byte store; an assignment was compiled to four.
-__device__ __forceinline__ void store_words(void* destination, uint32_t x, uint32_t y, uint32_t z,
-                                            uint32_t w) {
-  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(destination), "r"(x), "r"(y),
-               "r"(z), "r"(w)
-               : "memory");
-}
 
 /// Stores a thread's values of a row, columns 8 * i / 2 + lane % 4 * 2 + i % 2 of a group, with
 /// those of the three threads beside it. All threads of the warp call it.
@@ -52,8 +45,8 @@ __device__ __forceinline__ void store_vectors(T* row, int columns, const float (
     const uint32_t first = __shfl_xor_sync(kWarp, high ? words[0] : words[2], 2);
     const uint32_t second = __shfl_xor_sync(kWarp, high ? words[1] : words[3], 2);
     if (quad * 8 < columns) {
-      store_words(row + quad * 8, high ? first : words[0], high ? second : words[1],
-                  high ? words[2] : first, high ? words[3] : second);
+      store_vector(row + quad * 8, make_uint4(high ? first : words[0], high ? second : words[1],
+                                              high ? words[2] : first, high ? words[3] : second));
     }
   } else {
 #pragma unroll
@@ -62,10 +55,10 @@ __device__ __forceinline__ void store_vectors(T* row, int columns, const float (
       const float second = __shfl_xor_sync(kWarp, odd ? values[i + 1] : values[i + 3], 1);
       const int column = i * 4 + quad % 2 * 8 + quad / 2 * 4;
       if (column < columns) {
-        store_words(row + column, __float_as_uint(odd ? first : values[i]),
-                    __float_as_uint(odd ? second : values[i + 1]),
-                    __float_as_uint(odd ? values[i + 2] : first),
-                    __float_as_uint(odd ? values[i + 3] : second));
+        store_vector(row + column, make_uint4(__float_as_uint(odd ? first : values[i]),
+                                              __float_as_uint(odd ? second : values[i + 1]),
+                                              __float_as_uint(odd ? values[i + 2] : first),
+                                              __float_as_uint(odd ? values[i + 3] : second)));
       }
     }
   }

@@ -81,7 +81,8 @@ __device__ __forceinline__ void store_wide_planes(const ChannelGemmWgmmaParams& 
                      : "r"(from + line * kPitch)
                      : "memory");
         if (channel + row + distance < p.n && first + column < pixels) {
-          store_words(result + distance * p.m + first, words[0], words[1], words[2], words[3]);
+          store_vector(result + distance * p.m + first,
+                       make_uint4(words[0], words[1], words[2], words[3]));
         }
       }
     }

@@ -129,18 +129,12 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
     for (int owner = 0; owner < Shape::kWarpgroups; ++owner) {
       mbarrier_init(turns + owner * 8, 4);
     }
-    for (int stage = 0; stage < p.stages; ++stage) {
-      mbarrier_init(window_full + stage * 8, p.map_elements > 0 ? 1 : 32);
-      mbarrier_init(window_empty + stage * 8, Shape::kOperandWarps);
-    }
-    for (int stage = 0; stage < p.operand_stages; ++stage) {
-      mbarrier_init(full + stage * 8, Shape::kOperandWarps + (p.step_weight_bytes > 0 ? 1 : 0));
-      mbarrier_init(empty + stage * 8, Shape::kWarpgroups * 4);
-    }
-    for (int slab = 0; slab < Shape::kWarpgroups * p.slabs; ++slab) {
-      mbarrier_init(slab_full + slab * 8, 4 * slab_owners);
-      mbarrier_init(slab_empty + slab * 8, Shape::kStoreThreads / 32 * slab_owners);
-    }
+    init_ring(window_full, window_empty, p.stages, p.map_elements > 0 ? 1 : 32,
+              Shape::kOperandWarps);
+    init_ring(full, empty, p.operand_stages,
+              Shape::kOperandWarps + (p.step_weight_bytes > 0 ? 1 : 0), Shape::kWarpgroups * 4);
+    init_ring(slab_full, slab_empty, Shape::kWarpgroups * p.slabs, 4 * slab_owners,
+              Shape::kStoreThreads / 32 * slab_owners);
     mbarrier_fence_init();
   }
   load_conv1d_biases<T, kSlots, kResidues == 1>(p, group, block_channel, kBlockChannels, biases,

@@ -16,6 +16,15 @@ __device__ __forceinline__ int window_runs(const Conv1dWgmmaSharedParams& p, int
   return (runs - 1) * p.correlation.input_step + 1;
 }
 
+/// Initializes a ring's barriers, `size` for full buffers and as many for empty ones.
+__device__ __forceinline__ void init_ring(uint32_t full, uint32_t empty, int size,
+                                          int full_arrivals, int empty_arrivals) {
+  for (int i = 0; i < size; ++i) {
+    mbarrier_init(full + i * 8, full_arrivals);
+    mbarrier_init(empty + i * 8, empty_arrivals);
+  }
+}
+
 /// Arrives when all copies that this thread has started are complete.
 __device__ __forceinline__ void mbarrier_arrive_copies(uint32_t barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");

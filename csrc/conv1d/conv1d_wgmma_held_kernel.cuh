@@ -112,18 +112,11 @@ __global__ void __launch_bounds__(Conv1dWgmmaHeldTile<T>::kThreads, 1)
     for (int owner = 0; owner < Shape::kWarpgroups; ++owner) {
       mbarrier_init(turns + owner * 8, 4);
     }
-    for (int stage = 0; stage < p.stages; ++stage) {
-      mbarrier_init(window_full + stage * 8, p.map_elements > 0 ? 1 : 32);
-      mbarrier_init(window_empty + stage * 8, Tile::kOperandWarps);
-    }
-    for (int stage = 0; stage < p.operand_stages; ++stage) {
-      mbarrier_init(full + stage * 8, Tile::kOperandWarps);
-      mbarrier_init(empty + stage * 8, p.splits_slots ? kProductWarps : kProductWarps / 2);
-    }
-    for (int slab = 0; slab < Shape::kSlabs; ++slab) {
-      mbarrier_init(slab_barriers + slab * 8, Tile::kParts);
-      mbarrier_init(slab_barriers + (Shape::kSlabs + slab) * 8, 1);
-    }
+    init_ring(window_full, window_empty, p.stages, p.map_elements > 0 ? 1 : 32,
+              Tile::kOperandWarps);
+    init_ring(full, empty, p.operand_stages, Tile::kOperandWarps,
+              p.splits_slots ? kProductWarps : kProductWarps / 2);
+    init_ring(slab_barriers, slab_barriers + Shape::kSlabs * 8, Shape::kSlabs, Tile::kParts, 1);
     mbarrier_fence_init();
   }
   load_conv1d_biases<T, 2 * Shape::kSlots, true>(p, group, block_channel, block_slots, block_biases,

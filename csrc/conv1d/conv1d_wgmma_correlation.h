@@ -16,6 +16,9 @@ struct Conv1dWgmmaLimits {
   static constexpr int64_t kMaxResidues = Conv1dWgmmaShape::kPassColumns;
   // Taps of the correlation for each of the weight's; those it has besides are zeros.
   static constexpr int64_t kMaxTapWaste = 2;
+  // Runs between the residues of a skewed one, of a tile's 128. Counted. Of fewer channels it was
+  // not measured.
+  static constexpr int64_t kMaxSkew = 16, kMinSkewedChannels = 8;
   // Products an output up to which in 16 bit memory is the limit rather than the tensor cores, so
   // that tiles overlap for the sake of whole sectors. Counted.
   static constexpr int64_t kMemoryBoundProducts = 640;
@@ -71,6 +74,67 @@ inline Conv1dCorrelation conv1d_correlation(const Conv1dProblem& problem, bool s
           static_cast<int>(step),
           spread ? 2 : 1,
           spread ? static_cast<int>(problem.padding % 2) : 0};
+}
+
+/// Describes a transposed problem whose residues' taps lie apart, as those of dilations above the
+/// stride do, with skewed residues: as many taps as a residue has, instead of those and zeros.
+template <typename T>
+void describe_skewed(const Conv1dProblem& problem, Conv1dWgmmaParams* params) {
+  using Limits = Conv1dWgmmaLimits;
+  const int64_t stride = problem.stride;
+  if (!problem.transposed || stride > Limits::kMaxResidues ||
+      problem.out_channels < Limits::kMinSkewedChannels) {
+    return;
+  }
+  const int64_t divisor = std::gcd(stride, problem.dilation);
+  const int64_t period = stride / divisor;  // taps from one of a residue to the next
+  const int64_t taps = (problem.kernel_size - 1) / period + 1;
+  // Of each residue's first tap: its residue, and the input position it reaches from run 0.
+  int64_t positions[Limits::kMaxResidues], residues[Limits::kMaxResidues];
+  const int64_t count = std::min(period, problem.kernel_size);
+  for (int64_t tap = 0; tap < count; ++tap) {
+    const int64_t reach = tap * problem.dilation - problem.padding;
+    residues[tap] = (reach % stride + stride) % stride;
+    positions[tap] = -(reach - residues[tap]) / stride;
+  }
+  const auto [least, most] = std::minmax_element(positions, positions + count);
+  const int64_t skew = *most - *least;
+  const int64_t runs = (problem.out_length - 1) / stride + 1 + skew;
+  if (runs > std::numeric_limits<int32_t>::max() / 4 ||
+      taps * stride > Limits::kMaxTapWaste * std::max(problem.kernel_size, stride) ||
+      skew > Limits::kMaxSkew) {
+    return;
+  }
+  Conv1dWgmmaParams& p = *params;
+  p.skew_outputs = static_cast<int>(skew * stride);
+  p.run_shift = p.skew_outputs;
+  p.problem = problem;
+  p.problem.output = static_cast<T*>(problem.output) - p.run_shift;
+  p.problem.padding -= p.run_shift;
+  p.problem.out_length += p.run_shift;
+  for (int64_t tap = 0; tap < count; ++tap) {
+    p.skews[residues[tap]] = static_cast<uint8_t>(*most - positions[tap]);
+  }
+  const int64_t tap_step = problem.dilation / divisor;
+  p.correlation = {static_cast<int>(stride),
+                   static_cast<int>(runs),
+                   static_cast<int>(taps),
+                   1,
+                   static_cast<int>(*least - (taps - 1) * tap_step),
+                   static_cast<int>(tap_step)};
+}
+
+/// Runs from one warpgroup's tile to the next where tiles overlap by a sector, so that every row is
+/// stored from a sector's start to a sector's start, and skewed ones by their incomplete outputs as
+/// well.
+template <typename T>
+int64_t overlapping_tile_step(const Conv1dWgmmaParams& p) {
+  constexpr int64_t kSector = 32 / sizeof(T);
+  const int64_t outputs = p.correlation.run_outputs();
+  const int64_t overlap =
+      p.skew_outputs > 0 ? divide_up(p.skew_outputs + kSector * 3 / 2, outputs) : 1;
+  return Conv1dWgmmaShape::kWarpgroupM -
+         round_up(overlap, kSector / std::gcd<int64_t>(kSector, outputs));
 }
 
 /// Behind the last input position that so many runs read, padded ones included: must fit 32 bits.

@@ -85,9 +85,10 @@ struct SlabColumns {
       const int column = i / 2 * 8 + threadIdx.x % 4 * 2 + i % 2;
       const int channel = kUnit ? column : column / residues;
       const int pitch = residues == 1 ? slab_row_pitch<T>(1) : p.slab_pitch;
-      offsets[i] = kUnit || channel < p.pass_channels
-                       ? channel * pitch + row * residues + (column - channel * residues)
-                       : -1;
+      const int residue = column - channel * residues;
+      const int run = kUnit ? row : row + p.skews[residue];
+      offsets[i] =
+          kUnit || channel < p.pass_channels ? channel * pitch + run * residues + residue : -1;
       places[i] = channel * channel_stride;
     }
   }
@@ -100,7 +101,7 @@ struct SlabColumns {
     const auto sum = [&](int i, int m, int half) {
       return accumulators[m][(pass * 2 + i / 2) * 4 + half * 2 + i % 2];
     };
-    const bool pairs = !kUnit && residues % 2 == 0;
+    const bool pairs = !kUnit && writes_pairs(p);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       if (!kUnit && (offsets[i] < 0 || (pairs && i % 2 == 1))) {
@@ -139,7 +140,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
   constexpr int kSize = static_cast<int>(sizeof(T));
   const int residues = kUnit ? 1 : p.correlation.residues;
   const int pass_channels = kUnit ? Shape::kPassColumns : p.pass_channels;
-  const int block_channels = kSlots / Shape::kPassColumns * pass_channels;
+  const int block_channels = p.block_passes * pass_channels;
   const int group = blockIdx.y / p.n_blocks;
   const int block_channel = blockIdx.y % p.n_blocks * block_channels;
   const int out_channels = static_cast<int>(p.problem.out_channels);
@@ -231,7 +232,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaShape::kThreads, 1)
   const int taps = p.correlation.taps;
   const int input_step = kUnit ? 1 : p.correlation.input_step;
   const int row = warp % 4 * 16 + lane / 4, quad = lane % 4;  // of the thread's first fragment row
-  const int passes = block_passes<kSlots>(out_channels - block_channel, pass_channels);
+  const int passes = block_passes(p, out_channels - block_channel, pass_channels);
   // Slabs of splits begin at their rows' first element.
   const bool split = p.split_sums != nullptr;
   const uint32_t channel_stride =

@@ -6,6 +6,8 @@
 #include "common/tensor_map.h"
 #include "conv1d/conv1d_problem.h"
 
+#include <cstdint>
+
 namespace kernelopt {
 
 /// The problem as one correlation. Output positions are taken in runs of `residues`: the q-th run
@@ -16,6 +18,8 @@ namespace kernelopt {
 ///   r = k * dilation - padding modulo stride, from the input position
 ///   q - floor((k * dilation - padding) / stride). So the residues of a run are output channels of
 ///   one correlation at unit step, with weights that are zero where a residue has no such tap.
+///   Skewed: residue r of the q-th run is that of run q + skews[r] of the output, so that the taps
+///   of all residues reach the same input positions.
 ///   Spread: stride and dilation are 2, so that all taps reach the same one of two residues. Then
 ///   that is the only one, and the other output of a run is the activation of the bias.
 struct Conv1dCorrelation {
@@ -41,6 +45,8 @@ struct Conv1dWgmmaParams {
   Conv1dProblem problem;
   int run_shift;
   Conv1dCorrelation correlation;
+  uint8_t skews[16];  // of the residues
+  int skew_outputs;   // the outputs before a run that the largest skew leaves incomplete, or 0
   // Of the input [batch][channel][position], where windows are copied as boxes, one for each
   // warpgroup or segment.
   CUtensorMap input_map;
@@ -50,6 +56,7 @@ struct Conv1dWgmmaParams {
   const void* input_end;       // one past the last element that the input's strides reach
   const uint4* packed_weight;  // [group][n block][chunk][tap][part][k / 8][slot][k % 8]
   int n_blocks;                // blocks of slots, of one group
+  int block_passes;            // of a block, 0 where they are all that its slots have room for
   int pass_channels;           // 16 / residues
   int channel_chunks;          // of 16 input channels
   int taps_per_step;

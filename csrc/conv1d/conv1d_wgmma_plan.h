@@ -32,6 +32,9 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& original, int max_shared_
   Conv1dWgmmaParams& p = plan.params;
   describe_correlation<T>(original, spreads, &p);
   if (p.correlation.taps == 0) {
+    describe_skewed<T>(original, &p);
+  }
+  if (p.correlation.taps == 0) {
     return plan;
   }
   const Conv1dProblem& problem = p.problem;
@@ -44,11 +47,11 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& original, int max_shared_
       round_up(problem.out_channels, p.pass_channels) / p.pass_channels * Shape::kPassColumns;
 
   // Output rows that begin anywhere in a 32-byte sector: tiles share the vectors between them, or
-  // overlap by a sector, so that every row is stored from a sector's start to a sector's start.
+  // overlap.
   constexpr int64_t kSector = 32 / sizeof(T);
-  const bool aligned = output_rows_begin_on<T>(problem, kSector);
-  const int64_t overlapping_step =
-      Shape::kWarpgroupM - kSector / std::gcd<int64_t>(kSector, correlation.run_outputs());
+  const bool skewed = p.skew_outputs > 0;
+  const bool aligned = !skewed && output_rows_begin_on<T>(problem, kSector);
+  const int64_t overlapping_step = overlapping_tile_step<T>(p);
   // 76 took 2.72 ms in bfloat16 with tiles that overlap, 3.55 with shared vectors.
   const bool memory_bound = sizeof(T) == 2 && problem.in_channels * correlation.taps <=
                                                   Conv1dWgmmaLimits::kMemoryBoundProducts;
@@ -98,11 +101,15 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& original, int max_shared_
   plan.cost = cut.cost;
   const int64_t splits = cut.splits;
   const bool second_pass = pieces || splits > 1;
+  if (second_pass && skewed) {
+    return plan;
+  }
   if (second_pass && correlation.spread > 1) {
     return plan_conv1d_wgmma<T>(original, max_shared_bytes, multiprocessors, false, may_be_ragged,
                                 may_box);
   }
-  p.n_blocks = static_cast<int>(round_up(slots, plan.block_slots) / plan.block_slots);
+  p.n_blocks = static_cast<int>(divide_up(slots, plan.block_slots));
+  p.block_passes = static_cast<int>(divide_up(slots / Shape::kPassColumns, p.n_blocks));
 
   // Sums of splits have aligned rows of their own.
   const bool may_overlap = !aligned && !second_pass;
@@ -120,7 +127,8 @@ Conv1dWgmmaPlan plan_conv1d_wgmma(const Conv1dProblem& original, int max_shared_
     return plan;
   }
 
-  p.slab_pitch = slab_row_pitch<T>(correlation.residues);
+  p.slab_pitch = slab_row_pitch<T>(correlation.residues) +
+                 static_cast<int>(round_up(p.skew_outputs, 32));  // in the same banks
   p.slab_bytes = static_cast<int>(round_up(p.pass_channels * p.slab_pitch * 4, 16));
   const int64_t tap_bytes = int64_t{plan.block_slots} * 32 * kParts;
   const int64_t resident = p.channel_chunks * correlation.taps * tap_bytes;

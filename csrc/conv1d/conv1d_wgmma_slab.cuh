@@ -12,6 +12,11 @@ namespace kernelopt {
 
 #if KERNELOPT_HAS_WGMMA
 
+/// Whether the sums of two residues are written together.
+__device__ __forceinline__ bool writes_pairs(const Conv1dWgmmaParams& p) {
+  return p.correlation.residues % 2 == 0 && p.skew_outputs == 0;
+}
+
 /// A warpgroup's slabs, which its multiplying warps fill and its storing warps empty, and their
 /// barriers.
 /// @tparam kSlabs, kBytes  their number and size where known at compile time, else 0

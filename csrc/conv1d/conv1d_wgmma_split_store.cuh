@@ -89,7 +89,7 @@ __device__ __forceinline__ void store_split_tiles(const Conv1dWgmmaParams& p, in
                                                   int thread, SlabRing<float> slabs) {
   using Shape = Conv1dWgmmaShape;
   const int pass_channels = kUnit ? Shape::kPassColumns : p.pass_channels;
-  const int block_channels = kSlots / Shape::kPassColumns * pass_channels;
+  const int block_channels = p.block_passes * pass_channels;
   const int block_channel = blockIdx.y % p.n_blocks * block_channels;
   const int out_channels = static_cast<int>(p.problem.out_channels);
   const int channels = min(out_channels - block_channel, block_channels);

@@ -31,8 +31,9 @@ __device__ __forceinline__ OutputRow output_row(const Conv1dWgmmaParams& p, uint
   OutputRow row;
   row.before = place % kVector;
   // Tiles that overlap store from a sector's start to a sector's start; the first one from its own.
-  const int shift =
-      p.warpgroup_step < Conv1dWgmmaShape::kWarpgroupM ? (kSector - place % kSector) % kSector : 0;
+  const int shift = p.warpgroup_step < Conv1dWgmmaShape::kWarpgroupM
+                        ? p.skew_outputs + (kSector - (place + p.skew_outputs) % kSector) % kSector
+                        : 0;
   const int stop = min(first + shift + p.warpgroup_step * p.correlation.run_outputs(),
                        static_cast<int>(p.problem.out_length));
   row.begin = row.before + (first == 0 ? p.run_shift : shift);
@@ -83,10 +84,9 @@ struct VectorPlaces {
 };
 
 /// The passes of a block that have channels to store.
-template <int kSlots>
-__device__ __forceinline__ int block_passes(int channels, int pass_channels) {
-  return min(kSlots / Conv1dWgmmaShape::kPassColumns,
-             (channels + pass_channels - 1) / pass_channels);
+__device__ __forceinline__ int block_passes(const Conv1dWgmmaParams& p, int channels,
+                                            int pass_channels) {
+  return min(p.block_passes, (channels + pass_channels - 1) / pass_channels);
 }
 
 /// What a run's outputs are: one sum, a sum and the activation of the bias, or several sums.
@@ -174,7 +174,7 @@ __device__ __forceinline__ bool is_odd(const Conv1dWgmmaParams& p, int before) {
   if constexpr (kRun == RunOutputs::kSpreadSum) {
     return (before + p.correlation.spread_first) % 2 != 0;
   }
-  return kRun == RunOutputs::kResidues && p.correlation.residues % 2 == 0 && before % 2 != 0;
+  return kRun == RunOutputs::kResidues && writes_pairs(p) && before % 2 != 0;
 }
 
 /// A vector of a pass on its way out.
@@ -275,13 +275,13 @@ __device__ __forceinline__ bool store_inner_residues(const Conv1dWgmmaParams& p,
       const int row = min(piece.row, p.pass_channels - 1);  // residues may leave columns empty
       T* target = output + row * p.problem.output_strides.channel;
       int before = 0;
-      int skipped = 0;  // elements before the first sector that begins in the slab's row
+      int skipped = 0;  // elements before the first sector of complete outputs
       if (!aligned) {
         const uint32_t place = place_of(target);
         before = place % kVector;
         target -= before;
-        skipped =
-            place % kSector == 0 ? 0 : kSector - static_cast<int>(place / kVector % 2) * kVector;
+        const uint32_t from = place + p.skew_outputs;
+        skipped = before + p.skew_outputs + static_cast<int>((kSector - from % kSector) % kSector);
       }
       pending[i] = {finish_vector<T, ActivationType, kRun>(
                         values + row * p.slab_pitch + piece.start, is_odd<kRun>(p, before),
@@ -348,7 +348,7 @@ __device__ __forceinline__ void store_conv1d_tiles(const Conv1dWgmmaParams& p, i
   const int run_outputs = kResidues ? p.correlation.residues : kSpread;
   const int pass_channels = kResidues ? p.pass_channels : Shape::kPassColumns;
   const bool ragged = kRun == RunOutputs::kSum && p.ragged;
-  const int block_channels = kSlots / Shape::kPassColumns * pass_channels;
+  const int block_channels = p.block_passes * pass_channels;
   const int group = blockIdx.y / p.n_blocks;
   const int block_channel = blockIdx.y % p.n_blocks * block_channels;
   const int out_channels = static_cast<int>(p.problem.out_channels);

@@ -16,8 +16,8 @@ __device__ __forceinline__ int weight_tap(const Conv1dWgmmaParams& p, int residu
   const int dilation = static_cast<int>(p.problem.dilation);
   const int offset = p.correlation.input_first + j * p.correlation.tap_step;
   const int place = residue * p.correlation.spread + p.correlation.spread_first;
-  const int reach =
-      place + static_cast<int>(p.problem.padding) - offset * static_cast<int>(p.problem.stride);
+  const int reach = place + static_cast<int>(p.problem.padding) +
+                    (p.skews[residue] - offset) * static_cast<int>(p.problem.stride);
   const int tap = reach / dilation;
   const bool found = reach >= 0 && tap * dilation == reach && tap < p.problem.kernel_size;
   return found ? tap : -1;
@@ -36,11 +36,13 @@ struct SlotWeights {
       : stride(p.problem.weight_in_stride()) {
     constexpr int kPassColumns = Conv1dWgmmaShape::kPassColumns;
     const int column = slot % kPassColumns;
-    const int pass = block * (block_slots / kPassColumns) + slot / kPassColumns;
+    const int passes = p.block_passes > 0 ? p.block_passes : block_slots / kPassColumns;
+    const int pass = block * passes + slot / kPassColumns;
     const int pass_channel = column / p.correlation.residues;
     residue = column - pass_channel * p.correlation.residues;
     const int64_t o = static_cast<int64_t>(pass) * p.pass_channels + pass_channel;
-    const bool real = pass_channel < p.pass_channels && o < p.problem.out_channels;
+    const bool real = slot / kPassColumns < passes && pass_channel < p.pass_channels &&
+                      o < p.problem.out_channels;
     channels = real ? static_cast<int>(p.problem.in_channels) - channel : 0;
     first = static_cast<const T*>(p.problem.weight) + group * p.problem.weight_group_stride() +
             o * p.problem.weight_out_stride() + channel * stride;

@@ -100,35 +100,42 @@ __device__ __forceinline__ void make_operand(const WeightGradientWgmmaParams<T>&
       store_transposed(to + operand_unit(p, position + eight * 8) * 16, words);
     }
   } else {
-    // A lane has two channels at one position of eight, and two more, 8 channels on.
-    const uint32_t from = rows + lane % 4 * 2 * p.window_pitch + lane / 4 * 4;
-    const uint32_t to = operand + lane % 4 * 4;
+    // A lane has four channels at one position of sixteen, and four more, 8 channels on.
+    const int four = lane % 2, position = lane / 2;
+    const uint32_t from = rows + four * 4 * p.window_pitch + position * 4;
+    const uint32_t to = operand + four * 8;
     const uint32_t low = p.operand_bytes / 2;
-    constexpr int kBatch = 4;  // that hide the latency of shared memory
-    for (int first = 0; first < p.eights; first += kBatch) {
-      float values[kBatch][4];
+    constexpr int kBatch = 2;  // that hide the latency of shared memory
+    for (int first = 0; first < p.eights; first += 2 * kBatch) {
+      float values[kBatch][8];
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
-        const uint32_t source = from + min(first + i, p.eights - 1) * 32;
+        const uint32_t source = from + min(first + 2 * i, p.eights - 2) * 32;
 #pragma unroll
-        for (int channel = 0; channel < 4; ++channel) {
+        for (int channel = 0; channel < 8; ++channel) {
           asm volatile("ld.shared.f32 %0, [%1];"
                        : "=f"(values[i][channel])
-                       : "r"(source + (channel / 2 * 8 + channel % 2) * p.window_pitch)
+                       : "r"(source + (channel / 4 * 8 + channel % 4) * p.window_pitch)
                        : "memory");
         }
       }
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
-        if (first + i < p.eights) {
-          const uint32_t target = to + operand_unit(p, lane / 4 + (first + i) * 8) * 16;
+        const int eight = first + 2 * i;
+        if (eight < p.eights) {
+          const uint32_t target = to + operand_unit(p, position + eight * 8) * 16;
 #pragma unroll
           for (int half = 0; half < 2; ++half) {
-            const SplitPair pair =
-                split_bf16_unlimited(values[i][half * 2], values[i][half * 2 + 1]);
+            const float* const four_values = values[i] + half * 4;
+            const SplitPair one = split_bf16_unlimited(four_values[0], four_values[1]);
+            const SplitPair two = split_bf16_unlimited(four_values[2], four_values[3]);
             const uint32_t place = target + half * eight_bytes;
-            asm volatile("st.shared.b32 [%0], %1;" ::"r"(place), "r"(pair.high) : "memory");
-            asm volatile("st.shared.b32 [%0], %1;" ::"r"(place + low), "r"(pair.low) : "memory");
+            asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(place), "r"(one.high),
+                         "r"(two.high)
+                         : "memory");
+            asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(place + low), "r"(one.low),
+                         "r"(two.low)
+                         : "memory");
           }
         }
       }
@@ -171,6 +178,9 @@ __device__ __forceinline__ void load_weight_gradient(const WeightGradientWgmmaPa
       p.shifted + (static_cast<int64_t>(block.group) * p.shifted_copy.channels + first_row) *
                       p.shifted_copy.channel_stride;
   const int window_shift = block.shift(p) - block.element(p);
+  // Whether all steady rows begin on 8 bytes.
+  const bool on_eights = reinterpret_cast<uintptr_t>(p.steady) % 8 == 0 &&
+                         (p.steady_copy.batch_stride | p.steady_copy.channel_stride) % 2 == 0;
   const uint32_t rows = block.windows + warp * kRows * p.window_pitch;
 
   int n = static_cast<int>(block.begin / p.row_steps);
@@ -183,6 +193,8 @@ __device__ __forceinline__ void load_weight_gradient(const WeightGradientWgmmaPa
       const uint32_t tile = block.steady + steady_stage * p.steady_bytes;
       if (p.steady_copy.wide) {
         copy_steady_tile<T, 16, kPositions>(p.steady_copy, steady_entry, steady_rows, i, tile);
+      } else if (sizeof(T) == 4 && on_eights) {
+        copy_steady_tile<T, 8, kPositions>(p.steady_copy, steady_entry, steady_rows, i, tile);
       } else {
         copy_steady_tile<T, 4, kPositions>(p.steady_copy, steady_entry, steady_rows, i, tile);
       }

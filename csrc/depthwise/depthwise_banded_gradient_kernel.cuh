@@ -14,47 +14,6 @@
 
 namespace kernelopt {
 
-/// One tap's sum over a share, straight from memory, by all threads; thread 0 has it.
-/// @param totals  shared memory for a float a thread
-template <typename T>
-__device__ __forceinline__ float exact_tap_sum(const DepthwiseWeightGradientParams& params,
-                                               const SlidingPlan& plan, const GradientShare& share,
-                                               const T* grad_z, const T* input, int filter, int i,
-                                               int j, float* totals) {
-  const int height = static_cast<int>(params.h.source_size);
-  const int width = static_cast<int>(params.w.source_size);
-  const int64_t row_length = params.w.result_size;
-  const int64_t channels = params.filters / params.multiplier;
-  float sum = 0.0f;
-  WeightGradientCursor at(plan, share.begin);
-#pragma unroll 1
-  for (int index = 0; index < share.count; ++index) {
-    const SlidingBlock block(params.h, params.w, plan, 1, filter, 1, at.strip, at.tile);
-    const T* const grad =
-        grad_z + (int64_t{at.n} * params.filters + filter) * params.h.result_size * row_length;
-    const T* const image =
-        input + (at.n * channels + filter / params.multiplier) * int64_t{height} * width;
-#pragma unroll 1
-    for (int place = threadIdx.x; place < block.rows * block.columns; place += blockDim.x) {
-      const int row = block.row + place / block.columns;
-      const int column = block.column + place % block.columns;
-      const int y = row - static_cast<int>(params.h.padding) + i;
-      const int x = column - static_cast<int>(params.w.padding) + j;
-      if (y >= 0 && y < height && x >= 0 && x < width) {
-        sum += to_accumulate(grad[row * row_length + column]) *
-               to_accumulate(image[int64_t{y} * width + x]);
-      }
-    }
-    at.advance(plan);
-  }
-  totals[threadIdx.x] = sum;
-  __syncthreads();
-  for (int thread = 1; threadIdx.x == 0 && thread < static_cast<int>(blockDim.x); ++thread) {
-    sum += totals[thread];
-  }
-  return sum;
-}
-
 template <typename T>
 __global__ void __launch_bounds__(DepthwiseBandedPolicy::kGradientThreads,
                                   DepthwiseBandedPolicy::gradient_blocks(sizeof(T)))

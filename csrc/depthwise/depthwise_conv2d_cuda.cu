@@ -4,6 +4,8 @@
 #include "depthwise/depthwise_launch.h"
 #include "depthwise/depthwise_policy.h"
 #include "depthwise/depthwise_shapes.h"
+#include "depthwise/depthwise_weight_gradient_window.h"
+#include "depthwise/depthwise_window_policy.h"
 
 namespace kernelopt {
 namespace {
@@ -141,13 +143,17 @@ bool contiguous_gradient_pays(const DepthwiseWeightGradientParams& params, Scala
                         [](auto) {});
 }
 
-Tensor weight_gradient(const char* op, const Tensor& grad, const Tensor& input,
-                       const Tensor& weight, const Window2d& window, Precision precision) {
+DepthwiseWeightGradientParams weight_gradient_params(const Tensor& grad, const Tensor& input,
+                                                     const Tensor& weight, const Window2d& window) {
   const int64_t filters = weight.size(0);
   const DepthwiseAxis h = forward_axis(input, weight, grad.sizes(), window, 0);
   const DepthwiseAxis w = forward_axis(input, weight, grad.sizes(), window, 1);
-  const DepthwiseWeightGradientParams params{
-      input.size(0), filters, filters / input.size(1), 1, 1, 1, 1, h, w};
+  return {input.size(0), filters, filters / input.size(1), 1, 1, 1, 1, h, w};
+}
+
+Tensor weight_gradient(const char* op, const Tensor& grad, const Tensor& input,
+                       const Tensor& weight, const Window2d& window, Precision precision) {
+  const DepthwiseWeightGradientParams params = weight_gradient_params(grad, input, weight, window);
   const bool channels_last = is_channels_last(input) &&
                              !is_banded_gradient(params, input, precision) &&
                              !contiguous_gradient_pays(params, input.scalar_type());
@@ -165,6 +171,20 @@ Gradients DepthwiseCuda::gradients(const char* op, const Tensor& grad_z, const T
                                    const BoolList& output_mask, Precision precision) {
   const torch::stable::accelerator::DeviceGuard guard(input.get_device_index());
   const Tensor grad = in_format(op, grad_z, is_channels_last(input));
+  const int element_bytes = static_cast<int>(element_size(input.scalar_type()));
+  if (output_mask[0] && output_mask[1] && !is_channels_last(input)) {
+    const DepthwiseWeightGradientParams params =
+        weight_gradient_params(grad, input, weight, window);
+    if (both_gradients_pay(params, element_bytes)) {
+      const Tensor grad_input = empty_contiguous(op, input.sizes(), input.scalar_type(), input);
+      const Tensor grad_weight = empty_contiguous(op, weight.sizes(), input.scalar_type(), input);
+      if (launch_depthwise_both_gradients(op, params, grad, contiguous_cuda(op, input),
+                                          contiguous_cuda(op, weight), grad_input, grad_weight,
+                                          current_stream(input))) {
+        return {grad_input, grad_weight, bias_gradient(op, grad, output_mask[2])};
+      }
+    }
+  }
   return {output_mask[0] ? input_gradient(op, grad, input, weight, window, precision)
                          : no_gradient(op, input),
           output_mask[1] ? weight_gradient(op, grad, input, weight, window, precision)

@@ -3,6 +3,8 @@
 #include "depthwise/depthwise_launch.h"
 #include "depthwise/depthwise_shapes.h"
 #include "depthwise/depthwise_weight_gradient_kernel.cuh"
+#include "depthwise/depthwise_weight_gradient_window.h"
+#include "depthwise/depthwise_window_policy.h"
 
 #include <algorithm>
 
@@ -44,10 +46,16 @@ void launch_depthwise_weight_gradient(const char* op, DepthwiseWeightGradientPar
                                       const Tensor& grad_weight, bool channels_last,
                                       Precision precision, cudaStream_t stream) {
   using Policy = DepthwiseWeightGradientPolicy;
+  const int element_bytes = static_cast<int>(element_size(input.scalar_type()));
+  const auto launch_window = [&] {
+    return launch_depthwise_weight_gradient_window(op, params, grad_z, input, grad_weight, stream);
+  };
   if (!channels_last &&
       (launch_depthwise_weight_gradient_small(op, params, grad_z, input, grad_weight, stream) ||
+       (window_gradient_is_first(params, element_bytes) && launch_window()) ||
        launch_depthwise_banded_gradient(op, params, grad_z, input, grad_weight, precision,
                                         stream) ||
+       (window_gradient_pays(params, element_bytes) && launch_window()) ||
        launch_depthwise_weight_gradient_sliding(op, params, grad_z, input, grad_weight, stream))) {
     return;
   }

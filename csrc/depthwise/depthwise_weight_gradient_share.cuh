@@ -122,6 +122,11 @@ struct GradientStages {
 
   /// Starts the loads of the item that `ahead` points at.
   __device__ __forceinline__ void load(int item) const {
+#if KERNELOPT_HAS_BULK_COPY
+    if (threadIdx.x >= 32) {
+      return;  // before it computes what one warp copies
+    }
+#endif
     const SlidingBlock block = block_at(ahead);
     const int64_t channels = params.filters / params.multiplier;
     const T* const input_end =
@@ -136,5 +141,105 @@ struct GradientStages {
                   barrier(item));
   }
 };
+
+/// One tap's sum over a share, straight from memory, by all threads; thread 0 has it.
+/// @param totals  shared memory for a float a thread
+template <typename T>
+__device__ __forceinline__ float exact_tap_sum(const DepthwiseWeightGradientParams& params,
+                                               const SlidingPlan& plan, const GradientShare& share,
+                                               const T* grad_z, const T* input, int filter, int i,
+                                               int j, float* totals) {
+  const int height = static_cast<int>(params.h.source_size);
+  const int width = static_cast<int>(params.w.source_size);
+  const int64_t row_length = params.w.result_size;
+  const int64_t channels = params.filters / params.multiplier;
+  float sum = 0.0f;
+  WeightGradientCursor at(plan, share.begin);
+#pragma unroll 1
+  for (int index = 0; index < share.count; ++index) {
+    const SlidingBlock block(params.h, params.w, plan, 1, filter, 1, at.strip, at.tile);
+    const T* const grad =
+        grad_z + (int64_t{at.n} * params.filters + filter) * params.h.result_size * row_length;
+    const T* const image =
+        input + (at.n * channels + filter / params.multiplier) * int64_t{height} * width;
+#pragma unroll 1
+    for (int place = threadIdx.x; place < block.rows * block.columns; place += blockDim.x) {
+      const int row = block.row + place / block.columns;
+      const int column = block.column + place % block.columns;
+      const int y = row - static_cast<int>(params.h.padding) + i;
+      const int x = column - static_cast<int>(params.w.padding) + j;
+      if (y >= 0 && y < height && x >= 0 && x < width) {
+        sum += to_accumulate(grad[row * row_length + column]) *
+               to_accumulate(image[int64_t{y} * width + x]);
+      }
+    }
+    at.advance(plan);
+  }
+  totals[threadIdx.x] = sum;
+  __syncthreads();
+  for (int thread = 1; threadIdx.x == 0 && thread < static_cast<int>(blockDim.x); ++thread) {
+    sum += totals[thread];
+  }
+  return sum;
+}
+
+/// Adds up the taps' sums of a block's threads and writes them to its share. All threads of the
+/// block, when the stages have ended.
+/// @param shared  memory for a float of each tap and thread
+/// @tparam kExact    sums that are not finite are computed again
+/// @tparam kFlipped  the last tap is the first of the gradient
+template <bool kExact, bool kFlipped, int kHeight, int kWidth, typename T>
+__device__ __forceinline__ void store_tap_sums(const DepthwiseWeightGradientParams& params,
+                                               const SlidingPlan& plan, const GradientShare& share,
+                                               const T* grad_z, const T* input,
+                                               const float (&sums)[kHeight][kWidth],
+                                               unsigned char* shared, float* partial) {
+  // The threads of a filter add up in two steps, always in the same order.
+  constexpr int kParts = 8, kTaps = kHeight * kWidth;
+  float* const totals = reinterpret_cast<float*>(shared);
+  const int threads = static_cast<int>(blockDim.x);
+#pragma unroll
+  for (int tap = 0; tap < kTaps; ++tap) {
+    totals[tap * threads + threadIdx.x] = sums[tap / kWidth][tap % kWidth];
+  }
+  __syncthreads();
+  const int owners = plan.row_groups * plan.threads_per_row;  // threads of a filter
+  for (int i = threadIdx.x; i < share.planes * kTaps * kParts; i += threads) {
+    const int plane = i / (kTaps * kParts), tap = i / kParts % kTaps;
+    float* const first = totals + tap * threads + plane * owners;
+    float sum = 0.0f;
+    for (int owner = i % kParts; owner < owners; owner += kParts) {
+      sum += first[owner];
+    }
+    if (i % kParts < owners) {
+      first[i % kParts] = sum;
+    }
+  }
+  __syncthreads();
+  float* const target = partial + (share.index * params.filters + share.filter) * kTaps;
+  bool finite = true;
+  for (int i = threadIdx.x; i < share.planes * kTaps; i += threads) {
+    const int plane = i / kTaps, tap = i % kTaps;
+    const float* const first = totals + tap * threads + plane * owners;
+    float sum = 0.0f;
+    for (int part = 0; part < min(kParts, owners); ++part) {
+      sum += first[part];
+    }
+    finite = finite && sum * 0.0f == 0.0f;
+    target[kFlipped ? (plane + 1) * kTaps - 1 - tap : i] = sum;
+  }
+  if (kExact && !__syncthreads_and(finite)) {
+#pragma unroll 1
+    for (int i = 0; i < share.planes * kTaps; ++i) {
+      const int plane = i / kTaps, tap = i - plane * kTaps;
+      const float sum = exact_tap_sum(params, plan, share, grad_z, input, share.filter + plane,
+                                      tap / kWidth, tap % kWidth, totals);
+      if (threadIdx.x == 0) {
+        target[kFlipped ? (plane + 1) * kTaps - 1 - tap : i] = sum;
+      }
+      __syncthreads();
+    }
+  }
+}
 
 }  // namespace kernelopt

@@ -136,37 +136,8 @@ __global__ void __launch_bounds__(DepthwiseSlidingPolicy::kThreads)
   }
 
   stages.end();
-  // The threads of a filter add up in two steps, always in the same order.
-  constexpr int kParts = 8;
-  float* const totals = reinterpret_cast<float*>(shared);
-  const int threads = static_cast<int>(blockDim.x);
-#pragma unroll
-  for (int tap = 0; tap < kTaps; ++tap) {
-    totals[tap * threads + threadIdx.x] = sums.sums[tap / kWidth][tap % kWidth];
-  }
-  __syncthreads();
-  const int owners = plan.row_groups * plan.threads_per_row;  // threads of a filter
-  for (int i = threadIdx.x; i < share.planes * kTaps * kParts; i += threads) {
-    const int plane = i / (kTaps * kParts), tap = i / kParts % kTaps;
-    float* const first = totals + tap * threads + plane * owners;
-    float sum = 0.0f;
-    for (int owner = i % kParts; owner < owners; owner += kParts) {
-      sum += first[owner];
-    }
-    if (i % kParts < owners) {
-      first[i % kParts] = sum;
-    }
-  }
-  __syncthreads();
-  for (int i = threadIdx.x; i < share.planes * kTaps; i += threads) {
-    const int plane = i / kTaps, tap = i % kTaps;
-    const float* const first = totals + tap * threads + plane * owners;
-    float sum = 0.0f;
-    for (int part = 0; part < min(kParts, owners); ++part) {
-      sum += first[part];
-    }
-    partial[(share.index * params.filters + share.filter + plane) * kTaps + tap] = sum;
-  }
+  store_tap_sums<false, false, kHeight, kWidth>(params, plan, share, grad_z, input, sums.sums,
+                                                shared, partial);
 }
 
 }  // namespace kernelopt

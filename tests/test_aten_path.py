@@ -127,7 +127,7 @@ RULES: list[tuple[str, tuple[int, ...], tuple[int, ...], int, torch.dtype, bool]
     ("conv_transpose1d", (4, 384, 5568), (384, 192, 8), 4, torch.float32, False),
     ("conv_transpose1d", (4, 384, 1344), (384, 192, 8), 4, torch.float32, False),
     ("conv_transpose1d", (1, 512, 4096), (512, 256, 8), 4, torch.float32, False),
-    ("pointwise_conv2d", (1, 384, 14, 14), (1536, 384, 1, 1), 1, torch.float32, True),
+    ("pointwise_conv2d", (1, 384, 14, 14), (1536, 384, 1, 1), 1, torch.float32, False),
     ("pointwise_conv2d", (1, 384, 14, 14), (1536, 384, 1, 1), 1, torch.bfloat16, False),
     ("pointwise_conv2d", (1, 384, 56, 56), (96, 384, 1, 1), 1, torch.bfloat16, True),
     ("pointwise_conv2d", (2, 384, 56, 56), (96, 384, 1, 1), 1, torch.bfloat16, False),

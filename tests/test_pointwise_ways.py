@@ -94,6 +94,26 @@ def test_short_sums_of_planes(dtype: torch.dtype) -> None:
             check(case.with_options(activation=activation))
 
 
+# Images written as columns: tiles across images, chunks and tiles that are not filled, half as many
+# channels a block, planes of an odd and of an even number of pixels, weights on and off 16 bytes.
+IMAGE_COLUMNS = (
+    (8, 1024, 512, 7, 7),
+    (1, 300, 1000, 19, 19),
+    (3, 200, 1030, 13, 11),
+    (1, 392, 1544, 14, 14),
+)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sizes", IMAGE_COLUMNS)
+def test_images_as_columns(sizes: tuple[int, ...], dtype: torch.dtype) -> None:
+    if is_hopper():
+        names = ("separable_columns_pack_kernel", "separable_columns_wgmma_kernel")
+        assert_launched([_case("pointwise_conv2d", sizes, dtype)], *names)
+    for offset, activation in ((0, None), (0, "relu"), (3, "silu")):
+        check(_case("pointwise_conv2d", sizes, dtype, offset).with_options(activation=activation))
+
+
 # Sizes, and the kernel in float32 and in 16 bit.
 ONE_TAP = (
     ((1, 256, 512, 251), "channel_warps_mma_kernel"),
@@ -118,7 +138,10 @@ def test_convolutions_with_one_tap(
         check(replace(case, wanted=wanted))
 
 
-@pytest.mark.parametrize("sizes", [(1, 1700, 200, 7, 7), (2, 64, 3, 30, 30), (2, 64, 5, 31, 31)])
+@pytest.mark.parametrize(
+    "sizes",
+    [(1, 1700, 200, 7, 7), (2, 64, 3, 30, 30), (2, 64, 5, 31, 31), (1, 384, 1540, 14, 14)],
+)
 def test_inf_and_nan(sizes: tuple[int, ...]) -> None:
     """They must not meet the zeros beyond the last channel or pixel, nor the parts of a split."""
     batch, channels, outputs, *size = sizes

@@ -30,7 +30,7 @@ def test_pointwise_of_small_images(dtype: torch.dtype) -> None:
         (70, 200, 104, (7, 7), 0),
         (12, 72, 288, (25, 5), 0),
         (643, 40, 64, (3, 5), 0),
-        (3, 200, 2056, (7, 7), 0),
+        (3, 184, 2056, (7, 7), 0),
         (9, 136, 136, (14, 14), 0),
         (70, 80, 150, (5, 5), 0),
         (70, 64, 152, (8, 8), 1),
@@ -446,6 +446,23 @@ def test_separable_over_padded_columns(dtype: torch.dtype) -> None:
         if is_hopper():
             names = ("separable_columns_depthwise_kernel", "separable_columns_wgmma_kernel")
             assert_launched([case], *names)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_separable_of_even_rows_over_padded_columns(dtype: torch.dtype) -> None:
+    """The depthwise half is on tensor cores too, and writes columns."""
+    for batch, channels, outputs, size, offset in (
+        (9, 296, 264, (27, 46), 0),
+        (32, 136, 136, (38, 38), 1),
+    ):
+        elements = batch * channels * size[0] * size[1]
+        flat = torch.randn(elements + offset, device="cuda", dtype=dtype)[offset:]
+        case = _separable_case(
+            flat.view(batch, channels, *size), outputs, {"padding": 1, "activation": "gelu"}
+        )
+        check(replace(case, precision=kernelopt.Precision.DEFAULT))
+        if is_hopper():
+            assert_launched([case], "depthwise_banded_kernel", "separable_columns_wgmma_kernel")
 
 
 # Tiles of pixels, padded columns of few tiles and of many, rows.

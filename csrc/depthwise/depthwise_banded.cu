@@ -17,6 +17,20 @@ bool is_banded(const DepthwiseParams& params, const DepthwiseOperands& operands)
                      !operands.channels_last && slides_evenly(params), slides);
 }
 
+bool launch_depthwise_banded_columns(const char* op, const DepthwiseParams& params,
+                                     const DepthwiseColumns& columns, ScalarType dtype,
+                                     int multiprocessors, Activation activation,
+                                     cudaStream_t stream) {
+  if (!slides_evenly(params) || params.w.result_size < DepthwiseBandedPolicy::kMinColumns ||
+      !has_results_for_even_slides(params, 2) ||
+      !fits_32bit(params, params.batch * params.result_channels, kSlidingSlack)) {
+    return false;
+  }
+  const auto launch = dtype == ScalarType::Half ? launch_depthwise_banded_columns_as<__half>
+                                                : launch_depthwise_banded_columns_as<__nv_bfloat16>;
+  return launch(op, params, columns, multiprocessors, activation, stream);
+}
+
 bool launch_depthwise_banded(const char* op, const DepthwiseParams& params,
                              const DepthwiseOperands& operands, Activation activation,
                              cudaStream_t stream) {

@@ -6,4 +6,8 @@ template bool launch_depthwise_banded_as<__nv_bfloat16>(const char*, const Depth
                                                         const DepthwiseOperands&, Activation,
                                                         cudaStream_t);
 
+template bool launch_depthwise_banded_columns_as<__nv_bfloat16>(const char*, const DepthwiseParams&,
+                                                                const DepthwiseColumns&, int,
+                                                                Activation, cudaStream_t);
+
 }  // namespace kernelopt

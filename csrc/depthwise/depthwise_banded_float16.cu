@@ -6,4 +6,8 @@ template bool launch_depthwise_banded_as<__half>(const char*, const DepthwisePar
                                                  const DepthwiseOperands&, Activation,
                                                  cudaStream_t);
 
+template bool launch_depthwise_banded_columns_as<__half>(const char*, const DepthwiseParams&,
+                                                         const DepthwiseColumns&, int, Activation,
+                                                         cudaStream_t);
+
 }  // namespace kernelopt

@@ -80,6 +80,13 @@ __global__ void __launch_bounds__(DepthwiseBandedPolicy::kThreads,
   const int multiplier = static_cast<int>(params.multiplier);
   const SlidingBlock block =
       SlidingBlock::of_correlation(params, plan, blockIdx.x, banded.strips_inverse);
+  if (banded.image_stride > 0) {
+    const int channels = static_cast<int>(params.result_channels);
+    const int image = divide(block.plane, channels, banded.channels_inverse);
+    result += (block.plane - image * channels) * banded.channel_stride +
+              int64_t{image} * banded.image_stride -
+              block.plane * (params.h.result_size * params.w.result_size);
+  }
   const CopyPieces source_pieces =
       block.start_source_load(source, params, plan, shared, barrier, banded.source_elements);
   grid_dependency_launch();

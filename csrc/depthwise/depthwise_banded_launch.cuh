@@ -50,6 +50,29 @@ void launch_banded(const char* op, const DepthwiseParams& params, const BandedPl
               data_or_null<T>(operands.bias), mutable_data<T>(operands.result), activation));
 }
 
+/// Results of even slides as columns; false where others are faster or it does not fit.
+template <typename T>
+bool launch_depthwise_banded_columns_as(const char* op, const DepthwiseParams& params,
+                                        const DepthwiseColumns& columns, int multiprocessors,
+                                        Activation activation, cudaStream_t stream) {
+  using Policy = DepthwiseBandedPolicy;
+  BandedPlan plan =
+      plan_banded(params, sizeof(T), multiprocessors, Policy::shared_bytes(sizeof(T), 3), 1);
+  if (plan.block.shared_bytes > Policy::kMostSharedBytes) {
+    return false;
+  }
+  plan.image_stride = static_cast<int>(columns.image_stride);
+  plan.channel_stride = columns.channel_stride;
+  const auto kernel = depthwise_banded_kernel<T, 3, BandSlide::kEven>;
+  KERNELOPT_CUDA_CHECK(op, launch_dependent(kernel, dim3(grid_size(op, plan.block.blocks, 1)),
+                                            plan.block.threads, plan.block.shared_bytes, stream,
+                                            params, plan, static_cast<const T*>(columns.source),
+                                            static_cast<const T*>(columns.weight),
+                                            static_cast<const T*>(columns.bias),
+                                            static_cast<T*>(columns.result), activation));
+  return true;
+}
+
 /// False where there is no instance for the shape.
 template <typename T>
 bool launch_depthwise_banded_as(const char* op, const DepthwiseParams& params,
@@ -78,5 +101,13 @@ extern template bool launch_depthwise_banded_as<__half>(const char*, const Depth
 extern template bool launch_depthwise_banded_as<__nv_bfloat16>(const char*, const DepthwiseParams&,
                                                                const DepthwiseOperands&, Activation,
                                                                cudaStream_t);
+
+extern template bool launch_depthwise_banded_columns_as<__half>(const char*, const DepthwiseParams&,
+                                                                const DepthwiseColumns&, int,
+                                                                Activation, cudaStream_t);
+extern template bool launch_depthwise_banded_columns_as<__nv_bfloat16>(const char*,
+                                                                       const DepthwiseParams&,
+                                                                       const DepthwiseColumns&, int,
+                                                                       Activation, cudaStream_t);
 
 }  // namespace kernelopt

@@ -31,6 +31,10 @@ struct BandedPlan {
   int64_t source_elements;
   uint32_t strips_inverse;    // see divisor_inverse(), for the strips of all planes
   uint32_t channels_inverse;  // the same of the channels of results, for their planes
+  // Elements of the result from an image's plane to the next one's, and from a channel's to the
+  // next one's, with one plane a block; 0: planes follow each other, channels innermost.
+  int image_stride;
+  int64_t channel_stride;
 };
 
 /// 2^32 over a divisor, rounded up, where a multiplication by it divides all numbers up to `most`

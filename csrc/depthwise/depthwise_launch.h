@@ -102,6 +102,23 @@ bool launch_depthwise_banded_channels_last(const char* op, const DepthwiseParams
                                            const DepthwiseOperands& operands, Activation activation,
                                            cudaStream_t stream);
 
+/// Operands of a correlation of contiguous tensors whose results lie elsewhere: planes of
+/// neighbouring images and of neighbouring channels so many elements apart.
+struct DepthwiseColumns {
+  const void* source;
+  const void* weight;
+  const void* bias;  // or null
+  void* result;
+  int64_t image_stride, channel_stride;
+};
+
+/// A 3x3 correlation at stride and dilation 1 in 16 bit on tensor cores, with results elsewhere;
+/// false where it does not go there or does not fit.
+bool launch_depthwise_banded_columns(const char* op, const DepthwiseParams& params,
+                                     const DepthwiseColumns& columns, ScalarType dtype,
+                                     int multiprocessors, Activation activation,
+                                     cudaStream_t stream);
+
 /// The kernel for contiguous tensors and large kernels, or several filters a channel; false for the
 /// rest.
 bool launch_depthwise_tile(const char* op, const DepthwiseParams& params,

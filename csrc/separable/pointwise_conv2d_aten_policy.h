@@ -16,12 +16,12 @@ inline bool aten_is_faster(int64_t batch, int64_t pixels, int64_t in_channels, i
     return false;
   }
   // Long sums over one image, too many for the kernel that keeps them in a block's warps, too few
-  // tiles for the others. float32: 1x384x14x14 -> 1536: 0.0136, ATen 0.0092; 1x3072x7x7 -> 768:
-  // 0.0177, ATen 0.0135; 1x384x56x56 -> 96: 0.0117, ATen 0.0094. Not: 1x1024x14x14 -> 256: 0.0087,
-  // ATen 0.0096. In bfloat16 the third alone: 0.0079, ATen 0.0067, the first
-  // two 0.0098, ATen 0.0101, and 0.0104, ATen 0.0163.
+  // tiles for the others. float32: 1x3072x7x7 -> 768: 0.0177, ATen 0.0135; 1x384x56x56 -> 96:
+  // 0.0117, ATen 0.0094. Not: 1x1024x14x14 -> 256: 0.0087, ATen 0.0096; more channels of the
+  // result, which are tiles enough: 1x384x14x14 -> 1536 on an H100 0.0086, ATen 0.0096. In bfloat16
+  // the second alone: 0.0079, ATen 0.0067, the first 0.0104, ATen 0.0163.
   const int64_t products = pixels * in_channels * out_channels;
-  return products >= 100'000'000 && products <= 200'000'000 &&
+  return products >= 100'000'000 && products <= 200'000'000 && out_channels <= 2 * in_channels &&
          (element_bytes == 4 || (out_channels <= 128 && pixels >= 2048));
 }
 

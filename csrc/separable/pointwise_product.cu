@@ -8,6 +8,7 @@
 #include "separable/channel_sums.h"
 #include "separable/channel_warps_mma.h"
 #include "separable/pointwise_product_policy.h"
+#include "separable/separable_columns.h"
 
 namespace kernelopt {
 
@@ -42,6 +43,38 @@ bool as_small_images(int64_t batch, int64_t plane, int64_t n, int64_t k, Precisi
 }
 
 namespace {
+
+bool image_columns_serve(int64_t batch, int64_t plane, int64_t n, int64_t k, Precision precision,
+                         const Tensor& like) {
+  return ImageColumnsPolicy::pays(batch, plane, n, k,
+                                  multiprocessor_count(like.get_device_index())) &&
+         channel_gemm_wgmma_serves(batch * plane, n, k, precision, like);
+}
+
+/// result = act(bias + images * weight) of contiguous images, written as columns; whether it did.
+bool multiply_as_columns(const char* op, const Tensor& images, const Tensor& weight,
+                         const std::optional<Tensor>& bias, Activation activation,
+                         const Tensor& result) {
+  SeparableWgmmaProblem problem{};
+  problem.input = images.const_data_ptr();
+  problem.pointwise_weight = weight.const_data_ptr();
+  problem.pointwise_bias = data_or_null<void>(bias);
+  problem.output = result.mutable_data_ptr();
+  problem.batch = static_cast<int>(images.size(0));
+  problem.channels = static_cast<int>(images.size(1));
+  problem.out_channels = static_cast<int>(result.size(1));
+  problem.h.input_size = problem.h.output_size = static_cast<int>(images.size(2));
+  problem.w.input_size = problem.w.output_size = static_cast<int>(images.size(3));
+  problem.activation = activation;
+  const cudaStream_t stream = current_stream(images);
+  switch (images.scalar_type()) {
+    case ScalarType::Half: return launch_image_columns_as<__half>(op, problem, images, stream);
+    case ScalarType::BFloat16:
+      return launch_image_columns_as<__nv_bfloat16>(op, problem, images, stream);
+    case ScalarType::Float: return launch_image_columns_as<float>(op, problem, images, stream);
+    default: return false;
+  }
+}
 
 /// result = act(bias + images * weight) of contiguous images as they are, on tensor cores where
 /// they pay; whether it did.
@@ -87,6 +120,10 @@ bool multiply_on_tensor_cores(const char* op, const Tensor& images, const Tensor
   }
   if (channels_last || plane == 1) {
     return multiply_pixel_rows(op, images, weight, transposed, bias, activation, precision, result);
+  }
+  if (!transposed && image_columns_serve(images.size(0), plane, n, k, precision, images) &&
+      multiply_as_columns(op, contiguous_cuda(op, images), weight, bias, activation, result)) {
+    return true;
   }
   if (!as_small_images(images.size(0), plane, n, k, precision, images) &&
       as_pixel_rows(images, n, k, precision, channels_last)) {

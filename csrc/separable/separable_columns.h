@@ -16,4 +16,9 @@ template <typename T>
 bool launch_separable_columns_as(const char* op, const SeparableWgmmaProblem& problem,
                                  const Tensor& like, cudaStream_t stream);
 
+/// The pointwise product of contiguous images alone, written as columns before.
+template <typename T>
+bool launch_image_columns_as(const char* op, const SeparableWgmmaProblem& problem,
+                             const Tensor& like, cudaStream_t stream);
+
 }  // namespace kernelopt

@@ -4,5 +4,7 @@ namespace kernelopt {
 
 template bool launch_separable_columns_as<__half>(const char*, const SeparableWgmmaProblem&,
                                                   const Tensor&, cudaStream_t);
+template bool launch_image_columns_as<__half>(const char*, const SeparableWgmmaProblem&,
+                                              const Tensor&, cudaStream_t);
 
 }  // namespace kernelopt

@@ -8,48 +8,75 @@ namespace kernelopt {
 
 #if KERNELOPT_HAS_WGMMA
 
-// 96 accumulators as operands of an asm statement.
+// Accumulators as operands of an asm statement.
 #define KERNELOPT_OUTPUTS_4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define KERNELOPT_OUTPUTS_16(i)                                                   \
   KERNELOPT_OUTPUTS_4(i), KERNELOPT_OUTPUTS_4(i + 4), KERNELOPT_OUTPUTS_4(i + 8), \
       KERNELOPT_OUTPUTS_4(i + 12)
-#define KERNELOPT_OUTPUTS_96                                                   \
-  KERNELOPT_OUTPUTS_16(0), KERNELOPT_OUTPUTS_16(16), KERNELOPT_OUTPUTS_16(32), \
-      KERNELOPT_OUTPUTS_16(48), KERNELOPT_OUTPUTS_16(64), KERNELOPT_OUTPUTS_16(80)
-#define KERNELOPT_WGMMA_192(kType)                                                       \
-  asm volatile(                                                                          \
-      "{\n"                                                                              \
-      ".reg .pred p;\n"                                                                  \
-      "setp.ne.b32 p, %98, 0;\n"                                                         \
-      "wgmma.mma_async.sync.aligned.m64n192k16.f32." kType "." kType                     \
-      " {"                                                                               \
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, " \
-      "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, " \
-      "%34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, " \
-      "%50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, %64, %65, " \
-      "%66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, " \
-      "%82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"             \
-      "}, %96, %97, p, 1, 1, 0, 1;\n"                                                    \
-      "}\n"                                                                              \
-      : KERNELOPT_OUTPUTS_96                                                             \
-      : "l"(a), "l"(b), "r"(accumulate))
+#define KERNELOPT_OUTPUTS_32 KERNELOPT_OUTPUTS_16(0), KERNELOPT_OUTPUTS_16(16)
+#define KERNELOPT_OUTPUTS_64 \
+  KERNELOPT_OUTPUTS_32, KERNELOPT_OUTPUTS_16(32), KERNELOPT_OUTPUTS_16(48)
+#define KERNELOPT_OUTPUTS_80 KERNELOPT_OUTPUTS_64, KERNELOPT_OUTPUTS_16(64)
+#define KERNELOPT_OUTPUTS_96 KERNELOPT_OUTPUTS_80, KERNELOPT_OUTPUTS_16(80)
+#define KERNELOPT_NAMES_32                                            \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, " \
+  "%15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, " \
+  "%28, %29, %30, %31"
+#define KERNELOPT_NAMES_64                                              \
+  KERNELOPT_NAMES_32                                                    \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, " \
+  "%45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, "   \
+  "%58, %59, %60, %61, %62, %63"
+#define KERNELOPT_NAMES_80                                              \
+  KERNELOPT_NAMES_64                                                    \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, " \
+  "%77, %78, %79"
+#define KERNELOPT_NAMES_96                                              \
+  KERNELOPT_NAMES_80                                                    \
+  ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, " \
+  "%93, %94, %95"
+#define KERNELOPT_COLUMNS_WGMMA(kN, kRegisters, kType, left, end, predicate, ...) \
+  asm volatile(                                                                   \
+      "{\n"                                                                       \
+      ".reg .pred p;\n"                                                           \
+      "setp.ne.b32 p, " predicate                                                 \
+      ", 0;\n"                                                                    \
+      "wgmma.mma_async.sync.aligned.m64n" #kN "k16.f32." kType "." kType          \
+      " {" KERNELOPT_NAMES_##kRegisters "}, " left ", p, 1, 1, " end              \
+                                        ";\n"                                     \
+                                        "}\n"                                     \
+      : KERNELOPT_OUTPUTS_##kRegisters                                            \
+      : __VA_ARGS__, "l"(b), "r"(accumulate))
 
 /// As wgmma_m64k16() with both operands in shared memory, rows of the right one along its columns;
-/// also for 192 columns.
+/// also for 160 and 192 columns.
 template <typename T, int kRegisters>
 __device__ __forceinline__ void multiply_columns(float (&d)[kRegisters], uint64_t a, uint64_t b,
                                                  int accumulate) {
-  if constexpr (kRegisters < 96) {
+  if constexpr (kRegisters < 80) {
     wgmma_m64k16<T, false, true>(d, a, b, accumulate);
+  } else if constexpr (kRegisters == 80) {
+    if constexpr (std::is_same_v<T, __half>) {
+      KERNELOPT_COLUMNS_WGMMA(160, 80, "f16", "%80, %81", "0, 1", "%82", "l"(a));
+    } else {
+      KERNELOPT_COLUMNS_WGMMA(160, 80, "bf16", "%80, %81", "0, 1", "%82", "l"(a));
+    }
   } else if constexpr (std::is_same_v<T, __half>) {
-    KERNELOPT_WGMMA_192("f16");
+    KERNELOPT_COLUMNS_WGMMA(192, 96, "f16", "%96, %97", "0, 1", "%98", "l"(a));
   } else {
-    KERNELOPT_WGMMA_192("bf16");
+    KERNELOPT_COLUMNS_WGMMA(192, 96, "bf16", "%96, %97", "0, 1", "%98", "l"(a));
   }
 }
 
-#undef KERNELOPT_WGMMA_192
+#undef KERNELOPT_COLUMNS_WGMMA
+#undef KERNELOPT_NAMES_96
+#undef KERNELOPT_NAMES_80
+#undef KERNELOPT_NAMES_64
+#undef KERNELOPT_NAMES_32
 #undef KERNELOPT_OUTPUTS_96
+#undef KERNELOPT_OUTPUTS_80
+#undef KERNELOPT_OUTPUTS_64
+#undef KERNELOPT_OUTPUTS_32
 #undef KERNELOPT_OUTPUTS_16
 #undef KERNELOPT_OUTPUTS_4
 

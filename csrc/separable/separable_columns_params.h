@@ -20,6 +20,9 @@ struct SeparableColumnsShape {
   static constexpr int kManyRowsThreads = 192;
   static constexpr int kMaxSourceBytes = 48 << 10;
   static constexpr int kDepthwiseHead = 32;  // of shared memory, before the source
+  // Without a depthwise half: threads of a block that writes images as columns, and its source.
+  static constexpr int kPackThreads = 256;
+  static constexpr int kPackSourceBytes = 24 << 10;
   /// Blocks of a multiprocessor, as their registers allow.
   static constexpr int depthwise_blocks(int strip_columns) { return strip_columns == 2 ? 3 : 4; }
   /// Whether a block puts its results together in shared memory.
@@ -42,10 +45,17 @@ struct SeparableColumnsShape {
   static constexpr int kChunkBytes = 128;  // of a weight's row
   static constexpr int kPanel = 64;        // columns whose 128 bytes lie together
   static constexpr int kPanelBytes = 8192;
-  static constexpr int kMaxColumns = 192;
-  static constexpr int kWeightBytes = kChannels * kChunkBytes;
+  static constexpr int kMaxColumns = 192, kMiddleColumns = 160;
+  // A warpgroup's columns, where both have the same 64 channels and halves of a panel.
+  static constexpr int kHalfPanel = 32;
+  /// Of a tile, by the columns of a warpgroup.
+  static constexpr int tile_columns(int columns) { return columns < kPanel ? kPanel : columns; }
+  static constexpr int tile_channels(int columns) {
+    return columns < kPanel ? kChannels / kWarpgroups : kChannels;
+  }
+  static constexpr int weight_bytes(int columns) { return tile_channels(columns) * kChunkBytes; }
   static constexpr int stage_bytes(int columns) {
-    return kWeightBytes + columns / kPanel * kPanelBytes;
+    return weight_bytes(columns) + (columns + kPanel - 1) / kPanel * kPanelBytes;
   }
   // Where a warp turns its results, 16 channels of 64 columns at a time, to rows. Rows of 72 words
   // keep the accumulators' pairs in different banks.
@@ -98,6 +108,7 @@ struct SeparableColumnsParams {
 
   // Product.
   int channel_blocks;
+  int tile_channels;
   int shares;  // of an item's sum, each a block of a cluster
   int items;   // tiles times shares
   int stages;

@@ -31,15 +31,17 @@ __device__ __noinline__ float multiply_columns_exactly(const SeparableColumnsPar
   return sum;
 }
 
-/// Writes a warp's accumulators of 16 channels of 64 columns, with biases, as rows of kTurnPitch.
+/// Writes a warp's accumulators of 16 channels of 64 columns, or of those that are left, with
+/// biases, as rows of kTurnPitch.
 /// @param biases  of the thread's two rows
 template <int kFirst, int kRegisters>
 __device__ __forceinline__ void turn_columns(const float (&accumulators)[kRegisters],
                                              const float (&biases)[2], float* turn) {
   using Shape = SeparableColumnsShape;
+  constexpr int kCount = kRegisters * 2 - kFirst < 64 ? (kRegisters * 2 - kFirst) / 8 : 8;
   const int lane = threadIdx.x % 32;
 #pragma unroll
-  for (int i = 0; i < 8; ++i) {
+  for (int i = 0; i < kCount; ++i) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int from = (kFirst / 8 + i) * 4 + half * 2;
@@ -101,7 +103,8 @@ __device__ __forceinline__ void store_if(void* place, uint16_t bits, bool condit
 
 /// Stores a lane's columns of a row; of 16-bit results two neighbouring ones. Where a row begins
 /// between two words of memory, the second column and the next lane's first one are a word.
-template <typename T>
+/// @tparam kColumns  64, or the first 32 of them
+template <typename T, int kColumns>
 struct ColumnsStore {
   static constexpr int kWidth = sizeof(T) == 4 ? 1 : 2;
   T* result;  // the lane's first column of the next row
@@ -120,12 +123,12 @@ struct ColumnsStore {
     const int pixel = column + place - image * p.pitch;
     result = static_cast<T*>(p.problem.output) +
              (int64_t{image} * p.problem.out_channels + channel) * p.plane + pixel;
-    inside = image < p.problem.batch ? p.plane - pixel : 0;
+    inside = image < p.problem.batch && place < kColumns ? p.plane - pixel : 0;
     if constexpr (kWidth == 2) {
       begins = inside > 0 && (pixel == 0 || place == 0);
 #pragma unroll
       for (int odd = 0; odd < 2; ++odd) {
-        whole[odd] = inside > odd + 1 && (odd == 0 || threadIdx.x % 32 != 31);
+        whole[odd] = inside > odd + 1 && (odd == 0 || place + 2 < kColumns);
         single[odd] = inside > odd && !whole[odd];
       }
     }
@@ -151,13 +154,14 @@ struct ColumnsStore {
 
 /// Stores 16 channels of 64 columns out of shared memory.
 /// @tparam kShares  a cluster's blocks have shares of the sums, and store some of the channels each
+/// @tparam kColumns  64, or the first 32 of them
 /// @param channel   the first
 /// @param column    the first, a multiple of 64
-template <typename T, bool kShares>
+template <typename T, bool kShares, int kColumns = SeparableColumnsShape::kPanel>
 __device__ __forceinline__ void store_columns(const SeparableColumnsParams& p, const float* turn,
                                               int channel, int column) {
   using Shape = SeparableColumnsShape;
-  using Store = ColumnsStore<T>;
+  using Store = ColumnsStore<T, kColumns>;
   constexpr int kWidth = Store::kWidth;
   constexpr int kRows = kShares ? 16 / Shape::kMaxShares : 16 / kWidth;  // that are loaded at once
   const int own = kShares ? 16 / p.shares : 16;
@@ -167,7 +171,7 @@ __device__ __forceinline__ void store_columns(const SeparableColumnsParams& p, c
   const bool simple = activation == Activation::kNone || activation == Activation::kRelu;
   const float least = activation == Activation::kRelu ? 0.0f : -INFINITY;
 #pragma unroll
-  for (int part = 0; part < 2 / kWidth; ++part) {
+  for (int part = 0; part < (kWidth == 2 ? 1 : kColumns / 32); ++part) {
     const int place = static_cast<int>(threadIdx.x) % 32 * kWidth + part * 32;
     Store to(p, channel + first, column, place);
 #pragma unroll 1

@@ -7,8 +7,7 @@
 // header.
 #pragma once
 
-#include "common/bulk_copy.cuh"
-#include "common/grid_dependency.cuh"
+#include "separable/separable_columns_load.cuh"
 #include "separable/separable_columns_multiply.cuh"
 #include "separable/separable_columns_rows.cuh"
 #include "separable/separable_columns_store.cuh"
@@ -16,73 +15,6 @@
 namespace kernelopt {
 
 #if KERNELOPT_HAS_WGMMA
-
-/// A tile, or a block's share of its chunks.
-template <bool kShares>
-struct ColumnsItem {
-  int channel, column;  // the first
-  int chunk = 0, end;
-
-  __device__ __forceinline__ ColumnsItem(const SeparableColumnsParams& p, int at, int columns)
-      : end(p.chunks) {
-    const int item = kShares ? at / p.shares : at;
-    channel = item % p.channel_blocks * SeparableColumnsShape::kChannels;
-    column = item / p.channel_blocks * columns;
-    if constexpr (kShares) {
-      const int share = at - item * p.shares;
-      chunk = p.chunks * share / p.shares;
-      end = p.chunks * (share + 1) / p.shares;
-    }
-  }
-};
-
-/// Starts the copies of all stages, by one thread.
-template <typename T, int kColumns, bool kShares>
-__device__ __forceinline__ void load_columns(const SeparableColumnsParams& p,
-                                             const SeparableColumnsMaps& maps, uint32_t stages,
-                                             uint32_t full, uint32_t empty) {
-  using Shape = SeparableColumnsShape;
-  constexpr int kStageBytes = Shape::stage_bytes(kColumns);
-  constexpr int kChunkK = Shape::kChunkElements / MmaTraits<T>::kParts;
-  const auto load_weights = [&](int stage, int chunk, int channel) {
-    mbarrier_arrive_expect(full + stage * 8, kStageBytes);
-    tensor_load(stages + stage * kStageBytes, &maps.weights,
-                {chunk * Shape::kChunkElements, channel, 0, 0}, full + stage * 8);
-  };
-  // Weights that the kernel in front does not pack come before its end.
-  int ahead = 0;
-  if (!p.packs) {
-    const ColumnsItem<kShares> item(p, blockIdx.x, kColumns);
-    for (; ahead < min(p.stages, item.end - item.chunk); ++ahead) {
-      load_weights(ahead, item.chunk + ahead, item.channel);
-    }
-  }
-  grid_dependency_wait();
-  int stage = 0;
-  uint32_t parity = 1;
-  for (int at = blockIdx.x; at < p.items; at += gridDim.x) {
-    const ColumnsItem<kShares> item(p, at, kColumns);
-    for (int chunk = item.chunk; chunk < item.end; ++chunk) {
-      if (ahead > 0) {
-        --ahead;
-      } else {
-        mbarrier_wait(empty + stage * 8, parity);
-        load_weights(stage, chunk, item.channel);
-      }
-      const uint32_t barrier = full + stage * 8, place = stages + stage * kStageBytes;
-#pragma unroll
-      for (int panel = 0; panel < kColumns / Shape::kPanel; ++panel) {
-        const int column = item.column + panel * Shape::kPanel;
-        const uint32_t to = place + Shape::kWeightBytes + panel * Shape::kPanelBytes;
-        tensor_load(to, &maps.columns, {column, chunk * kChunkK, 0, 0}, barrier);
-      }
-      if (++stage == p.stages) {
-        stage = 0;
-        parity ^= 1;
-      }
-    }
-  }
-}
 
 /// The end of a tile: a warp stores its accumulators of 16 channels, 64 columns at a time.
 template <typename T, int kColumns>
@@ -92,14 +24,16 @@ __device__ __forceinline__ void store_panels(const SeparableColumnsParams& p,
                                              int column) {
   using Shape = SeparableColumnsShape;
   turn_columns<0>(accumulators, biases, turn);
-  store_columns<T, false>(p, turn, channel, column);
+  constexpr int kFirst = kColumns < Shape::kPanel ? kColumns : Shape::kPanel;
+  store_columns<T, false, kFirst>(p, turn, channel, column);
   if constexpr (kColumns > Shape::kPanel) {
     turn_columns<Shape::kPanel>(accumulators, biases, turn);
     store_columns<T, false>(p, turn, channel, column + Shape::kPanel);
   }
   if constexpr (kColumns > 2 * Shape::kPanel) {
     turn_columns<2 * Shape::kPanel>(accumulators, biases, turn);
-    store_columns<T, false>(p, turn, channel, column + 2 * Shape::kPanel);
+    constexpr int kRest = kColumns - 2 * Shape::kPanel;
+    store_columns<T, false, kRest>(p, turn, channel, column + 2 * Shape::kPanel);
   }
 }
 
@@ -207,12 +141,14 @@ __device__ __forceinline__ void multiply_items(const SeparableColumnsParams& p, 
   constexpr int kLeftStep = 2, kLeftLow = 4;
   constexpr int kRightStep = 16 * Shape::kChunkBytes / 16, kRightLow = Shape::kPanelBytes / 2 / 16;
   constexpr int kSteps = Shape::kChunkElements / 16 / MmaTraits<T>::kParts;
+  constexpr bool kHalves = kColumns < Shape::kPanel;
   float accumulators[kColumns / 2];
   int stage = 0;
   uint32_t parity = 0, turns = 0;
   for (int at = blockIdx.x; at < p.items; at += gridDim.x) {
     const ColumnsItem<kShares> item(p, at, kColumns);
-    const int channel = item.channel + warp * 16;
+    const int channel = item.channel + (kHalves ? warp % 4 : warp) * 16;
+    const int first_column = item.column + (kHalves ? warp / 4 * kColumns : 0);
     float biases[2] = {0.0f, 0.0f};
     if (p.problem.pointwise_bias != nullptr && item.chunk == 0) {  // the first share's
       const T* bias = static_cast<const T*>(p.problem.pointwise_bias);
@@ -233,9 +169,10 @@ __device__ __forceinline__ void multiply_items(const SeparableColumnsParams& p, 
       mbarrier_wait(full + stage * 8, parity);
       const uint32_t place = stages + stage * kStageBytes;
       const uint64_t left =
-          wgmma_swizzled_descriptor(place + warp / 4 * (Shape::kWeightBytes / Shape::kWarpgroups));
-      const uint64_t right =
-          wgmma_column_descriptor(place + Shape::kWeightBytes, Shape::kPanelBytes);
+          wgmma_swizzled_descriptor(place + (kHalves ? 0 : warp / 4 * (64 * Shape::kChunkBytes)));
+      const uint64_t right = wgmma_column_descriptor(
+          place + Shape::weight_bytes(kColumns) + (kHalves ? warp / 4 * 64 : 0),
+          Shape::kPanelBytes);
       wgmma_fence();
 #pragma unroll
       for (int step = 0; step < kSteps; ++step) {
@@ -261,19 +198,19 @@ __device__ __forceinline__ void multiply_items(const SeparableColumnsParams& p, 
     if constexpr (kShares) {
       turn_columns<0>(accumulators, biases, turn);
       cluster_barrier();
-      store_columns<T, true>(p, turn, channel, item.column);
+      store_columns<T, true>(p, turn, channel, first_column);
     } else if constexpr (kStorers) {
       hand_tile<T, kColumns>(p, accumulators, biases, turn, channel, item.column, filled + warp * 8,
                              filled + Shape::kWarpBarrierBytes + warp * 8, handed + warp, turns);
     } else {
-      store_panels<T, kColumns>(p, accumulators, biases, turn, channel, item.column);
+      store_panels<T, kColumns>(p, accumulators, biases, turn, channel, first_column);
     }
   }
 }
 
 #endif
 
-/// @tparam kColumns  of a tile: 64, 128 or 192
+/// @tparam kColumns  of a warpgroup: 32, 64, 128, 160 or 192
 /// @tparam kStorers  each warp that multiplies hands its results to one that stores
 template <typename T, int kColumns, bool kShares, bool kStorers>
 __global__ void __launch_bounds__(kStorers ? SeparableColumnsShape::kStorerThreads

@@ -53,7 +53,7 @@ inline bool choose_storers(const SeparableColumnsParams& p, int64_t items, int c
 
 /// Columns of a tile, by the cycles that products, copies from the L2 cache and the ends of tiles
 /// take: counted, the ends fitted to times of 64, 128, 160 and 192 columns on an H100:
-/// 32x1024x10x10 -> 1536 in fp32 0.068 ms with 160, 0.0715 with 192.
+/// 32x1024x10x10 -> 1536 in fp32 0.0667 ms with 160, 0.0711 with 192.
 inline int choose_columns(const SeparableColumnsParams& p, int size, int multiprocessors) {
   using Shape = SeparableColumnsShape;
   constexpr double kCacheBytes = 5500;

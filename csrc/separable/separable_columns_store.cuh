@@ -24,7 +24,12 @@ __device__ __noinline__ float multiply_columns_exactly(const SeparableColumnsPar
   float sum = 0;
 #pragma unroll 1
   for (int k = 0; k < p.problem.channels; ++k) {
-    sum = fmaf(to_accumulate(*high) + to_accumulate(*low), to_accumulate(weight[k]), sum);
+    // The parts of the largest finite values add up to more than these.
+    constexpr float kLargest = 3.4028234663852886e38f;
+    const float low_part = to_accumulate(*low);
+    float value = to_accumulate(*high) + low_part;
+    value = isfinite(low_part) ? fminf(fmaxf(value, -kLargest), kLargest) : value;
+    sum = fmaf(value, to_accumulate(weight[k]), sum);
     high += p.total;
     low += p.total;
   }

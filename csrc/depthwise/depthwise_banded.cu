@@ -21,8 +21,12 @@ bool launch_depthwise_banded_columns(const char* op, const DepthwiseParams& para
                                      const DepthwiseColumns& columns, ScalarType dtype,
                                      int multiprocessors, Activation activation,
                                      cudaStream_t stream) {
+  // Of few planes as well: 1x128x74x74 -> 256 of a separable convolution 9.9 us on an H100, 9.6 by
+  // the other kernel.
+  const int64_t planes = params.batch * params.result_channels;
   if (!slides_evenly(params) || params.w.result_size < DepthwiseBandedPolicy::kMinColumns ||
-      !has_results_for_even_slides(params, 2) ||
+      planes * params.h.result_size * params.w.result_size <
+          DepthwiseBandedPolicy::min_even_results(2, kMaxIndex32) ||
       !fits_32bit(params, params.batch * params.result_channels, kSlidingSlack)) {
     return false;
   }

@@ -2,9 +2,10 @@
 // with the slots as rows and the positions as columns: a warpgroup holds the weights of its 64
 // slots in registers, so that the tensor cores read the positions alone from shared memory, and a
 // thread's sums are successive outputs. A block walks over tiles of the positions. One warp loads
-// windows of the input (conv1d_wgmma_shared_load.cuh), others make the products' operand of them
-// (..._shared_operand), and while a warpgroup multiplies, storing warps bring what it has finished
-// from its slabs to memory. Limits: rows with unit stride, 32-bit positions, one residue.
+// windows of the input (conv1d_wgmma_shared_load.cuh), three or seven make the products' operand of
+// them
+// (..._shared_operand), and while one warpgroup multiplies the other finishes its sums and stores
+// them. Limits: rows with unit stride, 32-bit positions, one residue.
 #pragma once
 
 #include "conv1d/conv1d_wgmma_held_product.cuh"
@@ -14,6 +15,13 @@
 namespace kernelopt {
 
 #if KERNELOPT_HAS_WGMMA
+
+/// Whether sums are finished as they are stored, not in registers. In fp32 that is shorter: exact
+/// GELU after problem 67 took 1.36 to 1.38 ms on an H100 instead of 1.44. With 16 bits the slab
+/// would have to hold fp32: 0.75 to 0.78 instead of 0.68.
+template <typename T, typename ActivationType>
+constexpr bool kFinishesLate = sizeof(T) == 4 && !std::is_same_v<ActivationType, Identity> &&
+                               !std::is_same_v<ActivationType, Relu>;
 
 /// Calls function(activation, layout, spread) with the types and constants of a problem.
 template <typename T, typename Function>
@@ -44,36 +52,6 @@ __device__ __forceinline__ void with_held_store(const Conv1dWgmmaHeldParams& p,
   });
 }
 
-constexpr int kStoredBarrier = 2;  // named, behind the last outputs' stores
-
-/// A storing warp: the rows of every tile that pass through each kStoreWarps-th slab, to memory.
-/// @param storer         its number
-/// @param block_channel  the block's first, of its group's
-/// @param slabs          of the block
-/// @param barriers       shared address of the slabs'
-/// @param fillers        of the block's slots
-template <typename T, int kSpread>
-__device__ __forceinline__ void store_held_tiles(const Conv1dWgmmaHeldParams& p, int storer,
-                                                 int group, int block_channel, T* slabs,
-                                                 uint32_t barriers, const uint32_t* fillers) {
-  const int out_channels = static_cast<int>(p.problem.out_channels);
-  int number = 0;  // of the tile in its block
-  for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p), ++number) {
-#pragma unroll 1
-    for (int warp = storer; warp < p.block_slots() / 16;
-         warp += Conv1dWgmmaHeldTile<T>::kStoreWarps) {
-      const int channel = block_channel + warp * 16;
-      const HeldTile<T, kSpread> tile(p, cursor.n, cursor.run,
-                                      static_cast<int64_t>(group) * out_channels + channel,
-                                      out_channels - channel);
-      const HeldSlab<T> slab(p, slabs, barriers, warp, number);
-      slab.wait_full();
-      tile.store(slab.values, fillers + warp * 16);
-      slab.give_empty();
-    }
-  }
-}
-
 #endif
 
 /// @tparam kStrided  input_step is not 1
@@ -83,9 +61,8 @@ __global__ void __launch_bounds__(Conv1dWgmmaHeldTile<T>::kThreads, 1)
 #if KERNELOPT_HAS_WGMMA
   using Shape = Conv1dWgmmaHeldShape;
   using Tile = Conv1dWgmmaHeldTile<T>;
-  using Cursor = Conv1dPartCursor<Tile::kParts, Shape::kPartPositions>;
   constexpr int kProductWarps = Shape::kWarpgroups * 4;
-  constexpr int kFirstStoreWarp = kProductWarps + 1 + Tile::kOperandWarps;
+  constexpr int kSlabElements = Shape::kSlabRows * Tile::kSlabPitch;
   constexpr bool kRepairs = MmaTraits<T>::kParts == 2;
   const int group = blockIdx.y / p.n_blocks;
   const int block_slots = p.block_slots();
@@ -98,7 +75,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaHeldTile<T>::kThreads, 1)
   unsigned char* windows = shared + p.resident_bytes;
   unsigned char* stages = windows + p.stages * p.window_bytes;
   T* slabs = reinterpret_cast<T*>(stages + p.operand_stages * p.operand_bytes);
-  float* block_biases = reinterpret_cast<float*>(slabs + Shape::kSlabs * Tile::kSlabElements);
+  float* block_biases = reinterpret_cast<float*>(slabs + kProductWarps * kSlabElements);
   uint32_t* fillers = reinterpret_cast<uint32_t*>(block_biases + 2 * Shape::kSlots);
   unsigned char* flags = reinterpret_cast<unsigned char*>(fillers + 2 * Shape::kSlots);
   const uint32_t resident_barrier = shared_address(flags) + Shape::kFlagBytes;
@@ -106,7 +83,6 @@ __global__ void __launch_bounds__(Conv1dWgmmaHeldTile<T>::kThreads, 1)
   const uint32_t window_full = turns + Shape::kWarpgroups * 8;
   const uint32_t window_empty = window_full + p.stages * 8;
   const uint32_t full = window_empty + p.stages * 8, empty = full + p.operand_stages * 8;
-  const uint32_t slab_barriers = empty + p.operand_stages * 8;
   if (threadIdx.x == 0) {
     mbarrier_init(resident_barrier, 1);
     for (int owner = 0; owner < Shape::kWarpgroups; ++owner) {
@@ -116,7 +92,6 @@ __global__ void __launch_bounds__(Conv1dWgmmaHeldTile<T>::kThreads, 1)
               Tile::kOperandWarps);
     init_ring(full, empty, p.operand_stages, Tile::kOperandWarps,
               p.splits_slots ? kProductWarps : kProductWarps / 2);
-    init_ring(slab_barriers, slab_barriers + Shape::kSlabs * 8, Shape::kSlabs, Tile::kParts, 1);
     mbarrier_fence_init();
   }
   load_conv1d_biases<T, 2 * Shape::kSlots, true>(p, group, block_channel, block_slots, block_biases,
@@ -130,35 +105,25 @@ __global__ void __launch_bounds__(Conv1dWgmmaHeldTile<T>::kThreads, 1)
   const int warp = __shfl_sync(0xffffffff, static_cast<int>(threadIdx.x) / 32, 0);
   const int lane = threadIdx.x % 32, warpgroup = warp / 4;
   if (warpgroup >= Shape::kWarpgroups) {
-    give_registers<Tile::kOtherRegisters>();
+    give_registers<Tile::kOperandRegisters>();
     if (warp == kProductWarps) {
       if (p.resident_bytes > 0 && lane == 0) {
         grid_dependency_wait();  // for the packed weights
         mbarrier_arrive_expect(resident_barrier, p.resident_bytes);
-        const int64_t held_bytes = int64_t{p.held_steps} * block_slots * 32;
+        const int64_t held_bytes = int64_t{Shape::kSteps} * block_slots * 32;
         bulk_load(shared_address(shared),
                   reinterpret_cast<const unsigned char*>(p.packed_weight) +
                       blockIdx.y * (held_bytes + p.resident_bytes) + held_bytes,
                   p.resident_bytes, resident_barrier);
       }
       if (p.map_elements == 0) {
-        load_conv1d_windows<T, Cursor>(p, shared_address(windows), window_full, window_empty);
+        load_conv1d_windows<T>(p, shared_address(windows), window_full, window_empty);
       } else if (lane == 0) {
-        load_conv1d_boxes<T, Cursor>(p, shared_address(windows), window_full, window_empty);
+        load_conv1d_boxes<T>(p, shared_address(windows), window_full, window_empty);
       }
-    } else if (warp < kFirstStoreWarp) {
-      make_conv1d_operands<T, Shape::kSlots, Tile::kOperandWarps, kStrided, Cursor>(
-          p, warp - kProductWarps - 1, windows, window_full, window_empty, stages, full, empty);
     } else {
-      const auto store = [&](auto spread) {
-        store_held_tiles<T, decltype(spread)::value>(p, warp - kFirstStoreWarp, group,
-                                                     block_channel, slabs, slab_barriers, fillers);
-      };
-      p.correlation.spread == 2 ? store(std::integral_constant<int, 2>())
-                                : store(std::integral_constant<int, 1>());
-      if constexpr (kRepairs) {
-        named_barrier(kStoredBarrier, (kProductWarps + Tile::kStoreWarps) * 32);
-      }
+      make_conv1d_operands<T, Shape::kSlots, Tile::kOperandWarps, kStrided>(
+          p, warp - kProductWarps - 1, windows, window_full, window_empty, stages, full, empty);
     }
     return;
   }
@@ -171,15 +136,15 @@ __global__ void __launch_bounds__(Conv1dWgmmaHeldTile<T>::kThreads, 1)
   if (p.resident_bytes > 0) {
     mbarrier_wait(resident_barrier, 0);
   }
-  const float row_biases[2] = {block_biases[slot + lane / 4], block_biases[slot + lane / 4 + 8]};
+  const float* biases = block_biases + slot;
+  const float row_biases[2] = {biases[lane / 4], biases[lane / 4 + 8]};
   const int channel = block_channel + slot;
   const int64_t all_channel = static_cast<int64_t>(group) * out_channels + channel;
+  const int rows = min(out_channels - channel, 16);
   OperandWalk walk{shared_address(stages), full, empty};
   uint32_t turn_parity = warpgroup == 0 ? 1 : 0;  // the first one does not wait
-  int number = 0, tile_number = 0;                // of the part and the tile in their block
-  for (Cursor cursor(p); cursor.inside(p); cursor.advance(p), ++number) {
-    const int this_tile = tile_number;
-    tile_number += cursor.is_last(p) ? 1 : 0;
+  int number = 0;                                 // of the tile in its block
+  for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p), ++number) {
     if (!p.splits_slots && number % Shape::kWarpgroups != warpgroup) {
       walk.skip_tile(p);
       continue;
@@ -188,7 +153,7 @@ __global__ void __launch_bounds__(Conv1dWgmmaHeldTile<T>::kThreads, 1)
       mbarrier_wait(turns + warpgroup * 8, turn_parity);
       turn_parity ^= 1;
     }
-    float sums[Shape::kPartPositions / 2];
+    float sums[Tile::kPositions / 2];
     multiply_held<T>(p, sums, weights, shared_address(shared) + first_slot * 16,
                      turns + (1 - warpgroup) * 8, walk);
     if constexpr (kRepairs) {
@@ -197,17 +162,17 @@ __global__ void __launch_bounds__(Conv1dWgmmaHeldTile<T>::kThreads, 1)
       }
     }
     with_held_store<T>(p, [&](auto activation, auto layout, auto spread) {
-      const HeldTile<T, decltype(spread)::value> tile(p, cursor.n, cursor.first_run(), all_channel,
-                                                      out_channels - channel);
-      finish_held_sums<T, decltype(activation), decltype(layout)::value>(
-          tile, sums, row_biases, HeldSlab<T>(p, slabs, slab_barriers, warp, this_tile),
-          cursor.part, cursor.is_last(p) ? Tile::kParts - cursor.part : 1);
+      using Kind = decltype(activation);
+      using Finish = std::conditional_t<kFinishesLate<T, Kind>, Kind, void>;
+      const HeldTile<T, decltype(spread)::value, Finish> tile(p, cursor, all_channel, rows);
+      store_held_sums<T, Kind, decltype(layout)::value>(
+          tile, sums, biases, row_biases, fillers + slot, slabs + warp * kSlabElements);
     });
   }
   if constexpr (kRepairs) {
-    named_barrier(kStoredBarrier, (kProductWarps + Tile::kStoreWarps) * 32);
+    __syncwarp();
     number = 0;
-    for (Cursor cursor(p); cursor.inside(p); cursor.advance(p), ++number) {
+    for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p), ++number) {
       if (flags[number % Shape::kFlagTiles * kProductWarps + warp] == 0 ||
           (!p.splits_slots && number % Shape::kWarpgroups != warpgroup)) {
         continue;
@@ -215,11 +180,9 @@ __global__ void __launch_bounds__(Conv1dWgmmaHeldTile<T>::kThreads, 1)
       const T* bias = static_cast<const T*>(p.problem.bias);
       const T* row_biases = bias == nullptr ? nullptr : bias + all_channel;
       if (p.correlation.spread == 2) {
-        HeldTile<T, 2>(p, cursor.n, cursor.run, all_channel, out_channels - channel)
-            .mend(cursor.n, group, channel, row_biases);
+        HeldTile<T, 2>(p, cursor, all_channel, rows).mend(cursor.n, group, channel, row_biases);
       } else {
-        HeldTile<T, 1>(p, cursor.n, cursor.run, all_channel, out_channels - channel)
-            .mend(cursor.n, group, channel, row_biases);
+        HeldTile<T, 1>(p, cursor, all_channel, rows).mend(cursor.n, group, channel, row_biases);
       }
     }
   }

@@ -57,46 +57,19 @@ bool held_kernel_pays(const Conv1dWgmmaHeldPlan& plan, int multiprocessors) {
              multiprocessors;
 }
 
-/// Cuts stages of whole chunks, as many in each, for most of which the products are issued at once,
-/// and says where the operands of a tile's steps are: chunk by chunk the taps, whose positions lie
-/// sorted by their residues modulo the input step. Returns the bytes of a block's shared memory, 0
-/// where nothing fits.
-template <typename T>
-int fit_held_stages(Conv1dWgmmaHeldParams* params, int max_shared_bytes) {
-  using Shape = Conv1dWgmmaHeldShape;
+/// Says where the operands of a tile's steps are: chunk by chunk the taps, whose positions lie
+/// sorted by their residues modulo the input step.
+inline void place_held_steps(Conv1dWgmmaHeldParams* params) {
   Conv1dWgmmaHeldParams& p = *params;
-  const int taps = p.correlation.taps;
-  const int64_t step_bytes = int64_t{p.block_slots()} * 32;
-  const int64_t slabs =
-      Shape::kSlabs * Conv1dWgmmaHeldTile<T>::kSlabElements * static_cast<int64_t>(sizeof(T));
-  for (const int least : {3, 2}) {  // stages of windows and of operands
-    for (int chunks = std::min(p.channel_chunks, Shape::kMaxStageChunks); chunks > 0; --chunks) {
-      if (p.channel_chunks % chunks != 0 || (chunks > 1 && chunks * taps > Shape::kSteps)) {
-        continue;
-      }
-      p.stage_steps = chunks * taps;
-      const int whole_stages = std::max(Shape::kSteps / p.stage_steps, 1) * p.stage_steps;
-      p.held_steps = std::min({p.steps, whole_stages, Shape::kSteps});
-      p.first_resident_stage = whole_stages;
-      p.resident_bytes = static_cast<int>((p.steps - p.held_steps) * step_bytes);
-      const int64_t fixed = p.resident_bytes + slabs + 2 * Shape::kSlots * 8 + Shape::kFlagBytes +
-                            Shape::kBarrierBytes;
-      const int bytes = fit_operand_stages<T, Shape>(&p, taps, chunks * Shape::kChunkChannels,
-                                                     least, fixed, 0, max_shared_bytes);
-      if (bytes == 0 || p.operand_stages < least) {
-        continue;
-      }
-      for (int step = 0; step < p.steps; ++step) {
-        const int chunk = step / taps % chunks;
-        const int position = step % taps * p.correlation.tap_step;
-        p.step_places[step] = static_cast<uint16_t>(
-            chunk * 2 * p.operand_pitch + position / p.correlation.input_step +
-            position % p.correlation.input_step * p.residue_pitch);
-      }
-      return bytes;
-    }
+  const int stage_chunks = p.stage_channels / Conv1dWgmmaHeldShape::kChunkChannels;
+  p.stage_steps = stage_chunks * p.correlation.taps;
+  for (int step = 0; step < p.steps; ++step) {
+    const int chunk = step / p.correlation.taps % stage_chunks;
+    const int position = step % p.correlation.taps * p.correlation.tap_step;
+    p.step_places[step] =
+        static_cast<uint16_t>(chunk * 2 * p.operand_pitch + position / p.correlation.input_step +
+                              position % p.correlation.input_step * p.residue_pitch);
   }
-  return 0;
 }
 
 /// Plans a problem within 32-bit positions with rows that run along the length. `fits` is false
@@ -131,6 +104,7 @@ Conv1dWgmmaHeldPlan plan_conv1d_wgmma_held(const Conv1dProblem& problem, int max
   plan.block_slots = p.block_slots();
   p.n_blocks = static_cast<int>(divide_up(problem.out_channels, plan.block_slots));
   const int64_t step_bytes = int64_t{plan.block_slots} * 32;
+  p.resident_bytes = static_cast<int>(std::max<int64_t>(steps - Shape::kSteps, 0) * step_bytes);
   const int64_t grid_y = problem.groups * p.n_blocks;
   plan.packed_bytes = grid_y * steps * step_bytes * kParts;
 
@@ -142,32 +116,37 @@ Conv1dWgmmaHeldPlan plan_conv1d_wgmma_held(const Conv1dProblem& problem, int max
   p.aligned_rows = problem.input_strides.channel % (16 / sizeof(T)) == 0;
   p.aligned_output = output_rows_begin_on<T>(problem, kSector / 2);
   p.even_output = output_rows_begin_on<T>(problem, 2) && correlation.run_outputs() == 1;
-  p.tile_runs = Shape::kPartPositions;
-  p.warpgroup_step = (Conv1dWgmmaHeldTile<T>::kPositions - overlap) / 2;
+  p.tile_runs = Conv1dWgmmaHeldTile<T>::kPositions;
+  p.warpgroup_step = (p.tile_runs - overlap) / 2;
   p.tiles = static_cast<int>(divide_up(correlation.positions, 2 * p.warpgroup_step));
   p.all_tiles = problem.batch * p.tiles;
 
   // The last position read, padded tiles included, must fit 32 bits.
   if (plan.packed_bytes > Conv1dWgmmaLimits::kMaxPackedBytes || grid_y > 65535 ||
-      last_position_read(correlation, (int64_t{p.tiles} + 1) * Conv1dWgmmaHeldTile<T>::kPositions) >
+      last_position_read(correlation, (int64_t{p.tiles} + 1) * p.tile_runs) >
           std::numeric_limits<int32_t>::max()) {
     return plan;
   }
-  plan.shared_bytes = fit_held_stages<T>(&p, max_shared_bytes);
-  plan.fits = plan.shared_bytes > 0;
+  const int64_t slabs = Shape::kWarpgroups * 4 * Shape::kSlabRows *
+                        Conv1dWgmmaHeldTile<T>::kSlabPitch * static_cast<int64_t>(sizeof(T));
+  const int64_t fixed =
+      p.resident_bytes + slabs + 2 * Shape::kSlots * 8 + Shape::kFlagBytes + Shape::kBarrierBytes;
+  const auto fit = [&](int channels) {
+    plan.shared_bytes =
+        fit_operand_stages<T, Shape>(&p, correlation.taps, channels, 2, fixed, 0, max_shared_bytes);
+    return plan.shared_bytes > 0;
+  };
+  plan.fits = (p.channel_chunks > 1 && fit(32)) || fit(16);
   if (!plan.fits) {
     return plan;
   }
+  place_held_steps(&p);
   map_conv1d_windows<T>(&p);
-  // Where the warpgroups multiply different parts, one that did not wait for the other's stages
-  // must know that they have been there: as many are left out as the ring has or more. Where both
-  // multiply every part, turns pay if there is much to finish: problem 67 in bfloat16 with GELU
-  // took 0.63 ms instead of 0.65, without 0.44 instead of 0.425 from the L2 cache.
+  // Of tiles that both multiply, the stages stay until the second warpgroup has had its turn. Of
+  // others, a warpgroup that did not wait for the other's stages must know that they have been
+  // there: as many are left out as the ring has or more.
   const int64_t stages = divide_up(p.channel_chunks * Shape::kChunkChannels, p.stage_channels);
-  const bool finishes_long = sizeof(T) == 2 && problem.activation != Activation::kNone &&
-                             problem.activation != Activation::kRelu;
-  p.takes_turns =
-      p.splits_slots ? finishes_long && stages < p.operand_stages : stages >= p.operand_stages;
+  p.takes_turns = p.splits_slots == (stages < p.operand_stages);
   plan.grid_x = static_cast<unsigned>(
       std::clamp<int64_t>(multiprocessors / grid_y, 1, p.all_tiles));  // one wave
   plan.grid_y = static_cast<unsigned>(grid_y);

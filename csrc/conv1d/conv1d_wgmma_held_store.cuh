@@ -1,6 +1,5 @@
-// The end of a tile of conv1d_wgmma_held_kernel: a product warp has 16 channels' sums, of which it
-// puts eight at a time into a slab, [channel][position], out of which a storing warp brings them
-// into long runs of rows.
+// The end of a tile of conv1d_wgmma_held_kernel: a warp has 16 channels' sums, of which it brings
+// eight at a time through a slab of its own, [channel][position], into long runs of rows.
 #pragma once
 
 #include "common/activation16.cuh"
@@ -23,9 +22,12 @@ __device__ __forceinline__ float finish_held_sum(float sum, float bias) {
   }
 }
 
-/// A product warp's part of a tile: rows of 16 channels, kSpread outputs a sum.
-template <typename T, int kSpread>
+/// A warp's part of a tile: rows of 16 channels, kSpread outputs a sum.
+/// @tparam Finish  the activation of the sums in a slab, which are finished as they are stored;
+/// void where the slab holds outputs
+template <typename T, int kSpread, typename Finish = void>
 struct HeldTile {
+  static constexpr bool kLate = !std::is_void_v<Finish>;
   static constexpr int kSize = static_cast<int>(sizeof(T)), kVector = 16 / kSize;
   static constexpr int kPositions = Conv1dWgmmaHeldTile<T>::kPositions;
   static constexpr int kOutputs = kPositions * kSpread;
@@ -36,16 +38,15 @@ struct HeldTile {
   int first;  // the output position of that
   int rows;   // channels that are some
 
-  /// @param run       the tile's first
-  /// @param channel   the warp's first, of all groups'
-  /// @param channels  from it on that its group has
-  __device__ __forceinline__ HeldTile(const Conv1dWgmmaHeldParams& params, int n, int run,
-                                      int64_t channel, int channels)
+  /// @param channel  the warp's first, of all groups'
+  /// @param rows     channels from it on that its group and block have
+  __device__ __forceinline__ HeldTile(const Conv1dWgmmaHeldParams& params,
+                                      const Conv1dTileCursor& cursor, int64_t channel, int channels)
       : p(params),
-        output(static_cast<T*>(p.problem.output) + n * p.problem.output_strides.batch +
-               channel * p.problem.output_strides.channel + run * kSpread),
-        first(run * kSpread),
-        rows(min(channels, kRows)) {}
+        output(static_cast<T*>(p.problem.output) + cursor.n * p.problem.output_strides.batch +
+               channel * p.problem.output_strides.channel + cursor.run * kSpread),
+        first(cursor.run * kSpread),
+        rows(channels) {}
 
   __device__ __forceinline__ bool overlaps() const { return 2 * p.warpgroup_step < kPositions; }
 
@@ -74,12 +75,25 @@ struct HeldTile {
   /// @param start   the first of the outputs, see OutputRow
   /// @param odd     spread: the outputs with products are the odd ones
   /// @param filler  spread: the others, of 16 bits two
+  /// @param bias    of sums, halved for GELU
   static __device__ __forceinline__ uint4 vector(const T* values, int start, bool odd,
-                                                 uint32_t filler) {
+                                                 uint32_t filler, float bias) {
+    const auto finish = [bias](uint32_t& word) {
+      if constexpr (kLate) {
+        word = __float_as_uint(finish_held_sum<T, Finish>(__uint_as_float(word), bias));
+      }
+    };
     if constexpr (kSpread == 1) {
-      return *reinterpret_cast<const uint4*>(values + start);
+      uint4 sums = *reinterpret_cast<const uint4*>(values + start);
+      finish(sums.x);
+      finish(sums.y);
+      finish(sums.z);
+      finish(sums.w);
+      return sums;
     } else {
-      const uint2 sums = *reinterpret_cast<const uint2*>(values + start / 2);
+      uint2 sums = *reinterpret_cast<const uint2*>(values + start / 2);
+      finish(sums.x);
+      finish(sums.y);
       if constexpr (kSize == 4) {
         return odd ? make_uint4(filler, sums.x, filler, sums.y)
                    : make_uint4(sums.x, filler, sums.y, filler);
@@ -93,12 +107,15 @@ struct HeldTile {
   }
 
   /// Stores a slab's rows.
-  /// @param fillers  of them
-  __device__ __forceinline__ void store(const T* slab, const uint32_t* fillers) const {
+  /// @param first_row  of the warp's rows
+  /// @param fillers    of the warp's rows
+  /// @param biases     the same
+  __device__ __forceinline__ void store(const T* slab, int first_row, const uint32_t* fillers,
+                                        const float* biases) const {
     if (whole()) {
-      store_whole(slab, fillers);
+      store_whole(slab, first_row, fillers, biases);
     } else {
-      store_part(slab, fillers);
+      store_part(slab, first_row, fillers, biases);
     }
   }
 
@@ -126,16 +143,19 @@ struct HeldTile {
   }
 
   /// Rows of which every vector is stored as a whole or not at all: from the first sector's start.
-  __device__ __forceinline__ void store_whole(const T* slab, const uint32_t* fillers) const {
-    constexpr int kBatch = (kSize == 4 ? 4 : 8) / kPieces;  // rows whose vectors are read at once
+  __device__ __forceinline__ void store_whole(const T* slab, int first_row, const uint32_t* fillers,
+                                              const float* biases) const {
+    // Rows whose vectors are read at once; in a loop where that is long, for the instruction cache.
+    constexpr int kBatch = (kLate ? 4 : 8) / kPieces;
+    constexpr int kUnroll = kLate ? 1 : kRows / kBatch;
     const int lane_start = threadIdx.x % 32 * kVector;
     const int outputs = 2 * p.warpgroup_step * kSpread;
     const int64_t stride = p.problem.output_strides.channel;
     const uint64_t into_sector = overlaps() ? 31 : 0;
-    uint64_t row_end = reinterpret_cast<uint64_t>(output) + into_sector;
+    uint64_t row_end = reinterpret_cast<uint64_t>(output + first_row * stride) + into_sector;
     const unsigned char* values =
         reinterpret_cast<const unsigned char*>(slab + lane_start / kSpread);
-#pragma unroll
+#pragma unroll kUnroll
     for (int batch = 0; batch < kRows; batch += kBatch) {
       uint4 vectors[kBatch][kPieces];
       uint64_t targets[kBatch];
@@ -146,17 +166,18 @@ struct HeldTile {
         const uint32_t begin = static_cast<uint32_t>(row_end) - static_cast<uint32_t>(into_sector);
         const uint32_t before = static_cast<uint32_t>(targets[i]) - (begin & ~15u);
         const T* row = reinterpret_cast<const T*>(values + before / kSpread) + r * kPitch;
-        const uint32_t filler = kSpread == 2 ? fillers[r] : 0;
+        const uint32_t filler = kSpread == 2 ? fillers[first_row + r] : 0;
+        const float bias = kLate ? biases[first_row + r] : 0.0f;
 #pragma unroll
         for (int piece = 0; piece < kPieces; ++piece) {
           vectors[i][piece] =
-              vector(row, piece * 32 * kVector, odd_products(begin / kSize), filler);
+              vector(row, piece * 32 * kVector, odd_products(begin / kSize), filler, bias);
         }
         row_end += stride * kSize;
       }
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
-        const bool real = batch + i < rows;
+        const bool real = first_row + batch + i < rows;
 #pragma unroll
         for (int piece = 0; piece < kPieces; ++piece) {
           const int start = lane_start + piece * 32 * kVector;
@@ -168,18 +189,20 @@ struct HeldTile {
   }
 
   /// Rows at the ends of the output, or that begin anywhere in 16 bytes.
-  __device__ __forceinline__ void store_part(const T* slab, const uint32_t* fillers) const {
+  __device__ __forceinline__ void store_part(const T* slab, int first_row, const uint32_t* fillers,
+                                             const float* biases) const {
     const int lane = threadIdx.x % 32;
 #pragma unroll 1
-    for (int r = 0; r < rows; ++r) {
-      T* target = output + r * p.problem.output_strides.channel;
+    for (int r = 0; r < kRows && first_row + r < rows; ++r) {
+      T* target = output + (first_row + r) * p.problem.output_strides.channel;
       const OutputRow part = row(place_of(target));
-      const uint32_t filler = kSpread == 2 ? fillers[r] : 0;
+      const uint32_t filler = kSpread == 2 ? fillers[first_row + r] : 0;
 #pragma unroll 1
       for (int start = part.begin / kVector * kVector + lane * kVector; start < part.end;
            start += 32 * kVector) {
         store_elements(target - part.before + start,
-                       vector(slab + r * kPitch, start, odd_products(part.before), filler),
+                       vector(slab + r * kPitch, start, odd_products(part.before), filler,
+                              biases[first_row + r]),
                        part.begin - start, part.end - start);
       }
     }
@@ -201,10 +224,9 @@ struct HeldTile {
   }
 };
 
-/// Writes eight rows of a part's sums into a slab.
+/// Writes eight rows of sums into a slab.
 /// @param half   of the warp's 16 rows
-/// @param place  elements from the slab's row to the thread's row's first sum of the part
-/// @param slab   where the first of the eight has the part's sums, for a place of 0
+/// @param place  elements from the slab's row to the thread's row's first sum
 template <typename T, SlabLayout kLayout, int kRegisters>
 __device__ __forceinline__ void write_held_slab(const float (&sums)[kRegisters], int half,
                                                 int place, T* slab) {
@@ -248,77 +270,38 @@ __device__ __forceinline__ void write_held_slab(const float (&sums)[kRegisters],
   }
 }
 
-/// The slab that 16 channels of a tile pass through, and its barriers: a warpgroup's tiles have
-/// four slabs where the slots are split, else every second tile has.
-template <typename T>
-struct HeldSlab {
-  T* values;
-  uint32_t full, empty;  // shared addresses of the barriers
-  uint32_t parity;       // of the full one's phase that ends when the tile's parts are there
-
-  /// @param slabs     of the block
-  /// @param barriers  shared address of all slabs', the full ones first
-  /// @param warp      a product warp that has the channels
-  /// @param tile      its number in the block
-  __device__ __forceinline__ HeldSlab(const Conv1dWgmmaHeldParams& p, T* slabs, uint32_t barriers,
-                                      int warp, int tile) {
-    const int slab = p.splits_slots ? warp : tile % 2 * 4 + warp % 4;
-    values = slabs + slab * Conv1dWgmmaHeldTile<T>::kSlabElements;
-    full = barriers + slab * 8;
-    empty = full + Conv1dWgmmaHeldShape::kSlabs * 8;
-    parity = (p.splits_slots ? tile : tile / 2) % 2;
-  }
-  /// Waits until the values of the tile before have been stored.
-  __device__ __forceinline__ void wait_empty() const { mbarrier_wait(empty, parity ^ 1); }
-  __device__ __forceinline__ void wait_full() const { mbarrier_wait(full, parity); }
-  /// After a warp has written parts of a tile.
-  __device__ __forceinline__ void give_full(int parts) const {
-    __syncwarp();
-    if (static_cast<int>(threadIdx.x % 32) < parts) {
-      mbarrier_arrive(full);
-    }
-  }
-  /// After a warp has read it.
-  __device__ __forceinline__ void give_empty() const {
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) {
-      mbarrier_arrive(empty);
-    }
-  }
-};
-
-/// Finishes a warp's sums of a tile's part and writes them into the slab.
-/// @param row_biases  of the thread's two rows, halved for GELU
-/// @param part        its number
-/// @param parts       of the tile that end with it: one, or all that the tile has none of as well
+/// Finishes a warp's sums of a tile and stores them.
+/// @param biases      of the warp's rows, halved for GELU
+/// @param row_biases  of the thread's two rows
+/// @param slab        the warp's
 /// @tparam kLayout  of all rows of the tensor
-template <typename T, typename ActivationType, SlabLayout kLayout, int kSpread, int kRegisters>
-__device__ __forceinline__ void finish_held_sums(const HeldTile<T, kSpread>& tile,
-                                                 float (&sums)[kRegisters],
-                                                 const float (&row_biases)[2],
-                                                 const HeldSlab<T>& slab, int part, int parts) {
+template <typename T, typename ActivationType, SlabLayout kLayout, int kSpread, typename Finish,
+          int kRegisters>
+__device__ __forceinline__ void store_held_sums(const HeldTile<T, kSpread, Finish>& tile,
+                                                float (&sums)[kRegisters], const float* biases,
+                                                const float (&row_biases)[2],
+                                                const uint32_t* fillers, T* slab) {
+  const int lane = threadIdx.x % 32;
   const Conv1dWgmmaHeldParams& p = tile.p;
   const int before =
-      place_of(tile.output + threadIdx.x % 32 / 4 * p.problem.output_strides.channel) %
-      tile.kVector;
+      place_of(tile.output + lane / 4 * p.problem.output_strides.channel) % tile.kVector;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
+    if constexpr (!tile.kLate) {
 #pragma unroll
-    for (int i = 0; i < kRegisters; i += 4) {
+      for (int i = 0; i < kRegisters; i += 4) {
 #pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        float& sum = sums[i + half * 2 + j];
-        sum = finish_held_sum<T, ActivationType>(sum, row_biases[half]);
+        for (int j = 0; j < 2; ++j) {
+          float& sum = sums[i + half * 2 + j];
+          sum = finish_held_sum<T, ActivationType>(sum, row_biases[half]);
+        }
       }
     }
-    if (half == 0) {
-      slab.wait_empty();
-    }
-    write_held_slab<T, kLayout>(
-        sums, half, p.correlation.sum_place(before),
-        slab.values + half * 8 * tile.kPitch + part * Conv1dWgmmaHeldShape::kPartPositions);
+    __syncwarp();  // the slab has been read
+    write_held_slab<T, kLayout>(sums, half, p.correlation.sum_place(before), slab);
+    __syncwarp();
+    tile.store(slab, half * tile.kRows, fillers, biases);
   }
-  slab.give_full(parts);
 }
 
 /// Makes all sums that are not finite NaN, which no activation hides.

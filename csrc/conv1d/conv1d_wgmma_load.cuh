@@ -45,29 +45,6 @@ struct Conv1dTileCursor {
   }
 };
 
-/// Goes through the parts of each tile, so many of `kRuns` runs each, but for those that have none.
-template <int kParts, int kRuns>
-struct Conv1dPartCursor : Conv1dTileCursor {
-  int part = 0;
-
-  using Conv1dTileCursor::Conv1dTileCursor;
-  /// Whether it is the tile's last one.
-  __device__ __forceinline__ bool is_last(const Conv1dWgmmaParams& p) const {
-    return part + 1 == kParts || run + kRuns >= p.correlation.positions;
-  }
-  /// Of the tile.
-  __device__ __forceinline__ int first_run() const { return run - part * kRuns; }
-  __device__ __forceinline__ void advance(const Conv1dWgmmaParams& p) {
-    if (is_last(p)) {
-      part = 0;
-      Conv1dTileCursor::advance(p);
-    } else {
-      ++part;
-      run += kRuns;
-    }
-  }
-};
-
 /// A place in a ring of buffers, and the parity of the phase in which its barriers are.
 struct RingCursor {
   int index = 0;

@@ -173,14 +173,12 @@ __global__ void __launch_bounds__(Conv1dWgmmaSharedShape::kThreads, 1)
                   p.resident_bytes, resident_barrier);
       }
       if (p.map_elements == 0) {
-        load_conv1d_windows<T, Conv1dTileCursor>(p, shared_address(windows), window_full,
-                                                 window_empty);
+        load_conv1d_windows<T>(p, shared_address(windows), window_full, window_empty);
       } else if (lane == 0) {
-        load_conv1d_boxes<T, Conv1dTileCursor>(p, shared_address(windows), window_full,
-                                               window_empty);
+        load_conv1d_boxes<T>(p, shared_address(windows), window_full, window_empty);
       }
     } else {
-      make_conv1d_operands<T, kSlots, Shape::kOperandWarps, kStrided, Conv1dTileCursor>(
+      make_conv1d_operands<T, kSlots, Shape::kOperandWarps, kStrided>(
           p, warp % 4 - 1, windows, window_full, window_empty, stages, full, empty);
     }
     return;

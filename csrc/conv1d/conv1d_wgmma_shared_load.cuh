@@ -114,7 +114,7 @@ __device__ __forceinline__ void load_window(const Conv1dWgmmaSharedParams& p, in
 
 /// The loading warp's first lane where windows are boxes: one copy each, which begins on 16 bytes
 /// as the pieces do.
-template <typename T, typename Cursor>
+template <typename T>
 __device__ __forceinline__ void load_conv1d_boxes(const Conv1dWgmmaSharedParams& p,
                                                   uint32_t windows, uint32_t full, uint32_t empty) {
   constexpr int kVector = 16 / static_cast<int>(sizeof(T));
@@ -122,7 +122,7 @@ __device__ __forceinline__ void load_conv1d_boxes(const Conv1dWgmmaSharedParams&
   const int taps = p.correlation.taps;
   const int in_channels = static_cast<int>(p.problem.in_channels);
   RingCursor ring;
-  for (Cursor cursor(p); cursor.inside(p); cursor.advance(p)) {
+  for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
     for (int channel = 0; channel < in_channels; channel += p.stage_channels) {
       for (int tap = 0; tap < taps; tap += p.taps_per_step) {
         const int position = cursor.run * p.correlation.input_step + p.correlation.input_first +
@@ -142,8 +142,7 @@ __device__ __forceinline__ void load_conv1d_boxes(const Conv1dWgmmaSharedParams&
 }
 
 /// The loading warp: for every step of every tile a window of the stage's channels.
-/// @tparam Cursor  over the tiles, or parts of tiles
-template <typename T, typename Cursor>
+template <typename T>
 __device__ __forceinline__ void load_conv1d_windows(const Conv1dWgmmaSharedParams& p,
                                                     uint32_t windows, uint32_t full,
                                                     uint32_t empty) {
@@ -151,7 +150,7 @@ __device__ __forceinline__ void load_conv1d_windows(const Conv1dWgmmaSharedParam
   const int taps = p.correlation.taps;
   const int in_channels = static_cast<int>(p.problem.in_channels);
   RingCursor ring;
-  for (Cursor cursor(p); cursor.inside(p); cursor.advance(p)) {
+  for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
     const int runs = window_runs(p, cursor.run);
     for (int channel = 0; channel < in_channels; channel += p.stage_channels) {
       for (int tap = 0; tap < taps; tap += p.taps_per_step) {

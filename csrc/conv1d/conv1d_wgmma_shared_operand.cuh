@@ -177,31 +177,24 @@ __device__ __forceinline__ void transpose_columns(const Conv1dWgmmaSharedParams&
   }
 }
 
-/// The same for all channels of a stage, up to 32 at a time.
 template <typename T, int kWarps, bool kStrided>
 __device__ __forceinline__ void transpose_operand(const Conv1dWgmmaSharedParams& p,
-                                                  OperandStep step, uint32_t window, int depth,
-                                                  int warp, uint32_t operand) {
+                                                  const OperandStep& step, uint32_t window,
+                                                  int depth, int warp, uint32_t operand) {
   const auto transpose = [&](auto eights, auto partial) {
     transpose_columns<T, kWarps, kStrided, decltype(eights)::value, decltype(partial)::value>(
         p, step, window, depth, warp, operand);
   };
   using Two = std::integral_constant<int, 2>;
   using Four = std::integral_constant<int, 4>;
-#pragma unroll 1
-  for (int left = p.stage_channels; left > 0 && step.channels > 0; left -= 32) {
-    if (left >= 32 && step.channels >= 32) {
-      transpose(Four(), std::false_type());
-    } else if (left >= 32 && step.channels > 16) {
-      transpose(Four(), std::true_type());
-    } else if (step.channels >= 16) {
-      transpose(Two(), std::false_type());
-    } else {
-      transpose(Two(), std::true_type());
-    }
-    step.channels -= 32;
-    window += 32 * p.window_pitch;
-    operand += 4 * p.operand_pitch * 16;
+  if (p.stage_channels == 32 && step.channels >= 32) {
+    transpose(Four(), std::false_type());
+  } else if (p.stage_channels == 32 && step.channels > 16) {
+    transpose(Four(), std::true_type());
+  } else if (step.channels >= 16) {
+    transpose(Two(), std::false_type());
+  } else {
+    transpose(Two(), std::true_type());
   }
 }
 
@@ -217,7 +210,7 @@ __device__ __forceinline__ void split_columns(const Conv1dWgmmaSharedParams& p,
   asm volatile("" : "+r"(row_floats), "+r"(low_part));  // in registers
   const float* values = reinterpret_cast<const float*>(window) +
                         window_shift<float>(p, step.n, step.channel, step.position);
-  // Exact, for there are at most eight times as many units as the depth, which is below 1448.
+  // Exact, for there are at most four times as many units as the depth, which is below 2^11.
   const uint32_t reciprocal = (1u << 24) / depth + 1;
 #pragma unroll 2
   for (int unit = warp * 32 + threadIdx.x % 32; unit < units; unit += kWarps * 32) {
@@ -259,8 +252,7 @@ __device__ __forceinline__ void clear_before_rows(const Conv1dWgmmaSharedParams&
 /// in shared memory the step's.
 /// @param warp     of kWarps
 /// @tparam kSlots  of the block
-/// @tparam Cursor  over the tiles, or parts of tiles
-template <typename T, int kSlots, int kWarps, bool kStrided, typename Cursor>
+template <typename T, int kSlots, int kWarps, bool kStrided>
 __device__ __forceinline__ void make_conv1d_operands(const Conv1dWgmmaSharedParams& p, int warp,
                                                      unsigned char* windows, uint32_t window_full,
                                                      uint32_t window_empty, unsigned char* stages,
@@ -278,7 +270,7 @@ __device__ __forceinline__ void make_conv1d_operands(const Conv1dWgmmaSharedPara
     grid_dependency_wait();  // for the packed weights
   }
   RingCursor raw, ring;
-  for (Cursor cursor(p); cursor.inside(p); cursor.advance(p)) {
+  for (Conv1dTileCursor cursor(p); cursor.inside(p); cursor.advance(p)) {
     const int runs = window_runs(p, cursor.run);
     for (int channel = 0; channel < in_channels; channel += p.stage_channels) {
       for (int tap = 0; tap < taps; tap += p.taps_per_step) {

@@ -58,9 +58,8 @@ struct ImageColumnsPolicy {
   // Contiguous images of few pixels that are written as padded columns first, beside what else
   // takes them. ms on an H100, bf16 / fp32: 1x384x14x14 -> 1536 0.0072 and 0.0086 / 0.0086 and
   // 0.0096 (ATen), 8x1024x7x7 -> 512 0.0089 and 0.0121 / 0.0117 and 0.0194, 1x256x19x19 -> 1024
-  // 0.0059 and 0.0092 / 0.0067 and 0.0126. Too many tiles of 128 channels and 64 columns:
-  // 16x512x7x7
-  // -> 2048, 208 of them, 0.0109 and 0.0104 / 0.0176 and 0.0161; too few: 2x3072x7x7 -> 768, 12,
+  // 0.0059 and 0.0092 / 0.0067 and 0.0126. Too many tiles of 128 channels and 64 columns: 208 of
+  // 16x512x7x7 -> 2048, 0.0109 and 0.0104 / 0.0176 and 0.0161; too few: 2x3072x7x7 -> 768, 12,
   // 0.0108 and 0.0099 in bf16. Short sums: 16x160x7x7 -> 960 0.0067 and 0.0061 / 0.0076 and 0.0070.
   static constexpr int64_t kShortestSum = 192;
   static constexpr int64_t kMultiprocessorsPerTile = 8;

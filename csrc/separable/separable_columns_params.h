@@ -34,7 +34,8 @@ struct SeparableColumnsShape {
            w.stride == stride && h.dilation == 1 && w.dilation == 1;
   }
 
-  // Product: two warpgroups multiply 64 channels of the result each, and a warp loads.
+  // Product: two warpgroups multiply 64 channels of the result each, or halves of a panel with the
+  // same ones, and a warp loads.
   static constexpr int kWarpgroups = 2;
   static constexpr int kProductThreads = kWarpgroups * 128 + 32;
   static constexpr int kProductWarps = kWarpgroups * 4;
@@ -61,12 +62,14 @@ struct SeparableColumnsShape {
   // keep the accumulators' pairs in different banks.
   static constexpr int kTurnPitch = 72;
   static constexpr int kTurnBytes = 16 * kTurnPitch * 4;
-  // By rows instead, so many columns at once, in rows that hold gaps between up to pass / 64 + 1
-  // images and are an odd multiple of 16 bytes long.
+  // By rows instead, so many columns at once, in rows that hold a gap for each image they touch: of
+  // images of 64 columns or more that begin on multiples of 8, eight columns of the first one and
+  // all others.
   static constexpr int pass_columns(int columns, int size) {
     return size == 4 && columns == kMaxColumns ? columns / 2 : columns;
   }
-  static constexpr int row_pitch(int pass) { return (pass + 8 * (pass / kPanel + 1)) | 8; }
+  static constexpr int row_images(int pass) { return 1 + (pass - 8 + kPanel - 1) / kPanel; }
+  static constexpr int row_pitch(int pass) { return (pass + 8 * row_images(pass)) | 8; }
   static constexpr int rows_bytes(int columns, int size) {
     return 16 * row_pitch(pass_columns(columns, size)) * size;
   }
@@ -81,8 +84,8 @@ struct SeparableColumnsShape {
 };
 
 /// The depthwise values as the product's right operand, [parts][channels][columns] in 16 bit: the
-/// images of a channel lie side by side, each padded with zeros to `pitch` columns, a multiple
-/// of 8.
+/// images of a channel lie side by side, each padded to `pitch` columns; `total` is a multiple
+/// of 8. What the padding holds is multiplied but not stored.
 struct SeparableColumnsParams {
   SeparableWgmmaProblem problem;
   void* columns;
@@ -104,7 +107,7 @@ struct SeparableColumnsParams {
   int source_blocks;  // the blocks after them pack weights
   int stage_offset;   // of a block's results in shared memory, bytes
   int stage_elements;
-  FastDivisor units;  // 16 bytes of a plane's results
+  FastDivisor units;  // 16 bytes of a plane's results, or pairs of an image's columns
 
   // Product.
   int channel_blocks;

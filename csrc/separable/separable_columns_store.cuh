@@ -161,7 +161,7 @@ struct ColumnsStore {
 /// @tparam kShares  a cluster's blocks have shares of the sums, and store some of the channels each
 /// @tparam kColumns  64, or the first 32 of them
 /// @param channel   the first
-/// @param column    the first, a multiple of 64
+/// @param column    the first, a multiple of 32
 template <typename T, bool kShares, int kColumns = SeparableColumnsShape::kPanel>
 __device__ __forceinline__ void store_columns(const SeparableColumnsParams& p, const float* turn,
                                               int channel, int column) {

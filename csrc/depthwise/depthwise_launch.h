@@ -74,6 +74,15 @@ void launch_depthwise_correlation(const char* op, const DepthwiseParams& params,
 /// Results and taps beyond an axis's own that threads of the sliding kernels may compute.
 constexpr int64_t kSlidingSlack = 64;
 
+/// Whether the kernels that slide over strips of 64 results take a weight gradient: not dilated,
+/// with strips and places within 32 bits.
+inline bool slides_over_strips(const DepthwiseWeightGradientParams& params) {
+  const int64_t strips = params.h.result_size * divide_up(params.w.result_size, 64);
+  return params.h.dilation == 1 && params.w.dilation == 1 && params.batch > 0 &&
+         params.batch * strips <= kMaxIndex32 &&
+         fits_32bit(forward_of(params), params.batch * params.filters, kSlidingSlack);
+}
+
 /// The sliding kernels, for contiguous and for channels_last tensors; false where they have no
 /// instance for the shape.
 bool launch_depthwise_channels_last_sliding(const char* op, const DepthwiseParams& params,

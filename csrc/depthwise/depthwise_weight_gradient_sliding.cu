@@ -74,11 +74,7 @@ bool launch_depthwise_weight_gradient_sliding(const char* op,
                                               const DepthwiseWeightGradientParams& params,
                                               const Tensor& grad_z, const Tensor& input,
                                               const Tensor& grad_weight, cudaStream_t stream) {
-  const int64_t strips = params.h.result_size * divide_up(params.w.result_size, 64);
-  const bool served = params.h.dilation == 1 && params.w.dilation == 1 && params.batch > 0 &&
-                      params.batch * strips <= kMaxIndex32 &&
-                      fits_32bit(forward_of(params), params.batch * params.filters, kSlidingSlack);
-  if (!served) {
+  if (!slides_over_strips(params)) {
     return false;
   }
   return dispatch_up_to_32bit(input.scalar_type(), [&](auto tag) {

@@ -2,22 +2,11 @@
 
 namespace kernelopt {
 
-namespace {
-
-bool is_served(const DepthwiseWeightGradientParams& params) {
-  const int64_t strips = params.h.result_size * divide_up(params.w.result_size, 64);
-  return params.h.dilation == 1 && params.w.dilation == 1 && params.batch > 0 &&
-         params.batch * strips <= kMaxIndex32 &&
-         fits_32bit(forward_of(params), params.batch * params.filters, kSlidingSlack);
-}
-
-}  // namespace
-
 bool launch_depthwise_weight_gradient_window(const char* op,
                                              const DepthwiseWeightGradientParams& params,
                                              const Tensor& grad_z, const Tensor& input,
                                              const Tensor& grad_weight, cudaStream_t stream) {
-  if (!is_served(params)) {
+  if (!slides_over_strips(params)) {
     return false;
   }
   return dispatch_up_to_32bit(input.scalar_type(), [&](auto tag) {
@@ -30,7 +19,7 @@ bool launch_depthwise_both_gradients(const char* op, const DepthwiseWeightGradie
                                      const Tensor& grad_z, const Tensor& input,
                                      const Tensor& weight, const Tensor& grad_input,
                                      const Tensor& grad_weight, cudaStream_t stream) {
-  if (!is_served(params)) {
+  if (!slides_over_strips(params)) {
     return false;
   }
   return dispatch_up_to_32bit(input.scalar_type(), [&](auto tag) {

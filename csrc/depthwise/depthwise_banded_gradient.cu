@@ -18,18 +18,13 @@ bool launch(const char* op, DepthwiseWeightGradientParams params, const Tensor& 
   if (shared_bytes > max_shared_bytes_per_block(device)) {
     return false;
   }
-  const int64_t groups = divide_up(params.filters, plan.planes);
-  const int64_t items = params.batch * plan.strips * plan.tiles;
-  const int64_t wanted =
-      divide_up(int64_t{multiprocessors} * Policy::kGradientBlocksPerMultiprocessor, groups);
-  params.share_length = std::min(
-      items, std::max(divide_up(items, wanted), DepthwiseWeightGradientPolicy::kMinStrips));
-  params.shares = divide_up(items, params.share_length);
+  const int64_t blocks = share_strips(
+      &params, plan, int64_t{multiprocessors} * Policy::kGradientBlocksPerMultiprocessor);
   const Tensor partial = empty_shares<T>(op, params.shares, grad_weight.numel(), input);
   const auto kernel = depthwise_banded_gradient_kernel<T>;
   KERNELOPT_CUDA_CHECK(
       op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
-  kernel<<<grid_size(op, groups * params.shares, 1), plan.threads, shared_bytes, stream>>>(
+  kernel<<<grid_size(op, blocks, 1), plan.threads, shared_bytes, stream>>>(
       params, banded, const_data<T>(grad_z), const_data<T>(input), mutable_data<float>(partial));
   KERNELOPT_CHECK_LAUNCH(op);
   launch_share_sum<T>(op, partial, grad_weight, stream);
@@ -41,13 +36,10 @@ bool launch(const char* op, DepthwiseWeightGradientParams params, const Tensor& 
 bool is_banded_gradient(const DepthwiseWeightGradientParams& params, const Tensor& input,
                         Precision precision) {
   const ScalarType dtype = input.scalar_type();
-  const int64_t strips = params.h.result_size * divide_up(params.w.result_size, 64);
   return dtype != ScalarType::Double &&
          (dtype != ScalarType::Float || precision != Precision::kIeee) &&
          compute_capability(input.get_device_index()) >= 80 && params.h.stride == 1 &&
-         params.w.stride == 1 && params.h.dilation == 1 && params.w.dilation == 1 &&
-         params.batch > 0 && params.batch * strips <= kMaxIndex32 &&
-         fits_32bit(forward_of(params), params.batch * params.filters, kSlidingSlack) &&
+         params.w.stride == 1 && slides_over_strips(params) &&
          banded_gradient_pays(params, static_cast<int>(element_size(dtype)));
 }
 

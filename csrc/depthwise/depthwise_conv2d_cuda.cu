@@ -178,7 +178,10 @@ Gradients DepthwiseCuda::gradients(const char* op, const Tensor& grad_z, const T
     if (both_gradients_pay(params, element_bytes)) {
       const Tensor grad_input = empty_contiguous(op, input.sizes(), input.scalar_type(), input);
       const Tensor grad_weight = empty_contiguous(op, weight.sizes(), input.scalar_type(), input);
-      if (launch_depthwise_both_gradients(op, params, grad, contiguous_cuda(op, input),
+      DepthwiseWeightGradientParams flipped = params;
+      flipped.h = gradient_axis(params.h, true);
+      flipped.w = gradient_axis(params.w, true);
+      if (launch_depthwise_both_gradients(op, flipped, grad, contiguous_cuda(op, input),
                                           contiguous_cuda(op, weight), grad_input, grad_weight,
                                           current_stream(input))) {
         return {grad_input, grad_weight, bias_gradient(op, grad, output_mask[2])};

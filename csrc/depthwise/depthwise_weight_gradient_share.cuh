@@ -1,7 +1,11 @@
 // How a block of a weight gradient walks over what it sums.
 #pragma once
 
+#include "common/math.h"
+#include "depthwise/depthwise_policy.h"
 #include "depthwise/depthwise_sliding_block.cuh"
+
+#include <algorithm>
 
 namespace kernelopt {
 
@@ -27,6 +31,20 @@ struct WeightGradientCursor {
     }
   }
 };
+
+/// Cuts the sums over images, strips and tiles into the shares of blocks, on the host. Returns how
+/// many blocks that makes.
+/// @param blocks  wanted of the whole launch
+inline int64_t share_strips(DepthwiseWeightGradientParams* params, const SlidingPlan& plan,
+                            int64_t blocks) {
+  const int64_t groups = divide_up(params->filters, plan.planes);
+  const int64_t items = params->batch * plan.strips * plan.tiles;
+  const int64_t length = std::max(divide_up(items, divide_up(blocks, groups)),
+                                  DepthwiseWeightGradientPolicy::kMinStrips);
+  params->share_length = std::min(items, length);
+  params->shares = divide_up(items, params->share_length);
+  return groups * params->shares;
+}
 
 /// What a block sums.
 struct GradientShare {

@@ -44,15 +44,10 @@ bool launch(const char* op, DepthwiseWeightGradientParams params, const Tensor& 
       SlidingShapes{}, params.h.kernel_size, params.w.kernel_size, params.h.stride, params.w.stride,
       [&](auto shape) {
         using Shape = decltype(shape);
-        const int64_t groups = divide_up(params.filters, plan.planes);
-        const int64_t items = params.batch * plan.strips * plan.tiles;
-        const int64_t wanted =
-            divide_up(multiprocessors * (strided ? Policy::kStridedBlocksPerMultiprocessor
-                                                 : Policy::kSlidingBlocksPerMultiprocessor),
-                      groups);
-        params.share_length =
-            std::min(items, std::max(divide_up(items, wanted), Policy::kMinStrips));
-        params.shares = divide_up(items, params.share_length);
+        const int64_t blocks =
+            share_strips(&params, plan,
+                         multiprocessors * (strided ? Policy::kStridedBlocksPerMultiprocessor
+                                                    : Policy::kSlidingBlocksPerMultiprocessor));
         const Tensor partial = empty_shares<T>(op, params.shares, grad_weight.numel(), input);
         const auto kernel =
             depthwise_weight_gradient_sliding_kernel<T, Shape::kKernelHeight, Shape::kKernelWidth,
@@ -60,7 +55,7 @@ bool launch(const char* op, DepthwiseWeightGradientParams params, const Tensor& 
         KERNELOPT_CUDA_CHECK(
             op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                      static_cast<int>(shared_bytes)));
-        kernel<<<grid_size(op, groups * params.shares, 1), plan.threads, shared_bytes, stream>>>(
+        kernel<<<grid_size(op, blocks, 1), plan.threads, shared_bytes, stream>>>(
             params, plan, const_data<T>(grad_z), const_data<T>(input),
             mutable_data<float>(partial));
         KERNELOPT_CHECK_LAUNCH(op);

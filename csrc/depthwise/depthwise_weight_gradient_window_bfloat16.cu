@@ -5,10 +5,8 @@ namespace kernelopt {
 template bool launch_depthwise_weight_gradient_window_as<__nv_bfloat16>(
     const char*, const DepthwiseWeightGradientParams&, const Tensor&, const Tensor&, const Tensor&,
     cudaStream_t);
-template bool launch_depthwise_both_gradients_as<__nv_bfloat16>(const char*,
-                                                                DepthwiseWeightGradientParams,
-                                                                const Tensor&, const Tensor&,
-                                                                const Tensor&, const Tensor&,
-                                                                const Tensor&, cudaStream_t);
+template bool launch_depthwise_both_gradients_as<__nv_bfloat16>(
+    const char*, const DepthwiseWeightGradientParams&, const Tensor&, const Tensor&, const Tensor&,
+    const Tensor&, const Tensor&, cudaStream_t);
 
 }  // namespace kernelopt

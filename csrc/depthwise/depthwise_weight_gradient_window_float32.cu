@@ -5,7 +5,8 @@ namespace kernelopt {
 template bool launch_depthwise_weight_gradient_window_as<float>(
     const char*, const DepthwiseWeightGradientParams&, const Tensor&, const Tensor&, const Tensor&,
     cudaStream_t);
-template bool launch_depthwise_both_gradients_as<float>(const char*, DepthwiseWeightGradientParams,
+template bool launch_depthwise_both_gradients_as<float>(const char*,
+                                                        const DepthwiseWeightGradientParams&,
                                                         const Tensor&, const Tensor&, const Tensor&,
                                                         const Tensor&, const Tensor&, cudaStream_t);
 

@@ -58,12 +58,13 @@ struct GradientWindow {
     load_words<kBefore>(raw, own - 4 * kBefore);
 #pragma unroll
     for (int unit = 0; unit <= kUnits; ++unit) {
-      constexpr int kRest = kUnits == 0 ? kOwn : kRight - (kUnits - 1) * kOwn;
+      constexpr int kRest = kRight - (kUnits - 1) * kOwn;
+      constexpr int kLast = kUnits == 0 || kRest > 2 ? kOwn : kRest;
       uint32_t* const words = raw + kBefore + unit * kOwn;
-      if (unit < kUnits || kRest > 2 || kUnits == 0) {
+      if (unit < kUnits) {
         load_words<kOwn>(words, own + unit * kOwn * 4);
       } else {
-        load_words<(kRest > 2 ? kOwn : kRest)>(words, own + unit * kOwn * 4);
+        load_words<kLast>(words, own + unit * kOwn * 4);
       }
     }
 #pragma unroll

@@ -58,12 +58,8 @@ bool launch_gradient_window(const char* op, DepthwiseWeightGradientParams params
   if (shared_bytes > largest_block) {
     return false;
   }
-  const int64_t groups = divide_up(params.filters, plan.planes);
-  const int64_t items = params.batch * plan.strips * plan.tiles;
-  const int64_t wanted = divide_up(multiprocessors * Policy::kBlocksPerMultiprocessor, groups);
-  params.share_length = std::min(
-      items, std::max(divide_up(items, wanted), DepthwiseWeightGradientPolicy::kMinStrips));
-  params.shares = divide_up(items, params.share_length);
+  const int64_t blocks =
+      share_strips(&params, plan, multiprocessors * Policy::kBlocksPerMultiprocessor);
   const Tensor partial = empty_shares<T>(op, params.shares, grad_weight.numel(), grad_weight);
   const int lead = gradient_window_lead<T>(params, plan, operands.source);
   auto kernel = depthwise_weight_gradient_window_kernel<T, kHeight, kWidth, -1, kBoth>;
@@ -76,7 +72,7 @@ bool launch_gradient_window(const char* op, DepthwiseWeightGradientParams params
   }
   KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                 static_cast<int>(shared_bytes)));
-  kernel<<<grid_size(op, groups * params.shares, 1), plan.threads, shared_bytes, stream>>>(
+  kernel<<<grid_size(op, blocks, 1), plan.threads, shared_bytes, stream>>>(
       params, plan, operands.own, operands.source, operands.weight, mutable_data<float>(partial),
       operands.grad_input);
   KERNELOPT_CHECK_LAUNCH(op);
@@ -103,18 +99,10 @@ bool launch_depthwise_weight_gradient_window_as(const char* op,
 }
 
 template <typename T>
-bool launch_depthwise_both_gradients_as(const char* op, DepthwiseWeightGradientParams params,
+bool launch_depthwise_both_gradients_as(const char* op, const DepthwiseWeightGradientParams& params,
                                         const Tensor& grad_z, const Tensor& input,
                                         const Tensor& weight, const Tensor& grad_input,
                                         const Tensor& grad_weight, cudaStream_t stream) {
-  for (DepthwiseAxis* axis : {&params.h, &params.w}) {
-    *axis = {axis->result_size,
-             axis->source_size,
-             axis->kernel_size,
-             1,
-             axis->kernel_size - 1 - axis->padding,
-             1};
-  }
   const GradientWindowOperands<T> operands{const_data<T>(input), const_data<T>(grad_z),
                                            const_data<T>(weight), mutable_data<T>(grad_input)};
   bool launched = false;
@@ -138,17 +126,15 @@ extern template bool launch_depthwise_weight_gradient_window_as<__nv_bfloat16>(
     const char*, const DepthwiseWeightGradientParams&, const Tensor&, const Tensor&, const Tensor&,
     cudaStream_t);
 extern template bool launch_depthwise_both_gradients_as<float>(const char*,
-                                                               DepthwiseWeightGradientParams,
+                                                               const DepthwiseWeightGradientParams&,
                                                                const Tensor&, const Tensor&,
                                                                const Tensor&, const Tensor&,
                                                                const Tensor&, cudaStream_t);
-extern template bool launch_depthwise_both_gradients_as<__half>(const char*,
-                                                                DepthwiseWeightGradientParams,
-                                                                const Tensor&, const Tensor&,
-                                                                const Tensor&, const Tensor&,
-                                                                const Tensor&, cudaStream_t);
+extern template bool launch_depthwise_both_gradients_as<__half>(
+    const char*, const DepthwiseWeightGradientParams&, const Tensor&, const Tensor&, const Tensor&,
+    const Tensor&, const Tensor&, cudaStream_t);
 extern template bool launch_depthwise_both_gradients_as<__nv_bfloat16>(
-    const char*, DepthwiseWeightGradientParams, const Tensor&, const Tensor&, const Tensor&,
+    const char*, const DepthwiseWeightGradientParams&, const Tensor&, const Tensor&, const Tensor&,
     const Tensor&, const Tensor&, cudaStream_t);
 
 }  // namespace kernelopt

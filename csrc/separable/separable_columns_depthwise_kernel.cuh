@@ -230,6 +230,25 @@ __device__ __forceinline__ void store_group(const SeparableColumnsParams& p,
   }
 }
 
+/// The start of a block that writes columns. All threads.
+/// @param barrier  shared address of that of its source
+/// @return whether it has planes; else it packs the weight instead, and has done so
+template <typename T>
+__device__ __forceinline__ bool begins_columns(const SeparableColumnsParams& p, uint32_t barrier) {
+  if (threadIdx.x == 0) {
+    mbarrier_init(barrier, 1);
+    mbarrier_fence_init();
+  }
+  __syncthreads();
+  grid_dependency_wait();
+  grid_dependency_launch();
+  if (static_cast<int>(blockIdx.x) >= p.source_blocks) {
+    pack_columns_weight<T>(p, blockIdx.x - p.source_blocks);
+    return false;
+  }
+  return true;
+}
+
 #endif
 
 /// @tparam kSize    of a kernel's sides
@@ -250,15 +269,9 @@ __global__ void __launch_bounds__(SeparableColumnsShape::kDepthwiseThreads,
   const SeparableAxis &h = p.problem.h, &w = p.problem.w;
   const uint32_t barrier = shared_address(shared);
   if (threadIdx.x == 0) {
-    mbarrier_init(barrier, 1);
-    mbarrier_fence_init();
     *reinterpret_cast<uint4*>(shared + 16) = make_uint4(0, 0, 0, 0);
   }
-  __syncthreads();
-  grid_dependency_wait();
-  grid_dependency_launch();
-  if (static_cast<int>(blockIdx.x) >= p.source_blocks) {
-    pack_columns_weight<T>(p, blockIdx.x - p.source_blocks);
+  if (!begins_columns<T>(p, barrier)) {
     return;
   }
   const ColumnsGroup group(p, blockIdx.x);

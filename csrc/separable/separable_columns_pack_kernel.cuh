@@ -15,15 +15,7 @@ __global__ void __launch_bounds__(SeparableColumnsShape::kPackThreads)
   // A barrier, the source.
   extern __shared__ __align__(1024) unsigned char shared[];
   const uint32_t barrier = shared_address(shared);
-  if (threadIdx.x == 0) {
-    mbarrier_init(barrier, 1);
-    mbarrier_fence_init();
-  }
-  __syncthreads();
-  grid_dependency_wait();
-  grid_dependency_launch();
-  if (static_cast<int>(blockIdx.x) >= p.source_blocks) {
-    pack_columns_weight<T>(p, blockIdx.x - p.source_blocks);
+  if (!begins_columns<T>(p, barrier)) {
     return;
   }
   const int first_plane = blockIdx.x * p.block_planes;

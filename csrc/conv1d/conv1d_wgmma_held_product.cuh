@@ -83,7 +83,21 @@ struct OperandWalk {
   }
 };
 
-/// A tile's sums: sums[64 slots x positions], in fragments of the tensor cores.
+/// Calls function(constant) with the constant that `value` is, of 1 ... kMost; kMost for more.
+template <int kMost, typename Function>
+__device__ __forceinline__ void with_constant(int value, Function&& function) {
+  if constexpr (kMost > 1) {
+    if (value < kMost) {
+      with_constant<kMost - 1>(value, function);
+      return;
+    }
+  }
+  function(std::integral_constant<int, kMost>());
+}
+
+/// A tile's sums: sums[64 slots x positions], in fragments of the tensor cores. The products of a
+/// stage are issued without a branch between them: where there is one, the compiler ends each
+/// before the next begins, which takes three times as long.
 /// @param resident   shared address of the weights that are not held, the warpgroup's first slot
 /// @param next_turn  the other warpgroup's barrier, where they take turns
 template <typename T, int kRegisters>
@@ -92,48 +106,73 @@ __device__ __forceinline__ void multiply_held(const Conv1dWgmmaHeldParams& p,
                                               const HeldWeights<T>& weights, uint32_t resident,
                                               uint32_t next_turn, OperandWalk& walk) {
   using Weights = HeldWeights<T>;
-  uint64_t stage = 0;
-  int left = 0;  // steps of the stage
-  const auto begin_step = [&] {
-    if (left == 0) {
-      stage = walk.enter_stage(p);
-      left = p.stage_steps;
-    }
-    wgmma_fence();
-  };
-  const auto end_step = [&] {
-    if (--left == 0) {
-      walk.leave_stage(p);
-    }
-  };
-#pragma unroll
-  for (int step = 0; step < Weights::kSteps; ++step) {
-    if (step < p.steps) {
-      begin_step();
-      const uint64_t operand = stage + p.step_places[step];
-      wgmma_m64k16<T>(sums, weights.words[step][0], operand, step > 0);
-      if constexpr (Weights::kParts == 2) {
-        wgmma_m64k16<T>(sums, weights.words[step][1], operand, 1);
-        wgmma_m64k16<T>(sums, weights.words[step][0], operand + p.operand_bytes / 32, 1);
-      }
-      end_step();
-    }
-  }
-  if constexpr (Weights::kParts == 1) {
-    // The weights of the steps after are in shared memory.
-    const int slots = p.block_slots();
-    uint64_t weight = wgmma_descriptor(resident, slots);
+  constexpr int kSteps = Weights::kSteps;
+  const int slots = p.block_slots();
+  uint64_t weight = wgmma_descriptor(resident, slots);
+  // The next products with weights in shared memory, of the steps step ... end - 1.
+  const auto multiply_resident = [&](uint64_t stage, int step, int end) {
+    constexpr int kBatch = 4;
 #pragma unroll 1
-    for (int step = Weights::kSteps; step < p.steps; ++step) {
-      begin_step();
+    for (; step + kBatch <= end; step += kBatch) {
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        wgmma_m64k16<T>(sums, weight + i * 2 * slots, stage + p.step_places[step + i], 1);
+      }
+      weight += kBatch * 2 * slots;
+    }
+#pragma unroll 1
+    for (; step < end; ++step) {
       wgmma_m64k16<T>(sums, weight, stage + p.step_places[step], 1);
-      end_step();
       weight += 2 * slots;
     }
-  }
-  if (left > 0) {
-    walk.leave_stage(p);  // of fewer chunks
-  }
+  };
+  // Products with held weights, of `count` steps from `first`, both constants.
+  const auto multiply = [&](uint64_t stage, int first, int count) {
+#pragma unroll
+    for (int step = first; step < first + count; ++step) {
+      const auto& words = weights.words[step];
+      const uint64_t operand = stage + p.step_places[step];
+      wgmma_m64k16<T>(sums, words[0], operand, step > 0);
+      if constexpr (Weights::kParts == 2) {
+        wgmma_m64k16<T>(sums, words[1], operand, 1);
+        wgmma_m64k16<T>(sums, words[0], operand + p.operand_bytes / 32, 1);
+      }
+    }
+  };
+  with_constant<kSteps>(p.stage_steps, [&](auto constant) {
+    constexpr int kStageSteps = decltype(constant)::value;
+#pragma unroll
+    for (int first = 0; first < kSteps; first += kStageSteps) {
+      if (first < p.steps) {
+        const uint64_t stage = walk.enter_stage(p);
+        wgmma_fence();
+        // The last stage may have one chunk where the others have two.
+        const int end = min(first + p.stage_steps, p.steps);
+        if (first == 0 || kStageSteps % 2 == 1 || end == first + kStageSteps) {
+          multiply(stage, first, min(kStageSteps, kSteps - first));
+        } else {
+          multiply(stage, first, min(kStageSteps / 2, kSteps - first));
+        }
+        if constexpr (Weights::kParts == 1) {
+          if (first + kStageSteps >= kSteps) {
+            multiply_resident(stage, kSteps, end);
+          }
+        }
+        walk.leave_stage(p);
+      }
+    }
+    if constexpr (Weights::kParts == 1) {
+      // Stages of which no weights are held.
+      constexpr int kStages = (kSteps + kStageSteps - 1) / kStageSteps;
+#pragma unroll 1
+      for (int step = kStages * p.stage_steps; step < p.steps; step += p.stage_steps) {
+        const uint64_t stage = walk.enter_stage(p);
+        wgmma_fence();
+        multiply_resident(stage, step, min(step + p.stage_steps, p.steps));
+        walk.leave_stage(p);
+      }
+    }
+  });
   if (p.takes_turns && threadIdx.x % 32 == 0) {
     mbarrier_arrive(next_turn);
   }

@@ -250,10 +250,14 @@ __device__ __forceinline__ void store_tap_sums(const DepthwiseWeightGradientPara
 #pragma unroll 1
     for (int i = 0; i < share.planes * kTaps; ++i) {
       const int plane = i / kTaps, tap = i - plane * kTaps;
+      float* const stored = target + (kFlipped ? (plane + 1) * kTaps - 1 - tap : i);
+      if (*stored * 0.0f == 0.0f) {
+        continue;
+      }
       const float sum = exact_tap_sum(params, plan, share, grad_z, input, share.filter + plane,
                                       tap / kWidth, tap % kWidth, totals);
       if (threadIdx.x == 0) {
-        target[kFlipped ? (plane + 1) * kTaps - 1 - tap : i] = sum;
+        *stored = sum;
       }
       __syncthreads();
     }

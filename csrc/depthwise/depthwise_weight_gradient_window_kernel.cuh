@@ -127,7 +127,8 @@ __device__ __forceinline__ bool with_indices(std::integer_sequence<int, kIndex..
   return function(std::integral_constant<int, kIndex>{}...);
 }
 
-/// The input gradient of a block's share, straight from memory, by all threads.
+/// The input gradient of a block's share for filters whose taps are not all finite, straight from
+/// memory, by all threads.
 /// @param params, plan, share  of the correlation of `source` that it is
 template <int kHeight, int kWidth, typename T>
 __device__ __forceinline__ void exact_correlation(const DepthwiseWeightGradientParams& params,
@@ -139,6 +140,14 @@ __device__ __forceinline__ void exact_correlation(const DepthwiseWeightGradientP
 #pragma unroll 1
   for (int plane = 0; plane < share.planes; ++plane) {
     const T* const taps = weight + (share.filter + plane) * kHeight * kWidth;
+    bool finite = true;
+#pragma unroll 1
+    for (int tap = 0; tap < kHeight * kWidth; ++tap) {
+      finite = finite && to_accumulate(taps[tap]) * 0.0f == 0.0f;
+    }
+    if (finite) {
+      continue;
+    }
     WeightGradientCursor at(plan, share.begin);
 #pragma unroll 1
     for (int index = 0; index < share.count; ++index) {

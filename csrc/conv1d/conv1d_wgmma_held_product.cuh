@@ -109,9 +109,10 @@ __device__ __forceinline__ void multiply_held(const Conv1dWgmmaHeldParams& p,
   constexpr int kSteps = Weights::kSteps;
   const int slots = p.block_slots();
   uint64_t weight = wgmma_descriptor(resident, slots);
-  // The next products with weights in shared memory, of the steps step ... end - 1.
-  const auto multiply_resident = [&](uint64_t stage, int step, int end) {
-    constexpr int kBatch = 4;
+  // The next products with weights in shared memory, of the steps step ... end - 1. Where the batch
+  // is a stage's steps, one batch it is.
+  const auto multiply_resident = [&](auto batch, uint64_t stage, int step, int end) {
+    constexpr int kBatch = decltype(batch)::value;
 #pragma unroll 1
     for (; step + kBatch <= end; step += kBatch) {
 #pragma unroll
@@ -155,7 +156,7 @@ __device__ __forceinline__ void multiply_held(const Conv1dWgmmaHeldParams& p,
         }
         if constexpr (Weights::kParts == 1) {
           if (first + kStageSteps >= kSteps) {
-            multiply_resident(stage, kSteps, end);
+            multiply_resident(std::integral_constant<int, 4>(), stage, kSteps, end);
           }
         }
         walk.leave_stage(p);
@@ -168,7 +169,7 @@ __device__ __forceinline__ void multiply_held(const Conv1dWgmmaHeldParams& p,
       for (int step = kStages * p.stage_steps; step < p.steps; step += p.stage_steps) {
         const uint64_t stage = walk.enter_stage(p);
         wgmma_fence();
-        multiply_resident(stage, step, min(step + p.stage_steps, p.steps));
+        multiply_resident(constant, stage, step, min(step + p.stage_steps, p.steps));
         walk.leave_stage(p);
       }
     }

@@ -316,7 +316,7 @@ def test_of_the_passes_over_host_times_the_least_disturbed_counts(tmp_path: Path
 
 def test_slow_shapes_of_a_result_file() -> None:
     root = Path(__file__).parents[1]
-    command = [sys.executable, "tools/slow_shapes.py", "benchmarks/results/h100.json", "--all"]
+    command = [sys.executable, "tools/slow_shapes.py", "benchmarks/results/h200.json", "--all"]
     listed = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
     assert "conv1d float32 forward conv1d_wgmma_kernel" in listed
     assert "tiles" in listed

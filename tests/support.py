@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
@@ -57,6 +58,14 @@ def pairwise(
 
 def case_id(case: Case) -> str:
     return "-".join(f"{name}={value}" for name, value in case.items())
+
+
+def randn_behind(
+    offset: int, size: Sequence[int], dtype: torch.dtype, device: str = "cuda"
+) -> torch.Tensor:
+    """Contiguous random numbers, ``offset`` elements behind the start of an allocation."""
+    flat = torch.randn(offset + math.prod(size), device=device, dtype=dtype)
+    return flat[offset:].view(size)
 
 
 def arrange(tensor: torch.Tensor, layout: str) -> torch.Tensor:

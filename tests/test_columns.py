@@ -11,7 +11,7 @@ import kernelopt
 from conformance.check import check, float32_precision
 from conformance.launches import assert_launched
 from conformance.ops import OPS, Case
-from support import assert_finite_alike
+from support import assert_finite_alike, randn_behind
 
 pytestmark = pytest.mark.gpu
 
@@ -36,8 +36,7 @@ CASES = (
 def _case(sizes: tuple[int, ...], dtype: torch.dtype, offset: int = 0) -> Case:
     """A convolution of such sizes, whose input begins ``offset`` elements behind 16 bytes."""
     batch, groups, channels, outputs, length, taps, stride, padding, more = sizes
-    flat = torch.randn(batch * groups * channels * length + offset, device="cuda", dtype=dtype)
-    x = flat[offset:].view(batch, groups * channels, length)
+    x = randn_behind(offset, (batch, groups * channels, length), dtype)
     weight = torch.randn(groups * channels, outputs, taps, device="cuda", dtype=dtype)
     bias = torch.randn(groups * outputs, device="cuda", dtype=dtype)
     options = {"stride": stride, "padding": padding, "groups": groups, "output_padding": more}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -23,6 +21,7 @@ from support import (
     assert_accurate,
     gradients,
     pairwise,
+    randn_behind,
     vjp_of,
     with_activation,
     wrong_depthwise_gradients,
@@ -247,11 +246,10 @@ def test_gradients_of_small_tensors_and_at_stride_2(dtype):
     """Rows of every alignment, paddings of either parity, several filters a channel."""
     cases = []
     for size, kernel, stride, padding, multiplier, offset in GRADIENT_SHAPES:
-        elements = offset + math.prod(size)
-        flat = torch.randn(elements, device="cuda", dtype=dtype)
+        x = randn_behind(offset, size, dtype)
         filters = size[1] * multiplier
         weight = torch.randn(filters, 1, kernel, kernel, device="cuda", dtype=dtype)
-        tensors = (flat[offset:].view(size), weight, None)
+        tensors = (x, weight, None)
         options = {"stride": stride, "padding": padding}
         cases.append(Call(OPS["depthwise_conv2d"], tensors, options))
         check(cases[-1])

@@ -3,8 +3,6 @@ and with the input's."""
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +11,7 @@ import kernelopt
 from conformance.launches import assert_launched
 from conformance.ops import OPS
 from conformance.ops import Case as Call
+from support import randn_behind
 from tolerance import max_norm_limit
 
 KERNEL = "depthwise_weight_gradient_window_kernel"
@@ -42,7 +41,7 @@ SHAPES = (
 def test_gradients_by_windows(dtype: torch.dtype) -> None:
     for size, kernel, padding, multiplier, offset in SHAPES:
         what = (size, kernel, padding)
-        x = torch.randn(offset + math.prod(size), device="cuda", dtype=dtype)[offset:].view(size)
+        x = randn_behind(offset, size, dtype)
         weight = torch.randn(size[1] * multiplier, 1, *kernel, device="cuda", dtype=dtype)
         output = kernelopt.depthwise_conv2d(x, weight, padding=padding)
         grad = torch.randn_like(output)
@@ -67,7 +66,7 @@ def test_gradients_by_windows(dtype: torch.dtype) -> None:
 def test_windows_keep_inf_and_nan(dtype: torch.dtype) -> None:
     """Zeros that stand for what is outside the image meet Inf in either tensor and the weight."""
     for size, kernel, padding, _, offset in SHAPES[:7]:
-        x = torch.randn(offset + math.prod(size), device="cuda", dtype=dtype)[offset:].view(size)
+        x = randn_behind(offset, size, dtype)
         weight = torch.randn(size[1], 1, *kernel, device="cuda", dtype=dtype)
         grad = torch.randn_like(kernelopt.depthwise_conv2d(x, weight, padding=padding))
         x[0, 0, 0, -1], x[-1, 1, -1, 0], x[0, 2, 9, 9] = torch.inf, torch.nan, -torch.inf

@@ -13,6 +13,7 @@ from conformance.check import check, float32_precision
 from conformance.launches import assert_launched
 from conformance.ops import OPS
 from conformance.ops import Case as Call
+from support import randn_behind
 from tolerance import max_norm_limit
 
 
@@ -41,8 +42,7 @@ def test_small_tensors_by_vectors(dtype):
         ((1, 6, 9, 12), 7, 1, 3, 1, 0),
         ((1, 6, 9, 10), 7, 1, 3, 1, 3),
     ):
-        flat = torch.randn(offset + math.prod(size), device="cuda", dtype=dtype)
-        x = flat[offset:].view(size)
+        x = randn_behind(offset, size, dtype)
         filters = size[1] * multiplier
         weight = torch.randn(filters, 1, kernel, kernel, device="cuda", dtype=dtype)
         bias = torch.randn(filters, device="cuda", dtype=dtype)
@@ -114,7 +114,7 @@ def test_windows_at_aligned_addresses(dtype):
         (130, 19, 16, (3, 7), (0, 0), 1, 0),
     ):
         size = (32, channels, height, vectors * vec)
-        x = torch.randn(offset + math.prod(size), device="cuda", dtype=dtype)[offset:].view(size)
+        x = randn_behind(offset, size, dtype)
         weight = torch.randn(channels * multiplier, 1, *kernel, device="cuda", dtype=dtype)
         bias = torch.randn(channels * multiplier, device="cuda", dtype=dtype)
         options = {"padding": padding, "groups": channels}
@@ -199,7 +199,7 @@ def test_slides_on_tensor_cores(dtype):
         if dtype == torch.float32 and (slides or (kernel == (5, 5) and results < 1_500_000)):
             continue  # another kernel's
         size = (n, channels, height, width)
-        x = torch.randn(offset + math.prod(size), device="cuda", dtype=dtype)[offset:].view(size)
+        x = randn_behind(offset, size, dtype)
         weight = torch.randn(channels * multiplier, 1, *kernel, device="cuda", dtype=dtype)
         bias = torch.randn(channels * multiplier, device="cuda", dtype=dtype)
         for activation in ("none", "relu"):
@@ -236,11 +236,10 @@ def test_kernels_of_one_row(dtype):
         ((1, 4, 6, 700), 9, (1, 2), 4, 1, 1, 0),
         ((2, 3, 5, 90), 6, 1, 9, 1, 3, 5),
     ):
-        flat = torch.randn(offset + math.prod(size), device="cuda", dtype=dtype)
+        x = randn_behind(offset, size, dtype)
         filters = size[1] * multiplier
         weight = torch.randn(filters, 1, 1, kernel, device="cuda", dtype=dtype)
         bias = torch.randn(filters, device="cuda", dtype=dtype)
-        x = flat[offset:].view(size)
         options = {"stride": stride, "padding": (0, padding), "dilation": (1, dilation)}
         case = Call(OPS["depthwise_conv2d"], (x, weight, bias), options)
         check(case)
@@ -267,8 +266,7 @@ def test_kernels_wider_than_the_image(dtype):
         ((2, 3, 8, 5), 8, 5, 2, 0),
         ((2, 3, 5, 11), 31, 15, 1, 3),
     ):
-        flat = torch.randn(offset + math.prod(size), device="cuda", dtype=dtype)
-        x = flat[offset:].view(size)
+        x = randn_behind(offset, size, dtype)
         weight = torch.randn(size[1] * multiplier, 1, kernel, kernel, device="cuda", dtype=dtype)
         case = Call(OPS["depthwise_conv2d"], (x, weight, None), {"padding": padding})
         check(case)

@@ -12,6 +12,7 @@ from conformance.check import check, float32_precision
 from conformance.launches import assert_launched, is_hopper
 from conformance.ops import OPS, Case
 from kernelopt.benchmarking.paths import find_path
+from support import randn_behind
 
 pytestmark = pytest.mark.gpu
 
@@ -38,8 +39,7 @@ CASES = (
 
 def _case(sizes: tuple[int, ...], dtype: torch.dtype, offset: int = 0) -> Case:
     batch, groups, channels, outputs, length, taps, stride, dilation, padding = sizes
-    flat = torch.randn(batch * groups * channels * length + offset, device="cuda", dtype=dtype)
-    x = flat[offset:].view(batch, groups * channels, length)
+    x = randn_behind(offset, (batch, groups * channels, length), dtype)
     weight = torch.randn(groups * outputs, channels, taps, device="cuda", dtype=dtype)
     bias = torch.randn(groups * outputs, device="cuda", dtype=dtype)
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
@@ -112,8 +112,7 @@ FEW_OUTPUTS = (
 def _case_of_op(sizes: tuple, dtype: torch.dtype, offset: int = 0) -> Case:
     """A convolution of such sizes, whose input begins ``offset`` elements behind 16 bytes."""
     name, batch, groups, channels, outputs, length, taps, stride = sizes
-    flat = torch.randn(batch * groups * channels * length + offset, device="cuda", dtype=dtype)
-    x = flat[offset:].view(batch, groups * channels, length)
+    x = randn_behind(offset, (batch, groups * channels, length), dtype)
     shape = (channels, outputs) if name == "conv_transpose1d" else (outputs, channels)
     weight = torch.randn(groups * shape[0], shape[1], taps, device="cuda", dtype=dtype)
     bias = torch.randn(groups * outputs, device="cuda", dtype=dtype)

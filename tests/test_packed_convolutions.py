@@ -12,7 +12,7 @@ from conformance.check import check, float32_precision
 from conformance.in_range import InRangeProducts
 from conformance.launches import assert_launched, is_hopper
 from conformance.ops import OPS, Case
-from support import assert_finite_alike
+from support import assert_finite_alike, randn_behind
 
 pytestmark = pytest.mark.gpu
 
@@ -53,9 +53,7 @@ def test_packed_rows(dtype: torch.dtype) -> None:
     """Inputs and outputs at any place in 16 bytes, as large as the kernel's policy asks for."""
     for transposed, batch, groups, inputs, outputs, length, taps, stride, padding, step in PACKED:
         for offset, activation in ((0, None), (1, "gelu")):
-            count = batch * groups * inputs * length + offset
-            flat = torch.randn(count, device="cuda", dtype=dtype)
-            x = flat[offset:].view(batch, groups * inputs, length)
+            x = randn_behind(offset, (batch, groups * inputs, length), dtype)
             shape = (groups * inputs, outputs) if transposed else (groups * outputs, inputs)
             weight = torch.randn(*shape, taps, device="cuda", dtype=dtype)
             bias = torch.randn(groups * outputs, device="cuda", dtype=dtype)

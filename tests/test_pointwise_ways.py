@@ -12,7 +12,7 @@ import kernelopt
 from conformance.check import check
 from conformance.launches import assert_launched, is_hopper
 from conformance.ops import OPS, Case
-from support import assert_finite_alike
+from support import assert_finite_alike, randn_behind
 
 pytestmark = pytest.mark.gpu
 
@@ -25,11 +25,7 @@ def _case(name: str, sizes: tuple[int, ...], dtype: torch.dtype, offset: int = 0
     sizes: batch, channels, channels of the result, then height and width, or the length
     """
     batch, channels, outputs, *pixels = sizes
-    total = batch * channels
-    for size in pixels:
-        total *= size
-    flat = torch.randn(total + offset, device="cuda", dtype=dtype)
-    x = flat[offset:].view(batch, channels, *pixels)
+    x = randn_behind(offset, (batch, channels, *pixels), dtype)
     shape = (channels, outputs) if name == "conv_transpose1d" else (outputs, channels)
     weight = torch.randn(*shape, *(1 for _ in pixels), device="cuda", dtype=dtype)
     bias = torch.randn(outputs, device="cuda", dtype=dtype)

@@ -12,7 +12,7 @@ import kernelopt
 from conformance.check import check
 from conformance.launches import assert_launched, is_hopper
 from conformance.ops import OPS, Case
-from support import assert_finite_alike
+from support import assert_finite_alike, randn_behind
 
 pytestmark = pytest.mark.gpu
 
@@ -45,9 +45,9 @@ def _separable_calls(dtype: torch.dtype) -> list[Case]:
         if batch * inputs * outputs * height * width < 2**26:
             continue
         offset = draw((0, 1))
-        flat = torch.randn(batch * inputs * height * width + offset, device="cuda", dtype=dtype)
+        x = randn_behind(offset, (batch, inputs, height, width), dtype)
         tensors = (
-            flat[offset:].view(batch, inputs, height, width),
+            x,
             torch.randn(inputs, 1, *taps, device="cuda", dtype=dtype),
             torch.randn(outputs, inputs, 1, 1, device="cuda", dtype=dtype),
             draw((None, torch.randn(inputs, device="cuda", dtype=dtype))),
@@ -104,10 +104,19 @@ def test_separable_gradient_of_a_relu_between(
     assert_launched(cases, f"relu_gradient_{layout}_kernel", backward=True)
 
 
+def _check_wide(case: Case, activations: tuple[str | None, str | None], kernel: str) -> None:
+    """Checks a call with activations after either half, on Hopper by that kernel."""
+    inner, outer = activations
+    case = case.with_options(depthwise_activation=inner, activation=outer)
+    # Sums of whole numbers are exact: near 0 the gradient of ReLU were a matter of luck.
+    check(case.map(torch.round) if "relu" in case.options.values() else case)
+    if is_hopper():
+        assert_launched([case], kernel)
+
+
 def test_separable_of_wide_images() -> None:
     """Rows that fill no block evenly, heights that no group of rows divides, few channels; then
     rows that tiles of one width fill, which leave as boxes."""
-    cases = []
     for shape, outputs, padding, activations in (
         ((2, 64, 37, 516), 128, 1, (None, None)),
         ((3, 35, 130, 300), 65, (0, 1), ("relu", None)),
@@ -121,13 +130,7 @@ def test_separable_of_wide_images() -> None:
     ):
         case = _separable_case(torch.randn(shape, device="cuda"), outputs, {"padding": padding})
         case = replace(case, precision=kernelopt.Precision.DEFAULT)
-        inner, outer = activations
-        cases.append(case.with_options(depthwise_activation=inner, activation=outer))
-    for case in cases:
-        # Sums of whole numbers are exact: near 0 the gradient of ReLU were a matter of luck.
-        check(case.map(torch.round) if "relu" in case.options.values() else case)
-        if is_hopper():
-            assert_launched([case], "separable_wgmma_rows_kernel")
+        _check_wide(case, activations, "separable_wgmma_rows_kernel")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -142,13 +145,8 @@ def test_separable_of_wide_images_in_16_bit(dtype: torch.dtype) -> None:
         ((140, 19, 9, 120), 128, 1, (None, None)),
     ):
         x = torch.randn(shape, device="cuda", dtype=dtype)
-        inner, outer = activations
         case = _separable_case(x, outputs, {"padding": padding})
-        case = case.with_options(depthwise_activation=inner, activation=outer)
-        # Sums of whole numbers are exact: near 0 the gradient of ReLU were a matter of luck.
-        check(case.map(torch.round) if "relu" in case.options.values() else case)
-        if is_hopper():
-            assert_launched([case], "separable_bands_kernel")
+        _check_wide(case, activations, "separable_bands_kernel")
 
 
 def test_bands_keep_what_is_not_finite_apart() -> None:
@@ -189,9 +187,8 @@ def test_separable_over_padded_columns(dtype: torch.dtype) -> None:
         (96, 546, 546, (5, 13), {"padding": 1}, 0),  # tiles of 160 columns of four images
         (256, 138, 136, (6, 11), {"padding": 1}, 0),
     ):
-        elements = batch * channels * size[0] * size[1]
-        flat = torch.randn(elements + offset, device="cuda", dtype=dtype)[offset:]
-        case = _separable_case(flat.view(batch, channels, *size), outputs, options)
+        x = randn_behind(offset, (batch, channels, *size), dtype)
+        case = _separable_case(x, outputs, options)
         case = replace(case, precision=kernelopt.Precision.DEFAULT)
         for inner, outer in ((None, None), ("silu", "gelu")):
             check(case.with_options(depthwise_activation=inner, activation=outer))
@@ -209,11 +206,8 @@ def test_separable_of_even_rows_over_padded_columns(dtype: torch.dtype) -> None:
         (9, 296, 264, (27, 46), 0),
         (32, 136, 136, (38, 38), 1),
     ):
-        elements = batch * channels * size[0] * size[1]
-        flat = torch.randn(elements + offset, device="cuda", dtype=dtype)[offset:]
-        case = _separable_case(
-            flat.view(batch, channels, *size), outputs, {"padding": 1, "activation": "gelu"}
-        )
+        x = randn_behind(offset, (batch, channels, *size), dtype)
+        case = _separable_case(x, outputs, {"padding": 1, "activation": "gelu"})
         check(replace(case, precision=kernelopt.Precision.DEFAULT))
         if is_hopper():
             assert_launched([case], "depthwise_banded_kernel", "separable_columns_wgmma_kernel")

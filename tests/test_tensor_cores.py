@@ -12,7 +12,7 @@ import kernelopt
 from conformance.check import check, float32_precision
 from conformance.launches import assert_launched, is_hopper
 from conformance.ops import OPS, Case
-from support import ACTIVATIONS, assert_finite_alike
+from support import ACTIVATIONS, assert_finite_alike, randn_behind
 
 pytestmark = pytest.mark.gpu
 
@@ -60,8 +60,7 @@ def _tensor_core_calls(name: str, dtype: torch.dtype, sizes: Sizes) -> list[Case
         if batch * groups * inputs * outputs * length * taps < 2**24 * stride:
             continue
         offset = draw((0, 1))
-        flat = torch.randn(batch * groups * inputs * length + offset, device="cuda", dtype=dtype)
-        x = flat[offset:].view(batch, groups * inputs, length)
+        x = randn_behind(offset, (batch, groups * inputs, length), dtype)
         shape = (inputs, outputs) if name == "conv_transpose1d" else (outputs, inputs)
         weight = torch.randn(groups * shape[0], shape[1], taps, device="cuda", dtype=dtype)
         bias = draw((None, torch.randn(groups * outputs, device="cuda", dtype=dtype)))
@@ -173,10 +172,7 @@ def test_joined_rows(dtype: torch.dtype) -> None:
     """Entries that end anywhere in a tile; inputs and outputs at any place in 16 bytes."""
     for batch, groups, inputs, outputs, length, taps, stride, padding, more in JOINED:
         for offset, activation in ((0, None), (2, "gelu")):
-            flat = torch.randn(
-                batch * groups * inputs * length + offset, device="cuda", dtype=dtype
-            )
-            x = flat[offset:].view(batch, groups * inputs, length)
+            x = randn_behind(offset, (batch, groups * inputs, length), dtype)
             weight = torch.randn(groups * inputs, outputs, taps, device="cuda", dtype=dtype)
             bias = torch.randn(groups * outputs, device="cuda", dtype=dtype)
             options = {"stride": stride, "padding": padding, "groups": groups}

@@ -15,7 +15,7 @@ import kernelopt
 from conformance.check import check
 from conformance.launches import assert_launched, is_hopper
 from conformance.ops import OPS, Case
-from support import assert_accurate, vjp_of, with_activation
+from support import assert_accurate, randn_behind, vjp_of, with_activation
 
 pytestmark = pytest.mark.gpu
 
@@ -36,9 +36,7 @@ def test_pointwise_of_small_images(dtype: torch.dtype) -> None:
         (70, 64, 152, (8, 8), 1),
         (70, 50, 150, (7, 7), 0),
     ):
-        pixels = size[0] * size[1]
-        flat = torch.randn(batch * channels * pixels + offset, device="cuda", dtype=dtype)
-        x = flat[offset:].view(batch, channels, *size)
+        x = randn_behind(offset, (batch, channels, *size), dtype)
         weight = torch.randn(outputs, channels, 1, 1, device="cuda", dtype=dtype)
         bias = torch.randn(outputs, device="cuda", dtype=dtype)
         case = Case(OPS["pointwise_conv2d"], (x, weight, bias))
@@ -68,12 +66,9 @@ def _few_pixels(dtype: torch.dtype) -> list[Case]:
             (5, 256, 100, (2, 2), 0),
             (70, 128, 40, (1, 1), 0),
         ):
-            elements = batch * channels * size[0] * size[1]
-            flat = torch.randn(elements + offset, device="cuda", dtype=dtype)[offset:]
-            if channels_last:
-                x = flat.view(batch, *size, channels).permute(0, 3, 1, 2)
-            else:
-                x = flat.view(batch, channels, *size)
+            shape = (batch, *size, channels) if channels_last else (batch, channels, *size)
+            x = randn_behind(offset, shape, dtype)
+            x = x.permute(0, 3, 1, 2) if channels_last else x
             weight = torch.randn(outputs, channels, 1, 1, device="cuda", dtype=dtype)
             bias = torch.randn(outputs, device="cuda", dtype=dtype)
             case = Case(OPS["pointwise_conv2d"], (x, weight, bias))
@@ -101,8 +96,7 @@ def _pixel_rows(dtype: torch.dtype) -> list[Case]:
             continue
         shape = (batch, *size, inputs)
         offset = draw((0, 1))
-        flat = torch.randn(batch * size[0] * size[1] * inputs + offset, device="cuda", dtype=dtype)
-        x = flat[offset:].view(shape).permute(0, 3, 1, 2)
+        x = randn_behind(offset, shape, dtype).permute(0, 3, 1, 2)
         weight = torch.randn(outputs, inputs, 1, 1, device="cuda", dtype=dtype)
         bias = draw((None, torch.randn(outputs, device="cuda", dtype=dtype)))
         # Not ReLU: where a sum is 0 but for rounding, its gradient is a matter of luck.
@@ -134,10 +128,7 @@ def test_pointwise_of_planes(dtype: torch.dtype) -> None:
     shapes = ((3, 66, 14, 14), (2, 130, 31, 31), (9, 24, 7, 7), (9, 40, 15, 17), (1, 64, 50, 48))
     for batch, channels, height, width in shapes:
         for offset in (0, 1):
-            flat = torch.randn(
-                batch * channels * height * width + offset, device="cuda", dtype=dtype
-            )
-            x = flat[offset:].view(batch, channels, height, width)
+            x = randn_behind(offset, (batch, channels, height, width), dtype)
             weight = torch.randn(150, channels, 1, 1, device="cuda", dtype=dtype)
             bias = torch.randn(150, device="cuda", dtype=dtype)
             case = Case(OPS["pointwise_conv2d"], (x, weight, bias))

@@ -97,7 +97,7 @@ __device__ __forceinline__ void with_constant(int value, Function&& function) {
 
 /// A tile's sums: sums[64 slots x positions], in fragments of the tensor cores. The products of a
 /// stage are issued without a branch between them: where there is one, the compiler ends each
-/// before the next begins, which takes three times as long.
+/// before the next begins, and twelve products took 2660 cycles instead of 1720.
 /// @param resident   shared address of the weights that are not held, the warpgroup's first slot
 /// @param next_turn  the other warpgroup's barrier, where they take turns
 template <typename T, int kRegisters>

@@ -59,6 +59,48 @@ def test_small_tensors_by_vectors(dtype):
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_threads_that_share_results(dtype):
+    """Small tensors whose rows and columns are no whole numbers of a thread's: the last threads own
+    some of their neighbours' results. Pairs at any address, vectors, stride 2 of either parity, less
+    padding than half a kernel and more; Inf and NaN at the edges and in the weight."""
+    for size, kernel, stride, padding in (
+        ((9, 520, 7, 7), 3, 1, 1),
+        ((9, 480, 6, 9), 3, 1, 1),
+        ((9, 250, 9, 13), 3, 1, 1),
+        ((9, 250, 10, 13), 3, 1, 0),
+        ((1, 20, 93, 95), 3, 1, 1),
+        ((1, 20, 95, 97), 3, 1, 0),
+        ((3, 520, 10, 14), 3, 1, 1),
+        ((3, 520, 9, 14), 3, 1, 1),
+        ((1, 20, 101, 90), 3, 1, 1),
+        ((9, 250, 9, 16), 3, 1, 1),
+        ((9, 520, 14, 14), 3, 2, 1),
+        ((9, 520, 13, 16), 3, 2, 1),
+        ((9, 520, 13, 15), 3, 2, 1),
+        ((9, 64, 33, 34), 3, 2, 0),
+        ((2, 30, 1, 9), 3, 1, 1),
+        ((2, 30, 9, 9), 3, 1, 2),
+        ((2, 30, 9, 11), 5, 1, 1),
+        ((2, 30, 13, 14), 5, 2, 2),
+        ((2, 30, 9, 11), 7, 1, 3),
+    ):
+        x = torch.randn(size, device="cuda", dtype=dtype)
+        weight = torch.randn(size[1], 1, kernel, kernel, device="cuda", dtype=dtype)
+        bias = torch.randn(size[1], device="cuda", dtype=dtype)
+        options = {"stride": stride, "padding": padding}
+        case = Call(OPS["depthwise_conv2d"], (x, weight, bias), options)
+        check(case)
+        if dtype == torch.float32:
+            assert_launched([case], "depthwise_small_kernel")
+        x[0, 0, 0, -1], x[-1, 1, -1, 0] = torch.inf, torch.nan
+        weight[-1, 0, 0, 0], weight[-2, 0, -1, -1] = torch.inf, torch.nan
+        output = kernelopt.depthwise_conv2d(x, weight, **options)
+        expected = _sum_tap_by_tap(x, weight, output.shape, stride, padding)
+        _assert_same_places(output, expected)
+
+
+@pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_tensors_beyond_the_small_and_channels_last_ones(dtype, channels_last):

@@ -9,8 +9,19 @@
 #include "common/padded_sum.cuh"
 #include "depthwise/depthwise_params.h"
 #include "depthwise/depthwise_policy.h"
+#include "elementwise/fast_iteration.h"
 
 namespace kernelopt {
+
+/// From a block and an item to their places: block = item block * channel_blocks + channel block,
+/// item = (n * strips + strip) * column_groups + column group.
+struct DepthwiseChannelsLastItems {
+  unsigned items;
+  FastDivisor channel_blocks;
+  FastDivisor column_groups;
+  FastDivisor strips;
+  FastDivisor multiplier;
+};
 
 template <typename T, int kHeight, int kWidth, int kStride, int kRows, int kColumns>
 __global__ void __launch_bounds__(DepthwisePolicy::kThreads) depthwise_channels_last_small_kernel(
@@ -19,8 +30,7 @@ __global__ void __launch_bounds__(DepthwisePolicy::kThreads) depthwise_channels_
     const T* __restrict__ weight,  // [result_channels, kHeight, kWidth]
     const T* __restrict__ bias,    // [result_channels] or null
     T* __restrict__ result,        // [N, h, w, result_channels]
-    Activation activation, unsigned strips, unsigned column_groups, unsigned channel_blocks,
-    unsigned items) {
+    Activation activation, const __grid_constant__ DepthwiseChannelsLastItems places) {
   constexpr int kLanes = 32, kTaps = kHeight * kWidth, kThreads = DepthwisePolicy::kThreads;
   constexpr int kSourceRows = (kRows - 1) * kStride + kHeight;
   constexpr int kSourceColumns = (kColumns - 1) * kStride + kWidth;
@@ -28,26 +38,26 @@ __global__ void __launch_bounds__(DepthwisePolicy::kThreads) depthwise_channels_
   __shared__ float shared_taps[kTaps][kLanes + 1];
   const int thread = static_cast<int>(threadIdx.x);
   const int lane = thread % kLanes;
-  const unsigned item_block = blockIdx.x / channel_blocks;
-  const int block_channel = static_cast<int>(blockIdx.x - item_block * channel_blocks) * kLanes;
+  const unsigned item_block = places.channel_blocks.quotient(blockIdx.x);
+  const int block_channel =
+      static_cast<int>(blockIdx.x - item_block * places.channel_blocks.divisor) * kLanes;
   const int channels = static_cast<int>(params.result_channels);
   const int channel = min(block_channel + lane, channels - 1);
   const unsigned own_item = item_block * (kThreads / kLanes) + thread / kLanes;
-  const unsigned item = min(own_item, items - 1);
-  const bool active = own_item < items && block_channel + lane < channels;
+  const unsigned item = min(own_item, places.items - 1);
+  const bool active = own_item < places.items && block_channel + lane < channels;
 
-  // item = (n * strips + strip) * column_groups + column group
-  const unsigned line = item / column_groups;
-  const int column = static_cast<int>(item - line * column_groups) * kColumns;
-  const unsigned n = line / strips;
-  const int row = static_cast<int>(line - n * strips) * kRows;
+  const unsigned line = places.column_groups.quotient(item);
+  const int column = static_cast<int>(item - line * places.column_groups.divisor) * kColumns;
+  const unsigned n = places.strips.quotient(line);
+  const int row = static_cast<int>(line - n * places.strips.divisor) * kRows;
   const int height = static_cast<int>(params.h.source_size);
   const int width = static_cast<int>(params.w.source_size);
   const int first_y = row * kStride - static_cast<int>(params.h.padding);
   const int first_x = column * kStride - static_cast<int>(params.w.padding);
   const int64_t pitch = params.source_channels;
   const T* const image =
-      source + int64_t{n} * height * width * pitch + channel / static_cast<int>(params.multiplier);
+      source + int64_t{n} * height * width * pitch + places.multiplier.quotient(channel);
 
   grid_dependency_wait();
   grid_dependency_launch();  // not before: a dependent may read what was complete by then

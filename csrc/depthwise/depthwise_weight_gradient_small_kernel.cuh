@@ -10,7 +10,7 @@
 #include "common/cuda.cuh"
 #include "common/grid_dependency.cuh"
 #include "depthwise/depthwise_params.h"
-#include "depthwise/depthwise_policy.h"
+#include "depthwise/depthwise_small_policy.h"
 
 namespace kernelopt {
 

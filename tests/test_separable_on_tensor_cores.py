@@ -186,6 +186,7 @@ def test_separable_over_padded_columns(dtype: torch.dtype) -> None:
         (4, 1024, 1032, (10, 10), {"padding": 1}, 0),
         (96, 546, 546, (5, 13), {"padding": 1}, 0),  # tiles of 160 columns of four images
         (256, 138, 136, (6, 11), {"padding": 1}, 0),
+        (31, 1001, 1397, (9, 11), {"padding": 1}, 0),  # 208 columns and 192 channels a tile
     ):
         x = randn_behind(offset, (batch, channels, *size), dtype)
         case = _separable_case(x, outputs, options)

@@ -48,6 +48,8 @@ auto columns_product_kernel(const SeparableColumnsPlan& plan) {
     case 160:
       return plan.storers ? separable_columns_wgmma_kernel<T, 160, false, true>
                           : separable_columns_wgmma_kernel<T, 160, false, false>;
+    case SeparableColumnsShape::kWideColumns:
+      return separable_columns_wgmma_kernel<T, SeparableColumnsShape::kWideColumns, false, false>;
     default:
       return plan.storers ? separable_columns_wgmma_kernel<T, 192, false, true>
                           : separable_columns_wgmma_kernel<T, 192, false, false>;
@@ -67,8 +69,7 @@ void launch_columns_product(const char* op, const SeparableColumnsPlan& plan,
   attributes[1].val.clusterDim = {static_cast<unsigned>(plan.params.shares), 1, 1};
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(plan.product_blocks);
-  config.blockDim = dim3(plan.storers ? SeparableColumnsShape::kStorerThreads
-                                      : SeparableColumnsShape::kProductThreads);
+  config.blockDim = dim3(SeparableColumnsShape::threads(plan.columns, plan.storers));
   config.dynamicSmemBytes = plan.product_shared_bytes;
   config.stream = stream;
   config.attrs = attributes;

@@ -30,6 +30,39 @@ struct ColumnsItem {
   }
 };
 
+/// The copies of a block's stages one by one, by one thread.
+template <typename T, int kColumns>
+struct ColumnsCursor {
+  int at, chunk = 0;
+
+  /// Starts those of the next stage, where there is one, of both operands or of one.
+  __device__ __forceinline__ void load(const SeparableColumnsParams& p,
+                                       const SeparableColumnsMaps& maps, uint32_t place,
+                                       uint32_t barrier, bool weights = true, bool columns = true) {
+    using Shape = SeparableColumnsShape;
+    constexpr int kChunkK = Shape::kChunkElements / MmaTraits<T>::kParts;
+    if (at >= p.items) {
+      return;
+    }
+    const ColumnsItem<false> item(p, at, kColumns);
+    if (weights) {
+      mbarrier_arrive_expect(barrier, Shape::stage_bytes(kColumns));
+      tensor_load(place, &maps.weights, {chunk * Shape::kChunkElements, item.channel, 0, 0},
+                  barrier);
+    }
+#pragma unroll
+    for (int panel = 0; columns && panel < (kColumns + Shape::kPanel - 1) / Shape::kPanel;
+         ++panel) {
+      tensor_load(place + Shape::weight_bytes(kColumns) + panel * Shape::kPanelBytes, &maps.columns,
+                  {item.column + panel * Shape::kPanel, chunk * kChunkK, 0, 0}, barrier);
+    }
+    if (++chunk == p.chunks) {
+      chunk = 0;
+      at += gridDim.x;
+    }
+  }
+};
+
 /// Starts the copies of all stages, by one thread.
 template <typename T, int kColumns, bool kShares>
 __device__ __forceinline__ void load_columns(const SeparableColumnsParams& p,

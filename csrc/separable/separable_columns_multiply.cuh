@@ -18,6 +18,8 @@ namespace kernelopt {
   KERNELOPT_OUTPUTS_32, KERNELOPT_OUTPUTS_16(32), KERNELOPT_OUTPUTS_16(48)
 #define KERNELOPT_OUTPUTS_80 KERNELOPT_OUTPUTS_64, KERNELOPT_OUTPUTS_16(64)
 #define KERNELOPT_OUTPUTS_96 KERNELOPT_OUTPUTS_80, KERNELOPT_OUTPUTS_16(80)
+#define KERNELOPT_OUTPUTS_104 \
+  KERNELOPT_OUTPUTS_96, KERNELOPT_OUTPUTS_4(96), KERNELOPT_OUTPUTS_4(100)
 #define KERNELOPT_NAMES_32                                            \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, " \
   "%15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, " \
@@ -35,6 +37,9 @@ namespace kernelopt {
   KERNELOPT_NAMES_80                                                    \
   ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, " \
   "%93, %94, %95"
+#define KERNELOPT_NAMES_104 \
+  KERNELOPT_NAMES_96        \
+  ", %96, %97, %98, %99, %100, %101, %102, %103"
 #define KERNELOPT_COLUMNS_WGMMA(kN, kRegisters, kType, left, end, predicate, ...) \
   asm volatile(                                                                   \
       "{\n"                                                                       \
@@ -49,7 +54,7 @@ namespace kernelopt {
       : __VA_ARGS__, "l"(b), "r"(accumulate))
 
 /// As wgmma_m64k16() with both operands in shared memory, rows of the right one along its columns;
-/// also for 160 and 192 columns.
+/// also for 160, 192 and 208 columns.
 template <typename T, int kRegisters>
 __device__ __forceinline__ void multiply_columns(float (&d)[kRegisters], uint64_t a, uint64_t b,
                                                  int accumulate) {
@@ -61,6 +66,12 @@ __device__ __forceinline__ void multiply_columns(float (&d)[kRegisters], uint64_
     } else {
       KERNELOPT_COLUMNS_WGMMA(160, 80, "bf16", "%80, %81", "0, 1", "%82", "l"(a));
     }
+  } else if constexpr (kRegisters == 104) {
+    if constexpr (std::is_same_v<T, __half>) {
+      KERNELOPT_COLUMNS_WGMMA(208, 104, "f16", "%104, %105", "0, 1", "%106", "l"(a));
+    } else {
+      KERNELOPT_COLUMNS_WGMMA(208, 104, "bf16", "%104, %105", "0, 1", "%106", "l"(a));
+    }
   } else if constexpr (std::is_same_v<T, __half>) {
     KERNELOPT_COLUMNS_WGMMA(192, 96, "f16", "%96, %97", "0, 1", "%98", "l"(a));
   } else {
@@ -69,10 +80,12 @@ __device__ __forceinline__ void multiply_columns(float (&d)[kRegisters], uint64_
 }
 
 #undef KERNELOPT_COLUMNS_WGMMA
+#undef KERNELOPT_NAMES_104
 #undef KERNELOPT_NAMES_96
 #undef KERNELOPT_NAMES_80
 #undef KERNELOPT_NAMES_64
 #undef KERNELOPT_NAMES_32
+#undef KERNELOPT_OUTPUTS_104
 #undef KERNELOPT_OUTPUTS_96
 #undef KERNELOPT_OUTPUTS_80
 #undef KERNELOPT_OUTPUTS_64

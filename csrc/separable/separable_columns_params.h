@@ -47,12 +47,24 @@ struct SeparableColumnsShape {
   static constexpr int kPanel = 64;        // columns whose 128 bytes lie together
   static constexpr int kPanelBytes = 8192;
   static constexpr int kMaxColumns = 192, kMiddleColumns = 160;
+  // Of tiles that three warpgroups multiply, of 192 channels; one of their threads loads, so that
+  // they have registers enough.
+  static constexpr int kWideColumns = 208, kWideWarpgroups = 3;
+  static constexpr int kWideThreads = kWideWarpgroups * 128;
+  // Of a sum in fp32: 24x256x19x19 -> 576, eight of them, on an H200 0.0345 ms instead of 0.0330.
+  static constexpr int kWideChunks32 = 16;
+  static constexpr int product_warps(int columns) {
+    return (columns == kWideColumns ? kWideWarpgroups : kWarpgroups) * 4;
+  }
+  static constexpr int threads(int columns, bool storers) {
+    return columns == kWideColumns ? kWideThreads : storers ? kStorerThreads : kProductThreads;
+  }
   // A warpgroup's columns, where both have the same 64 channels and halves of a panel.
   static constexpr int kHalfPanel = 32;
   /// Of a tile, by the columns of a warpgroup.
   static constexpr int tile_columns(int columns) { return columns < kPanel ? kPanel : columns; }
   static constexpr int tile_channels(int columns) {
-    return columns < kPanel ? kChannels / kWarpgroups : kChannels;
+    return columns < kPanel ? kChannels / kWarpgroups : product_warps(columns) * 16;
   }
   static constexpr int weight_bytes(int columns) { return tile_channels(columns) * kChunkBytes; }
   static constexpr int stage_bytes(int columns) {

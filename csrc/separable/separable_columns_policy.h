@@ -23,6 +23,9 @@ struct SeparableColumnsPolicy {
   // 0.056, 32x128x74x74 -> 256 0.212 and 0.208.
   static constexpr int64_t kFewValues = 1 << 21, kManyValues = 1 << 25;
   static constexpr int64_t kManyChannels = 128, kManyChannels32 = 160;
+  // Of rows of an odd width more, for fewer channels. bf16 / fp32 on an H200: 8x64x147x147 -> 128
+  // 0.0543 and 0.0615 / 0.0894 and 0.0903, 2x 0.0182 and 0.0345 / 0.0268 and 0.0391.
+  static constexpr int64_t kOddWidthValues = 3 << 22, kOddWidthChannels = 64;
   // Pixels a multiprocessor, of planes on 16 bytes: below them the one kernel's blocks are too few,
   // and the product of planes has too few tiles. 1x256x64x64 -> 256 in bf16 on an H100: 0.0102,
   // there 0.0118.
@@ -46,6 +49,8 @@ struct SeparableColumnsPolicy {
     }
     if (!on_16_bytes(plane)) {
       return values <= kFewValues ||
+             (problem.w.output_size % 2 != 0 && values <= kOddWidthValues &&
+              channels >= kOddWidthChannels) ||
              (values * size <= kManyValues * 2 && channels >= kManyChannels) ||
              (values <= kManyValues && channels >= kManyChannels32);
     }

@@ -108,7 +108,7 @@ __device__ __forceinline__ void store_if(void* place, uint16_t bits, bool condit
 
 /// Stores a lane's columns of a row; of 16-bit results two neighbouring ones. Where a row begins
 /// between two words of memory, the second column and the next lane's first one are a word.
-/// @tparam kColumns  64, or the first 32 of them
+/// @tparam kColumns  64, or the first 32 or 16 of them
 template <typename T, int kColumns>
 struct ColumnsStore {
   static constexpr int kWidth = sizeof(T) == 4 ? 1 : 2;
@@ -159,7 +159,7 @@ struct ColumnsStore {
 
 /// Stores 16 channels of 64 columns out of shared memory.
 /// @tparam kShares  a cluster's blocks have shares of the sums, and store some of the channels each
-/// @tparam kColumns  64, or the first 32 of them
+/// @tparam kColumns  64, or the first 32 or 16 of them
 /// @param channel   the first
 /// @param column    the first, a multiple of 32
 template <typename T, bool kShares, int kColumns = SeparableColumnsShape::kPanel>
@@ -176,7 +176,7 @@ __device__ __forceinline__ void store_columns(const SeparableColumnsParams& p, c
   const bool simple = activation == Activation::kNone || activation == Activation::kRelu;
   const float least = activation == Activation::kRelu ? 0.0f : -INFINITY;
 #pragma unroll
-  for (int part = 0; part < (kWidth == 2 ? 1 : kColumns / 32); ++part) {
+  for (int part = 0; part < (kWidth == 2 ? 1 : (kColumns + 31) / 32); ++part) {
     const int place = static_cast<int>(threadIdx.x) % 32 * kWidth + part * 32;
     Store to(p, channel + first, column, place);
 #pragma unroll 1

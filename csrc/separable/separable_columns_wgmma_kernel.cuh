@@ -3,8 +3,8 @@
 //   result[n, c] = act(bias[n] + sum over k of weight[n, k] * columns[k, c])
 // The copy engine brings both operands as boxes that need no more work, for in fp32 they were split
 // when they were written. A block takes tiles of 128 channels of the result and kColumns columns in
-// turn; of many tiles other warps store the results, beside the next products. Includes no torch
-// header.
+// turn, or one of 192 and 208; of many tiles other warps store the results, beside the next
+// products. Includes no torch header.
 #pragma once
 
 #include "separable/separable_columns_load.cuh"
@@ -33,7 +33,13 @@ __device__ __forceinline__ void store_panels(const SeparableColumnsParams& p,
   if constexpr (kColumns > 2 * Shape::kPanel) {
     turn_columns<2 * Shape::kPanel>(accumulators, biases, turn);
     constexpr int kRest = kColumns - 2 * Shape::kPanel;
-    store_columns<T, false, kRest>(p, turn, channel, column + 2 * Shape::kPanel);
+    constexpr int kThird = kRest < Shape::kPanel ? kRest : Shape::kPanel;
+    store_columns<T, false, kThird>(p, turn, channel, column + 2 * Shape::kPanel);
+  }
+  if constexpr (kColumns > 3 * Shape::kPanel) {
+    turn_columns<3 * Shape::kPanel>(accumulators, biases, turn);
+    constexpr int kRest = kColumns - 3 * Shape::kPanel;
+    store_columns<T, false, kRest>(p, turn, channel, column + 3 * Shape::kPanel);
   }
 }
 
@@ -126,7 +132,8 @@ __device__ __forceinline__ void store_items(const SeparableColumnsParams& p,
 /// @param turns   room of each warp for results
 /// @param filled  with kStorers: barriers of the warps' results; those of their end follow
 template <typename T, int kColumns, bool kShares, bool kStorers>
-__device__ __forceinline__ void multiply_items(const SeparableColumnsParams& p, uint32_t stages,
+__device__ __forceinline__ void multiply_items(const SeparableColumnsParams& p,
+                                               const SeparableColumnsMaps& maps, uint32_t stages,
                                                unsigned char* turns_place, uint32_t full,
                                                uint32_t empty, uint32_t filled,
                                                volatile int* handed) {
@@ -142,6 +149,23 @@ __device__ __forceinline__ void multiply_items(const SeparableColumnsParams& p, 
   constexpr int kRightStep = 16 * Shape::kChunkBytes / 16, kRightLow = Shape::kPanelBytes / 2 / 16;
   constexpr int kSteps = Shape::kChunkElements / 16 / MmaTraits<T>::kParts;
   constexpr bool kHalves = kColumns < Shape::kPanel;
+  constexpr bool kLoads = kColumns == Shape::kWideColumns;
+  ColumnsCursor<T, kColumns> cursor{static_cast<int>(blockIdx.x)};
+  // Weights that the kernel in front does not pack come before its end.
+  for (int pass = p.packs ? 1 : 0; kLoads && threadIdx.x == 0 && pass < 2; ++pass) {
+    if (pass == 1) {
+      grid_dependency_wait();
+    }
+    ColumnsCursor<T, kColumns> first = cursor;
+    for (int to = 0; to < p.stages; ++to) {
+      first.load(p, maps, stages + to * kStageBytes, full + to * 8, p.packs || pass == 0,
+                 pass == 1);
+    }
+    if (pass == 1) {
+      cursor = first;
+    }
+  }
+  grid_dependency_wait();  // rather than at a barrier, beside the kernel in front
   float accumulators[kColumns / 2];
   int stage = 0;
   uint32_t parity = 0, turns = 0;
@@ -159,10 +183,18 @@ __device__ __forceinline__ void multiply_items(const SeparableColumnsParams& p, 
       }
     }
     int previous = -1;
+    uint32_t previous_parity = 0;
     const auto release = [&] {
       __syncwarp();
       if (lane == 0 && previous >= 0) {
         mbarrier_arrive(empty + previous * 8);
+        if (kLoads && warp == 0) {
+          mbarrier_wait(empty + previous * 8, previous_parity);
+          cursor.load(p, maps, stages + previous * kStageBytes, full + previous * 8);
+        }
+      }
+      if constexpr (kLoads) {
+        __syncwarp();
       }
     };
     for (int chunk = item.chunk; chunk < item.end; ++chunk) {
@@ -187,6 +219,7 @@ __device__ __forceinline__ void multiply_items(const SeparableColumnsParams& p, 
       wgmma_wait<1>();
       release();
       previous = stage;
+      previous_parity = parity;
       if (++stage == p.stages) {
         stage = 0;
         parity ^= 1;
@@ -210,12 +243,10 @@ __device__ __forceinline__ void multiply_items(const SeparableColumnsParams& p, 
 
 #endif
 
-/// @tparam kColumns  of a warpgroup: 32, 64, 128, 160 or 192
+/// @tparam kColumns  of a warpgroup: 32, 64, 128, 160, 192 or 208
 /// @tparam kStorers  each warp that multiplies hands its results to one that stores
 template <typename T, int kColumns, bool kShares, bool kStorers>
-__global__ void __launch_bounds__(kStorers ? SeparableColumnsShape::kStorerThreads
-                                           : SeparableColumnsShape::kProductThreads,
-                                  1)
+__global__ void __launch_bounds__(SeparableColumnsShape::threads(kColumns, kStorers), 1)
     separable_columns_wgmma_kernel(const __grid_constant__ SeparableColumnsParams p,
                                    const __grid_constant__ SeparableColumnsMaps maps) {
 #if KERNELOPT_HAS_WGMMA
@@ -229,13 +260,13 @@ __global__ void __launch_bounds__(kStorers ? SeparableColumnsShape::kStorerThrea
   extern __shared__ __align__(1024) unsigned char shared[];
   const uint32_t stages = shared_address(shared);
   const int turn_offset = p.stages * kStageBytes;
-  const uint32_t full = stages + turn_offset + Shape::kProductWarps * kTurnBytes;
+  constexpr int kWarps = Shape::product_warps(kColumns);
+  const uint32_t full = stages + turn_offset + kWarps * kTurnBytes;
   const uint32_t empty = full + p.stages * 8;
   // Of each warp's results: that they are there, that they are stored, and whether there are any.
   const uint32_t filled = empty + p.stages * 8, freed = filled + Shape::kWarpBarrierBytes;
-  volatile int* const handed =
-      reinterpret_cast<int*>(shared + turn_offset + Shape::kProductWarps * kTurnBytes +
-                             2 * p.stages * 8 + 2 * Shape::kWarpBarrierBytes);
+  volatile int* const handed = reinterpret_cast<int*>(
+      shared + turn_offset + kWarps * kTurnBytes + 2 * p.stages * 8 + 2 * Shape::kWarpBarrierBytes);
   if (threadIdx.x == 0) {
     for (int i = 0; kStorers && i < Shape::kProductWarps; ++i) {
       mbarrier_init(filled + i * 8, 1);
@@ -243,7 +274,7 @@ __global__ void __launch_bounds__(kStorers ? SeparableColumnsShape::kStorerThrea
     }
     for (int stage = 0; stage < p.stages; ++stage) {
       mbarrier_init(full + stage * 8, 1);
-      mbarrier_init(empty + stage * 8, Shape::kProductWarps);
+      mbarrier_init(empty + stage * 8, kWarps);
     }
     mbarrier_fence_init();
   }
@@ -252,13 +283,13 @@ __global__ void __launch_bounds__(kStorers ? SeparableColumnsShape::kStorerThrea
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   unsigned char* const turns = shared + turn_offset;
   const auto load = [&] {
-    if (lane == 0 && warp == Shape::kProductWarps) {
+    if (lane == 0 && warp == kWarps) {
       load_columns<T, kColumns, kShares>(p, maps, stages, full, empty);
     }
   };
   const auto multiply = [&] {
-    grid_dependency_wait();  // rather than at a barrier, beside the kernel in front
-    multiply_items<T, kColumns, kShares, kStorers>(p, stages, turns, full, empty, filled, handed);
+    multiply_items<T, kColumns, kShares, kStorers>(p, maps, stages, turns, full, empty, filled,
+                                                   handed);
   };
   if constexpr (kStorers) {
     if (warp < Shape::kProductWarps) {
@@ -273,7 +304,7 @@ __global__ void __launch_bounds__(kStorers ? SeparableColumnsShape::kStorerThrea
       store_items<T, kColumns>(p, turns, filled, handed);
     }
   } else {
-    if (warp >= Shape::kProductWarps) {
+    if (kColumns != Shape::kWideColumns && warp >= kWarps) {
       load();
       return;
     }

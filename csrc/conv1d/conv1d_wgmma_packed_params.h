@@ -29,7 +29,6 @@ struct Conv1dWgmmaPackedShape {
   static constexpr int kMaxBoxRows = 256;                                 // of a tensor map's box
   static constexpr int kMaxWindows = 4, kMaxWeightStages = 8;
   static constexpr int kBarrierBytes = 2 * (kMaxWindows + kMaxWeightStages) * 8;
-  static constexpr int kPackRows = 64, kPackThreads = 256;  // of a block that packs the input
 };
 
 /// Chunks of 16 channels in a block of channels.

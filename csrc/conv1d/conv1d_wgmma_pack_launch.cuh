@@ -9,12 +9,17 @@ namespace kernelopt {
 /// How the weights of a plan are packed.
 struct WeightPacking {
   static constexpr int kThreads = PackMany::kThreads, kMany = -1;
+  // Taps up to which few weights beside the input go through shared memory: 64x32x1001 -> 32, k39
+  // took 0.059 ms in float32, read one by one 0.052; 1x96x3988 -> 192, k8 s4 0.0137 and 0.0161.
+  static constexpr int kMaxFewTaps = 16;
   int units, thread_taps, blocks_x, blocks_y;
   int kernel_taps;       // of pack_weight_units(); kMany: by pack_many_weights()
   int64_t shared_bytes;  // of a block
 
+  /// @param beside_input  by the kernel that packs the input as well, where what a thread of
+  ///                      pack_weight_units() holds would leave room for few blocks
   template <typename T, typename Plan>
-  static WeightPacking of(const Plan& plan) {
+  static WeightPacking of(const Plan& plan, bool beside_input = false) {
     const Conv1dWgmmaParams& params = plan.params;
     const int taps = params.correlation.taps;
     WeightPacking packing{};
@@ -24,10 +29,11 @@ struct WeightPacking {
     packing.blocks_y = 1;
     const bool vectors = has_vector_weights<T>(params.problem);
     const int64_t many_bytes = PackMany::shared_bytes<T>(params);
-    if (vectors && (taps == 1 || taps == 3 || taps == 5 || taps == 7)) {
+    if (!beside_input && vectors && (taps == 1 || taps == 3 || taps == 5 || taps == 7)) {
       packing.kernel_taps = taps;
     } else if (vectors && many_bytes <= PackMany::kMaxBytes &&
-               plan.packed_bytes >= PackMany::kMinPackedBytes) {
+               ((beside_input && taps <= kMaxFewTaps) ||
+                plan.packed_bytes >= PackMany::kMinPackedBytes)) {
       packing.kernel_taps = kMany;
       packing.blocks_x = packing.units / PackMany::kSlots;
       packing.shared_bytes = many_bytes;

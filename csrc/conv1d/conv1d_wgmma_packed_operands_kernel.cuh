@@ -87,8 +87,8 @@ __device__ __forceinline__ void pack_input_places(const Conv1dWgmmaPackedParams&
 /// The first weight_x * weight_y blocks pack the weights, the others the input.
 /// @param units, thread_taps  of pack_weight_units()
 /// @param input_x             blocks of a channel block of the input
-/// @tparam kTaps              of pack_weight_units(); -1: pack_many_weights()
-template <typename T, int kTaps>
+/// @tparam kMany              weights by pack_many_weights()
+template <typename T, bool kMany>
 __global__ void __launch_bounds__(PackOperands::kThreads)
     pack_conv1d_wgmma_operands_kernel(const __grid_constant__ Conv1dWgmmaPackedParams p,
                                       uint4* packed, int block_slots, int units, int thread_taps,
@@ -99,11 +99,11 @@ __global__ void __launch_bounds__(PackOperands::kThreads)
   const int block = static_cast<int>(blockIdx.x), input_block = block - weight_x * weight_y;
   if (input_block >= 0) {
     pack_input_places<T>(p, input_block % input_x, input_block / input_x, operands_shared);
-  } else if constexpr (kTaps < 0) {
+  } else if constexpr (kMany) {
     pack_many_weights<T, kPackedChunks<T>>(p, packed, block_slots, block, operands_shared);
   } else {
-    pack_weight_units<T, kTaps, kPackedChunks<T>>(p, packed, block_slots, units, thread_taps,
-                                                  block % weight_x, block / weight_x);
+    pack_weight_units<T, 0, kPackedChunks<T>>(p, packed, block_slots, units, thread_taps,
+                                              block % weight_x, block / weight_x);
   }
 #endif
 }

@@ -17,6 +17,7 @@ struct Conv1dWgmmaPackedParams : Conv1dWgmmaJoinedParams {
   uint4* packed_input;
   int channel_blocks;  // of a group
   int split_blocks;    // of them that a block of the grid sums over
+  int tap_period;      // taps from one of a residue to its next
   int rows;            // of the packed input, of one channel block and residue
   bool shares_window;  // among the taps of a channel block and residue; else each has its own
   int weight_stages;

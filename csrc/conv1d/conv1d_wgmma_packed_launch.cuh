@@ -23,24 +23,26 @@ void pack_conv1d_wgmma_operands(const char* op, const Conv1dWgmmaPackedPlan& pla
                                                 input_x * p.problem.groups * p.channel_blocks);
   const size_t shared_bytes =
       std::max(static_cast<size_t>(weights.shared_bytes), size_t{PackOperands::kTileBytes});
-  const auto launch = [&](auto kernel) {
-    kernel<<<blocks, PackOperands::kThreads, shared_bytes, stream>>>(
-        p, packed_weight, plan.block_slots, weights.units, weights.thread_taps, weights.blocks_x,
-        weights.blocks_y, static_cast<int>(input_x));
-    KERNELOPT_CHECK_LAUNCH(op);
-  };
-  if (weights.kernel_taps == WeightPacking::kMany) {
-    // A multiprocessor divides its memory anew between kernels that want other parts of it shared,
-    // and until then the kernel behind does not begin: 1x256x1368 -> 256, k3 in bfloat16 took
-    // 0.0130 ms without this, 0.0103 with it. Weights that are read one by one need the L1 cache.
-    const auto kernel = pack_conv1d_wgmma_operands_kernel<T, true>;
-    KERNELOPT_CUDA_CHECK(
-        op, cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-                                 cudaSharedmemCarveoutMaxShared));
-    launch(kernel);
-  } else {
-    launch(pack_conv1d_wgmma_operands_kernel<T, false>);
-  }
+  const bool many = weights.kernel_taps == WeightPacking::kMany;
+  const auto kernel = many ? pack_conv1d_wgmma_operands_kernel<T, true>
+                           : pack_conv1d_wgmma_operands_kernel<T, false>;
+  // All memory of a multiprocessor shared, as the kernel behind has it: until it is divided anew,
+  // that one does not begin. 1x256x1368 -> 256, k3 in bfloat16 took 0.0130 ms with the default,
+  // now 0.0107; transposed 16x256x32 -> 128, k16 s8 in float32 0.0174 and 0.0126. Large inputs, and
+  // many weights that are read one by one, want the L1 cache: 1x512x23999 -> 512, k3 s2 in float32
+  // took 0.129 ms, with the default 0.125, 1x768x1499 -> 768, k128, 16 groups in bfloat16 0.114 and
+  // 0.090.
+  constexpr int64_t kFewWeights = 6 << 20, kSmallInput = 12 << 20;
+  const bool shares = plan.input_bytes < kSmallInput &&
+                      (many || (p.problem.transposed && plan.packed_bytes < kFewWeights));
+  KERNELOPT_CUDA_CHECK(
+      op,
+      cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                           shares ? cudaSharedmemCarveoutMaxShared : cudaSharedmemCarveoutDefault));
+  kernel<<<blocks, PackOperands::kThreads, shared_bytes, stream>>>(
+      p, packed_weight, plan.block_slots, weights.units, weights.thread_taps, weights.blocks_x,
+      weights.blocks_y, static_cast<int>(input_x));
+  KERNELOPT_CHECK_LAUNCH(op);
 }
 
 /// Launches a plan's kernel behind the packing of its operands. False where the driver has no map

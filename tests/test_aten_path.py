@@ -115,15 +115,19 @@ RULES: list[tuple[str, tuple[int, ...], tuple[int, ...], int, torch.dtype, bool]
     ("conv1d", (1, 128, 4096), (1024, 128, 1), 1, torch.float32, False),
     ("conv1d", (16, 256, 801), (256, 256, 11), 1, torch.float32, True),
     ("conv1d", (16, 256, 803), (1024, 256, 9), 1, torch.float32, False),
+    ("conv1d", (128, 320, 248), (480, 320, 8), 1, torch.float32, True),
+    ("conv1d", (8, 256, 801), (256, 256, 9), 1, torch.float32, False),
     ("conv1d", (1, 256, 5512), (256, 256, 7), 1, torch.float32, False),
     ("conv1d", (256, 300, 33), (100, 300, 5), 1, torch.float32, False),
     ("conv1d", (256, 300, 33), (100, 300, 5), 1, torch.bfloat16, False),
     ("conv1d", (64, 32, 128), (64, 32, 5), 1, torch.float32, False),
     ("conv1d", (16, 1280, 3000), (1280, 1280, 3), 2, torch.float32, True),
-    ("conv1d", (8, 256, 2094), (512, 256, 16), 8, torch.bfloat16, True),
-    ("conv1d", (1, 256, 5512), (512, 256, 16), 8, torch.bfloat16, False),
-    ("conv1d", (16, 256, 4096), (512, 256, 16), 8, torch.bfloat16, False),
-    ("conv_transpose1d", (1, 384, 5568), (384, 192, 8), 4, torch.float32, True),
+    ("conv1d", (8, 256, 2094), (512, 256, 16), 8, torch.float32, True),
+    ("conv1d", (8, 256, 2094), (512, 256, 16), 8, torch.bfloat16, False),
+    ("conv1d", (1, 256, 5512), (512, 256, 16), 8, torch.float32, False),
+    ("conv1d", (1, 128, 22050), (256, 128, 8), 4, torch.float32, False),
+    ("conv1d", (64, 196, 256), (256, 196, 17), 4, torch.float32, True),
+    ("conv_transpose1d", (1, 384, 5568), (384, 192, 8), 4, torch.float32, False),
     ("conv_transpose1d", (4, 384, 5568), (384, 192, 8), 4, torch.float32, False),
     ("conv_transpose1d", (4, 384, 1344), (384, 192, 8), 4, torch.float32, False),
     ("conv_transpose1d", (1, 512, 4096), (512, 256, 8), 4, torch.float32, False),
@@ -190,6 +194,25 @@ def test_rules_of_plain_forwards(filters, rule) -> None:
         )
     torch.testing.assert_close(ours(), expected, rtol=0, atol=5e-3 * expected.abs().max().item())
     assert ours().stride() == expected.stride()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_biases_behind_atens_convolution(filters, dtype) -> None:
+    """Rows that begin and end anywhere in vectors, and several of them in one."""
+    weight, bias = (torch.randn(s, device="cuda", dtype=dtype) for s in ((261, 256, 3), (261,)))
+    for length in (1, 2, 3, 5, 7, 8):
+        x = torch.randn(17, 256, length, device="cuda", dtype=dtype)
+        for activation, theirs in (("relu", F.relu), ("silu", F.silu)):
+
+            def ours(x=x, activation=activation):
+                return kernelopt.conv1d(x, weight, bias, padding=1, activation=activation)
+
+            assert find_path(ours, x.device) == "aten"
+            expected = theirs(F.conv1d(x.double(), weight.double(), bias.double(), padding=1))
+            scale = expected.abs().max().item()
+            tolerance = 5e-3 if dtype == torch.float32 else 2e-2
+            torch.testing.assert_close(ours().double(), expected, rtol=0, atol=tolerance * scale)
 
 
 @pytest.mark.gpu

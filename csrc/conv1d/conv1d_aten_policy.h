@@ -21,15 +21,12 @@ enum class Conv1dUse { kForward, kInputGradient };
 /// @param element_bytes  2 or 4
 /// @param positions      of all batch entries
 /// @param sum            products of an output
+/// @param products       of all outputs
 inline bool aten_multiplies_faster(const Conv1dProblem& problem, int element_bytes,
-                                   int64_t positions, int64_t sum) {
+                                   int64_t positions, int64_t sum, double products) {
   const int64_t out_channels = problem.out_channels;
   if (problem.transposed) {
-    // Many channels at a stride, one batch entry: 1x384x5568 -> 192, k8 s4: 0.091, ATen 0.068; not
-    // four of them: 0.201, ATen 0.227; nor four shorter ones: 4x384x1344 -> 192: 0.051, ATen 0.075;
-    // nor from more channels, where the input is packed: 1x512x4096 -> 256: 0.053, ATen 0.078.
-    return element_bytes == 4 && problem.stride == 4 && problem.batch == 1 && sum >= 3072 &&
-           sum < 4096 && positions >= 1 << 12 && positions <= 1 << 13;
+    return false;  // 1x384x5568 -> 192, k8 s4, the last: 0.046, ATen 0.067
   }
   if (problem.kernel_size == 1) {
     // Many channels to as many: 1x1536x896 -> 3072: 0.081, ATen 0.056, in bfloat16 0.036 and
@@ -49,9 +46,9 @@ inline bool aten_multiplies_faster(const Conv1dProblem& problem, int element_byt
         positions <= 5 << 13) {
       return true;
     }
-    // About two tiles a multiprocessor: 4x512x2000 -> 512: 0.040, ATen 0.032; 4x384x1343 -> 768:
-    // 0.047, ATen 0.044; 1x128x4097 -> 1024: 0.034, ATen 0.028. Not: 1x512x2000 -> 512: 0.016, ATen
-    // 0.016; 4x128x3999 -> 512: 0.037, ATen 0.055.
+    // About two tiles a multiprocessor: 4x512x2000 -> 512: 0.040, ATen 0.027; 4x384x1343 -> 768:
+    // 0.047, ATen 0.039; 1x128x4097 -> 1024: 0.034, ATen 0.024. Not: 1x512x2000 -> 512: 0.016, ATen
+    // 0.016; 4x128x3999 -> 512: 0.037, ATen 0.055; 1x256x4097 -> 512: 0.022, ATen 0.028.
     return element_bytes == 4 && out_channels >= 512 && sum >= (wide ? 384 : 128) &&
            positions >= 1 << 12 && positions <= 1 << 13;
   }
@@ -67,13 +64,14 @@ inline bool aten_multiplies_faster(const Conv1dProblem& problem, int element_byt
   if (element_bytes == 2 || problem.stride != 1 || problem.dilation != 1) {
     return false;
   }
-  // H100: long filters: 16x256x801 -> 256, k11: 0.111, ATen 0.104; 16x512x400 -> 512, k9: 0.164 and
-  // 0.148; 32x256x400 -> 256, k9: 0.093 and 0.092. Not: 8x256x2094 -> 256, k7: 0.084 and 0.108
-  // (0.092 with cudnn.benchmark); 8x384x700 -> 384, k7: 0.059 and 0.072; 8x512x261 -> 512, k7:
-  // 0.062 and 0.066 (0.057); 256x300x200 -> 200, k11: 0.414 and 0.429. Nor to more channels:
-  // 16x256x803 -> 1024, k9: 0.272, ATen 0.621; nor of one batch entry.
-  return problem.kernel_size >= 9 && sum >= 1792 && out_channels >= 256 && out_channels <= 512 &&
-         problem.batch >= 8 && positions >= 1 << 11;
+  // Long filters and many products: 16x256x801 -> 256, k11: 0.110, ATen 0.091; 256x300x200 -> 200,
+  // k11: 0.40 and 0.36; 128x320x248 -> 480, k8: 0.36 and 0.32. Not of fewer: 8x256x801 -> 256, k9:
+  // 0.048 and 0.048; 64x200x100 -> 256, k9: 0.042 and 0.057; 16x256x801 -> 192, k8: 0.065 and
+  // 0.070; on an H100 8x256x2094 -> 256, k7: 0.084 and 0.108 (0.092 with cudnn.benchmark);
+  // 8x384x700 -> 384, k7: 0.059 and 0.072. Nor to more channels: 16x256x803 -> 1024, k9: 0.272,
+  // ATen 0.621; nor of one batch entry.
+  return problem.kernel_size >= 8 && sum >= 1792 && out_channels >= 192 && out_channels <= 512 &&
+         problem.batch >= 8 && products >= static_cast<double>(int64_t{1} << 33);
 }
 
 /// @param element_bytes  2 or 4
@@ -88,13 +86,13 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes, int 
   const int64_t sum = problem.in_channels * problem.kernel_size;
   const bool many_channels = problem.in_channels >= 64 && problem.out_channels >= 64;
   const bool forward = use == Conv1dUse::kForward;
-  if (forward && aten_multiplies_faster(problem, element_bytes, positions, sum)) {
+  const double products = static_cast<double>(positions) * static_cast<double>(sum) *
+                          static_cast<double>(problem.out_channels);
+  if (forward && aten_multiplies_faster(problem, element_bytes, positions, sum, products)) {
     return true;
   }
   // Products from which on kernels that pack the input were measured beside ATen, forward.
-  const bool packs = forward && static_cast<double>(positions) * static_cast<double>(sum) *
-                                        static_cast<double>(problem.out_channels) >=
-                                    1 << 27;
+  const bool packs = forward && products >= 1 << 27;
   // Rows too short for a tile in float32: 256x256x4 -> 256, k5: 0.027, ATen 0.023. Not: 256x1024x4
   // -> 1024, k5: 0.113, ATen 0.119; transposed 256x1024x4 -> 1024, k4 s2: 0.098, ATen 0.136; in
   // bfloat16 0.020, 0.067 and 0.071, ATen 0.025, 0.105 and 0.107.
@@ -143,17 +141,17 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes, int 
              (element_bytes == 4 ? problem.batch >= 4 && positions <= 1 << 15
                                  : !packs && problem.batch >= 8 && problem.in_length <= 256);
     }
-    // float32: 16x128x3000 -> 256, k10 s5: 0.090, ATen 0.069; 8x256x2094 -> 512, k16 s8: 0.125,
-    // ATen 0.077. Not of few positions: 8x512x261 -> 1024, k16 s8: 0.068, ATen 0.13; nor in
-    // bfloat16: 0.039, ATen 0.078. There of more positions at higher strides, whose input takes
-    // long to pack: 8x256x2094 -> 512, k16 s8: 0.054, ATen 0.049; 16x256x600: 0.038 and 0.035;
-    // 32x256x600: 0.058 and 0.051; 16x512x1024 -> 1024: 0.127 and 0.132 (0.113 with
-    // cudnn.benchmark). Not: 1x256x5512 -> 512: 0.030 and 0.031; 16x256x4096 -> 512: 0.105 and
-    // 0.128; 8x256x4000 -> 512, k12 s6: 0.066 and 0.074.
-    if (packs && element_bytes == 2) {
-      return problem.stride >= 8 && positions >= 1 << 10 && positions < 1 << 12;
+    // On an H200, float32, of many products: 8x256x2094 -> 512, k16 s8: 0.074, ATen 0.070;
+    // 32x256x600 -> 512: 0.079 and 0.074; 16x256x4096 -> 512: 0.191 and 0.165; 8x256x4000 -> 512,
+    // k12 s6: 0.119 and 0.112. Not: 6x256x2094 -> 512, k16 s8: 0.056 and 0.058; 16x256x600 -> 512:
+    // 0.046 and 0.051; 1x256x5512 -> 512: 0.034 and 0.041; 1x256x100 -> 512: 0.018 and 0.034;
+    // 16x128x3000 -> 256, k10 s5: 0.056 and 0.057; 1x128x600 -> 256: 0.016 and 0.019; 1x64x2000 ->
+    // 128, k8 s5: 0.012 and 0.015; nor in bfloat16: 16x256x4096 -> 512, k16 s8: 0.078 and 0.125;
+    // 8x256x2094: 0.041 and 0.049; 16x256x600: 0.032 and 0.036; 1x256x100: 0.021 and 0.027.
+    if (forward) {
+      return element_bytes == 4 && products >= static_cast<double>(int64_t{1} << 32);
     }
-    return packs ? positions > 512 : element_bytes == 4 || problem.stride > 5;
+    return element_bytes == 4 || problem.stride > 5;
   }
   if (!problem.transposed && problem.stride == 4 && many_channels) {
     // Input gradients at few positions, float32 / bfloat16: transposed 1x192x5376 -> 96, k8: 0.032
@@ -162,19 +160,17 @@ inline bool aten_is_faster(const Conv1dProblem& problem, int element_bytes, int 
     if (!forward) {
       return positions <= 1 << 13;
     }
-    // float32: 1x128x22050 -> 256, k8: 0.039, ATen 0.037; 64x196x256 -> 256, k17: 0.075, ATen
-    // 0.062; 1x64x4096 -> 128, k17: 0.018, ATen 0.017. Not to more channels: 4x192x5375 -> 384, k8:
-    // 0.057, ATen 0.075 (0.066 with cudnn.benchmark); 64x192x996 -> 384, k8: 0.142, ATen 0.158; nor
-    // of more positions: 8x128x8378 -> 256, k8: 0.076, ATen 0.095 (0.082); nor of fewer: 1x192x5375
-    // -> 384, k8: 0.027, ATen 0.033; 1x96x3988 -> 192, k8: 0.017, ATen 0.019; 1x96x21499 -> 192,
-    // k8: 0.028, ATen 0.031; nor in bfloat16 any of them: 0.029, ATen 0.030; 0.055, ATen 0.101;
-    // 0.015, ATen 0.019; 0.059, ATen 0.062.
+    // Many taps in float32: 64x196x256 -> 256, k17: 0.073, ATen 0.061; 1x64x4096 -> 128, k17: 0.018
+    // and 0.018. Not of fewer: 1x128x22050 -> 256, k8: 0.030 and 0.034; 1x64x12000 -> 128, k8:
+    // 0.014 and 0.018; 1x64x6000: 0.014 and 0.019; 4x128x4000 -> 256: 0.023 and 0.032; nor in
+    // bfloat16: 0.041, ATen 0.058; 0.014, ATen 0.017.
     if (element_bytes == 2) {
       return false;
     }
-    return problem.in_channels >= 128
-               ? problem.out_channels <= 256 && positions >= 1 << 11 && positions <= 1 << 13
-               : positions >= 1 << 10 && positions <= 1 << 12;
+    return problem.kernel_size >= 16 &&
+           (problem.in_channels >= 128
+                ? problem.out_channels <= 256 && positions >= 1 << 11 && positions <= 1 << 13
+                : positions >= 1 << 10 && positions <= 1 << 12);
   }
   if (problem.transposed) {
     // Input gradients of a stem in float32: 1x80x3200 -> 1, k251: 0.19, ATen 0.035; 1x32x8959 -> 1,

@@ -168,8 +168,7 @@ Tensor weight_gradient(const char* op, const Tensor& grad_z, const Tensor& input
 Tensor conv1d_forward_cuda(const char* op, const Tensor& input, const Tensor& weight,
                            const std::optional<Tensor>& bias, const Conv1dArguments& arguments) {
   const Conv1dProblem problem = describe_forward(input, weight, arguments, arguments.activation);
-  return goes_to_aten(problem, input) ? conv1d_forward_aten(op, input, weight, bias, arguments,
-                                                            arguments.activation, kActivationCuda)
+  return goes_to_aten(problem, input) ? conv1d_forward_aten_cuda(op, input, weight, bias, arguments)
                                       : forward(op, problem, input, weight, bias, arguments);
 }
 

@@ -28,6 +28,10 @@ Tensor conv1d_bias_gradient_cuda(const char* op, const Tensor& grad_output, bool
 /// A whole op on checked tensors. Results are contiguous.
 Tensor conv1d_forward_cuda(const char* op, const Tensor& input, const Tensor& weight,
                            const std::optional<Tensor>& bias, const Conv1dArguments& arguments);
+/// The forward by ATen's convolution; bias and activation by one pass behind it.
+Tensor conv1d_forward_aten_cuda(const char* op, const Tensor& input, const Tensor& weight,
+                                const std::optional<Tensor>& bias,
+                                const Conv1dArguments& arguments);
 Conv1dGradients conv1d_backward_cuda(const char* op, const Tensor& grad_output, const Tensor& input,
                                      const Tensor& weight, const std::optional<Tensor>& bias,
                                      const Conv1dArguments& arguments, const BoolList& output_mask);

@@ -51,20 +51,20 @@ struct PackedUnit {
   }
 };
 
-/// A thread packs taps of eight channels of a slot.
+#if KERNELOPT_HAS_MMA
+
+/// What a block packs, a thread taps of eight channels of a slot.
 /// @param units        their number, the threads
-/// @param thread_taps  of a thread; blockIdx.y counts the threads of a unit
+/// @param thread_taps  of a thread; block_y counts the threads of a unit
 /// @tparam kTaps      the kernel size, where there are vector weights and a thread has all taps; or
 /// 0
 /// @tparam kTogether  chunks that lie together
 template <typename T, int kTaps, int kTogether>
-__global__ void pack_conv1d_wgmma_weight_kernel(const __grid_constant__ Conv1dWgmmaParams p,
-                                                uint4* packed, int block_slots, int units,
-                                                int thread_taps) {
-#if KERNELOPT_HAS_MMA
+__device__ __forceinline__ void pack_weight_units(const Conv1dWgmmaParams& p, uint4* packed,
+                                                  int block_slots, int units, int thread_taps,
+                                                  int block_x, int block_y) {
   constexpr int kTapSlots = MmaTraits<T>::kParts * 2 * kTogether;
-  grid_dependency_launch();
-  const int index = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  const int index = block_x * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x);
   if (index >= units) {
     return;
   }
@@ -95,11 +95,25 @@ __global__ void pack_conv1d_wgmma_weight_kernel(const __grid_constant__ Conv1dWg
       store_operands(values, tap_place, tap_place + 2 * kTogether * block_slots);
     }
   } else {
-    const int first_tap = static_cast<int>(blockIdx.y) * thread_taps;
+    const int first_tap = block_y * thread_taps;
     pack_taps<T, 1, kTogether>(p, weights, first_tap,
                                min(first_tap + thread_taps, p.correlation.taps), block_slots,
                                unit.place);
   }
+}
+
+#endif
+
+/// Packs weights in a launch of their own; blockIdx.y counts the threads of a unit.
+template <typename T, int kTaps, int kTogether>
+__global__ void pack_conv1d_wgmma_weight_kernel(const __grid_constant__ Conv1dWgmmaParams p,
+                                                uint4* packed, int block_slots, int units,
+                                                int thread_taps) {
+#if KERNELOPT_HAS_MMA
+  grid_dependency_launch();
+  pack_weight_units<T, kTaps, kTogether>(p, packed, block_slots, units, thread_taps,
+                                         static_cast<int>(blockIdx.x),
+                                         static_cast<int>(blockIdx.y));
 #endif
 }
 

@@ -24,19 +24,18 @@ struct PackMany {
   }
 };
 
-/// A block packs all taps of eight channels of 32 slots, whose weights has_vector_weights().
-template <typename T, int kTogether>
-__global__ void __launch_bounds__(PackMany::kThreads)
-    pack_many_conv1d_wgmma_weights_kernel(const __grid_constant__ Conv1dWgmmaParams p,
-                                          uint4* packed, int block_slots) {
 #if KERNELOPT_HAS_MMA
+
+/// A block packs all taps of eight channels of 32 slots, whose weights has_vector_weights().
+/// @param shared  PackMany::shared_bytes()
+template <typename T, int kTogether>
+__device__ __forceinline__ void pack_many_weights(const Conv1dWgmmaParams& p, uint4* packed,
+                                                  int block_slots, int block_x, uint32_t* shared) {
   constexpr int kTapSlots = MmaTraits<T>::kParts * 2 * kTogether;
-  extern __shared__ uint32_t pack_shared[];
-  T* rows = reinterpret_cast<T*>(pack_shared);
-  grid_dependency_launch();
+  T* rows = reinterpret_cast<T*>(shared);
   const int taps = static_cast<int>(p.problem.kernel_size);
   const int pitch = static_cast<int>(PackMany::pitch<T>(p));
-  const int index = static_cast<int>(blockIdx.x) * PackMany::kSlots;
+  const int index = block_x * PackMany::kSlots;
   const PackedUnit<T, kTogether> unit(p, packed, block_slots, index);
   const SlotWeights<T> first(p, unit.group, unit.block, block_slots, unit.slot, unit.channel);
   const int first_output = unit.block * block_slots + unit.slot;
@@ -70,6 +69,19 @@ __global__ void __launch_bounds__(PackMany::kThreads)
     uint4* place = unit.place + static_cast<int64_t>(tap) * kTapSlots * block_slots + slot;
     store_operands(values, place, place + 2 * kTogether * block_slots);
   }
+}
+
+#endif
+
+template <typename T, int kTogether>
+__global__ void __launch_bounds__(PackMany::kThreads)
+    pack_many_conv1d_wgmma_weights_kernel(const __grid_constant__ Conv1dWgmmaParams p,
+                                          uint4* packed, int block_slots) {
+#if KERNELOPT_HAS_MMA
+  extern __shared__ uint32_t pack_shared[];
+  grid_dependency_launch();
+  pack_many_weights<T, kTogether>(p, packed, block_slots, static_cast<int>(blockIdx.x),
+                                  pack_shared);
 #endif
 }
 

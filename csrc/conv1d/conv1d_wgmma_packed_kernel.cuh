@@ -24,24 +24,25 @@ __device__ __forceinline__ void walk_packed_steps(const Conv1dWgmmaPackedParams&
   const int input_step = p.correlation.input_step;
   const int first_block = static_cast<int>(blockIdx.z) * p.split_blocks;
   const int last_block = min(first_block + p.split_blocks, p.channel_blocks);
-  // Remainders move on by additions: the loading thread has no time for a division each tap.
+  // Places move on by additions, and past no tap of another residue: the loading thread has no time
+  // for more.
+  const int period = p.tap_period, taps = p.correlation.taps;
   const int tap_shift = p.correlation.tap_step / input_step;
   const int tap_residue = p.correlation.tap_step - tap_shift * input_step;
+  const int period_shift = p.correlation.tap_step * period / input_step;
   for (int block = first_block; block < last_block; ++block) {
-    for (int residue = 0; residue < input_step; ++residue) {
-      bool fresh = true;
-      int shift = 0, tap_at = 0;  // of the tap's place, input_step * shift + tap_at
-      for (int tap = 0; tap < p.correlation.taps; ++tap) {
-        if (tap_at == residue) {
-          step(block, residue, tap, shift, fresh || !p.shares_window);
-          fresh = false;
-        }
-        shift += tap_shift;
-        tap_at += tap_residue;
-        if (tap_at >= input_step) {
-          tap_at -= input_step;
-          ++shift;
-        }
+    int residue = 0, first_shift = 0;  // of the first tap of a residue
+    for (int first_tap = 0; first_tap < min(period, taps); ++first_tap) {
+      int shift = first_shift;
+      for (int tap = first_tap; tap < taps; tap += period) {
+        step(block, residue, tap, shift, tap == first_tap || !p.shares_window);
+        shift += period_shift;
+      }
+      first_shift += tap_shift;
+      residue += tap_residue;
+      if (residue >= input_step) {
+        residue -= input_step;
+        ++first_shift;
       }
     }
   }

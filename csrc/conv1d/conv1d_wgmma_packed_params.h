@@ -17,6 +17,7 @@ struct Conv1dWgmmaPackedParams : Conv1dWgmmaJoinedParams {
   uint4* packed_input;
   int channel_blocks;  // of a group
   int split_blocks;    // of them that a block of the grid sums over
+  int tap_period;      // taps from one of a residue to its next
   int rows;            // of the packed input, of one channel block and residue
   bool shares_window;  // among the taps of a channel block and residue; else each has its own
   int weight_stages;
@@ -29,7 +30,6 @@ struct Conv1dWgmmaPackedShape {
   static constexpr int kMaxBoxRows = 256;                                 // of a tensor map's box
   static constexpr int kMaxWindows = 4, kMaxWeightStages = 8;
   static constexpr int kBarrierBytes = 2 * (kMaxWindows + kMaxWeightStages) * 8;
-  static constexpr int kPackRows = 64, kPackThreads = 256;  // of a block that packs the input
 };
 
 /// Chunks of 16 channels in a block of channels.

@@ -64,6 +64,7 @@ Conv1dWgmmaPackedPlan plan_conv1d_wgmma_packed(const Conv1dProblem& problem, int
   if (tiles * Joined::kRuns * residues > kLimit || entry_runs * step > kLimit || planes > 65535) {
     return plan;
   }
+  p.tap_period = static_cast<int>(step / std::gcd(step, int64_t{correlation.tap_step}));
   p.entry_runs = static_cast<int>(entry_runs);
   p.rows = static_cast<int>(rows);
   const int64_t window_rows = Joined::kRuns + round_up(reach / step, 8);

@@ -104,9 +104,10 @@ constexpr Conv1dOtherCost kSharedWideCost{8750, 515, 0, 1.1e-4, 3.05e-4};
 constexpr Conv1dOtherCost kSharedResiduesCost{7850, 300, 0, 6.25e-5, 2.25e-3};
 
 /// What a plan of the fragments' kernel takes, in what choose_conv1d_cut() counts, by what its
-/// tiles are made of: segments; residues of shifted runs, of others; windows of large steps, of
-/// steps. Segments of residues by one problem: transposed 64x512x64 -> 256, k25 s4 took 0.160
-/// ms in float32, 0.195 packed.
+/// tiles are made of: segments; residues of shifted runs, of others; windows of larger steps, of
+/// large ones (16x128x3000 -> 256, k10 s5 took 0.090 ms in float32, counted 0.062, packed 0.055),
+/// of steps. Segments of residues by one problem: transposed 64x512x64 -> 256, k25 s4 took 0.160 ms
+/// in float32, 0.195 packed.
 template <typename T>
 double conv1d_fragments_factor(const Conv1dWgmmaPlan& plan) {
   constexpr bool kTwo = MmaTraits<T>::kParts == 2;
@@ -125,6 +126,7 @@ double conv1d_fragments_factor(const Conv1dWgmmaPlan& plan) {
                                                                                     : 1.45)
          : p.run_shift > 0            ? (kTwo ? 1.35 : 1.25)
          : correlation.residues > 1   ? (kTwo ? 1.4 : 1.25)
+         : correlation.input_step > 4 ? (kTwo ? 1.9 : 1.05)
          : correlation.input_step > 3 ? (kTwo ? 1.3 : 1.05)
          : correlation.input_step > 1 ? (kTwo ? 1.35 : 1.05)
                                       : (kTwo ? 1.15 : 0.955);

@@ -367,7 +367,7 @@ LARGEST_ERROR = {False: 0.56, True: 0.6}  # of a 16-bit result, in units of its 
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("length", [1, 7, 40, 5003])
+@pytest.mark.parametrize("length", [1, 7, 40, 4096, 5003])
 def test_operands_that_start_anywhere(device, dtype, length):
     storages = [torch.randn(length + 8, device=device).to(dtype) for _ in range(2)]
     for starts in itertools.product((0, 1, 3), repeat=2):
@@ -413,6 +413,20 @@ def test_rows_of_whole_vectors(device, dtype):
         out = torch.empty(24 * 64 + 1, device=device, dtype=dtype)[1:].view(24, 64)
         kernelopt.add(x, y, out=out)
         assert torch.equal(out, x + y)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    ("sizes", "kept"),
+    [((3000, 520), (520,)), ((9000, 24), (24,)), ((9, 70000), (9, 1)), ((5, 130, 3001), (130, 1))],
+)
+def test_sums_in_several_shares(device, dtype, sizes, kept):
+    """Whole numbers, few of them not 0, whose sums are exact."""
+    grad = torch.randint(-40, 41, sizes, device=device)
+    grad = grad.where(grad.abs() == 40, 0).sign().to(dtype)
+    for tensor in (grad, grad.mT.contiguous().mT):
+        total = torch.ops.kernelopt.add_backward(tensor, sizes, kept, 1.0, [False, True])[1]
+        assert torch.equal(total, tensor.double().sum_to_size(kept).to(dtype))
 
 
 def test_errors_are_torchs():

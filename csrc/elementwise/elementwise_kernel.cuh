@@ -1,6 +1,7 @@
 // output[i] = functor(inputs[i]...), all operands of one dtype, arithmetic in its accumulate type.
 // A thread owns kVec neighbouring elements of the output, 16 bytes.
 //
+// vectors:    dense operands of whole, aligned vectors: little code, for small calls wait for it.
 // contiguous: dense operands; elements before and after the vectors go one by one.
 // strided:    any broadcast and strides of at most kFastDims merged dimensions, indices below 2^31.
 // general:    whatever else, an element a thread.
@@ -10,6 +11,7 @@
 #include "elementwise/elementwise_policy.h"
 #include "elementwise/fast_iteration.h"
 
+#include <type_traits>
 #include <utility>
 
 namespace kernelopt {
@@ -39,7 +41,36 @@ __device__ __forceinline__ Vec<T, kVec> load_vector(const T* source) {
   return *reinterpret_cast<const Vec<T, kVec>*>(source);
 }
 
-/// The same from any address.
+/// The vector at `source`, or the element there in its place kVec times. 16-bit elements are pairs
+/// until the load is done: the compiler would take the vector apart, and wait for it, before it
+/// loads the element.
+template <typename T, int kVec>
+__device__ __forceinline__ Vec<T, kVec> load_vector_or_single(const T* source, bool single) {
+  if constexpr (kVec == 1) {
+    return load_vector<T, kVec>(source);
+  } else {
+    constexpr bool kPairs = sizeof(T) == 2;
+    using Word = std::conditional_t<kPairs, uint32_t, T>;
+    using Words = Vec<Word, kVec * sizeof(T) / sizeof(Word)>;
+    Words words;
+    if (single) {
+      Word word;
+      if constexpr (kPairs) {
+        word = *reinterpret_cast<const uint16_t*>(source) * 0x10001u;
+      } else {
+        word = *source;
+      }
+      for (Word& each : words.values) {
+        each = word;
+      }
+    } else {
+      words = *reinterpret_cast<const Words*>(source);
+    }
+    return reinterpret_cast<const Vec<T, kVec>&>(words);
+  }
+}
+
+/// The vector at any address.
 template <typename T, int kVec>
 __device__ __forceinline__ Vec<T, kVec> load_elements(const T* source) {
   Vec<T, kVec> result;
@@ -48,6 +79,24 @@ __device__ __forceinline__ Vec<T, kVec> load_elements(const T* source) {
     result.values[lane] = source[lane];
   }
   return result;
+}
+
+/// Vectors and nothing else, aligned in every operand; fewer than 2^31 of them.
+template <typename T, typename Functor, int kInputs, int kVec>
+__global__ void __launch_bounds__(ElementwisePolicy::kThreads)
+    elementwise_vectors_kernel(Functor functor, ElementwiseOperands<T, kInputs> operands,
+                               uint32_t vectors) {
+  using Vector = Vec<T, kVec>;
+  const uint32_t i = blockIdx.x * ElementwisePolicy::kThreads + threadIdx.x;
+  if (i < vectors) {
+    Vector loaded[kInputs];
+#pragma unroll
+    for (int input = 0; input < kInputs; ++input) {
+      loaded[input] = reinterpret_cast<const Vector*>(operands.inputs[input])[i];
+    }
+    reinterpret_cast<Vector*>(operands.output)[i] =
+        apply_functor<T, kVec>(functor, loaded, std::make_index_sequence<kInputs>{});
+  }
 }
 
 /// numel = head + vectors * kVec + tail; the output's first vector starts at element `head`. An
@@ -90,10 +139,10 @@ __global__ void __launch_bounds__(ElementwisePolicy::kThreads)
 /// @tparam kVectors  rows are whole vectors, which every input has in memory or, of more than one
 /// element, as a single value, and the output has in memory: little code, for small calls wait for
 /// it
-template <typename T, typename Functor, int kInputs, int kVec, bool kVectors>
+template <typename T, typename Functor, int kInputs, int kVec, bool kVectors, int kDims>
 __global__ void __maxnreg__(ElementwisePolicy::kRegisters)
     elementwise_strided_kernel(Functor functor, ElementwiseOperands<T, kInputs> operands,
-                               const __grid_constant__ FastIteration<1 + kInputs> plan,
+                               const __grid_constant__ FastIteration<1 + kInputs, kDims> plan,
                                unsigned dense, unsigned rows) {
   const uint32_t first = (blockIdx.x * blockDim.x + threadIdx.x) * kVec;
   if (first >= plan.numel) {
@@ -119,15 +168,17 @@ __global__ void __maxnreg__(ElementwisePolicy::kRegisters)
     const int operand = 1 + input;
     const T* source = operands.inputs[input] + offsets[operand];
     const bool single = kVec > 1 && left >= kVec && plan.strides[operand][0] == 0;
-    if (single) {
+    if constexpr (kVectors) {
+      loaded[input] = load_vector_or_single<T, kVec>(source, single);
+    } else if (single) {
       const T value = *source;
 #pragma unroll
       for (int lane = 0; lane < kVec; ++lane) {
         loaded[input].values[lane] = value;
       }
-    } else if (kVectors || (vectors >> operand & 1) != 0) {
+    } else if ((vectors >> operand & 1) != 0) {
       loaded[input] = load_vector<T, kVec>(source);
-    } else if constexpr (!kVectors) {
+    } else {
 #pragma unroll
       for (int lane = 0; lane < kVec; ++lane) {
         if (lane < count) {

@@ -46,6 +46,12 @@ void launch_contiguous(const Launch& launch, const Functor& functor,
   }
   const int64_t vectors = (numel - head) / kVec;
   const int64_t rest = numel - vectors * kVec;
+  if (rest == 0 && unaligned == 0 && vectors < kFastLimit) {
+    elementwise_vectors_kernel<T, Functor, kInputs, kVec>
+        <<<launch.blocks(vectors), ElementwisePolicy::kThreads, 0, launch.stream>>>(
+            functor, operands, static_cast<uint32_t>(vectors));
+    return;
+  }
   elementwise_contiguous_kernel<T, Functor, kInputs, kVec>
       <<<launch.blocks(vectors + rest), ElementwisePolicy::kThreads, 0, launch.stream>>>(
           functor, operands, unaligned, head, vectors, numel);
@@ -65,11 +71,14 @@ bool fits_fast(const Iteration<kOperands>& plan) {
   return fits;
 }
 
-template <int kOperands>
-FastIteration<kOperands> make_fast(const Iteration<kOperands>& plan) {
-  FastIteration<kOperands> fast{};
+template <int kDims, int kOperands>
+FastIteration<kOperands, kDims> make_fast(const Iteration<kOperands>& plan) {
+  FastIteration<kOperands, kDims> fast{};
   fast.numel = static_cast<uint32_t>(plan.numel);
   fast.dims = plan.dims;
+  for (int dim = plan.dims; dim < kDims; ++dim) {
+    fast.sizes[dim] = FastDivisor::of(1);
+  }
   for (int dim = 0; dim < plan.dims; ++dim) {
     fast.sizes[dim] = FastDivisor::of(static_cast<uint32_t>(plan.sizes[dim]));
     for (int operand = 0; operand < kOperands; ++operand) {
@@ -119,14 +128,20 @@ void launch_strided(const Launch& launch, const Functor& functor,
     vectors =
         vectors && (dense_vectors || row_vectors || (operand > 0 && plan.strides[operand][0] == 0));
   }
-  auto kernel = elementwise_strided_kernel<T, Functor, kInputs, kVec, true>;
-  if constexpr (kVec > 1) {
-    if (!vectors) {
-      kernel = elementwise_strided_kernel<T, Functor, kInputs, kVec, false>;
-    }
+  const auto run = [&](auto kernel, const auto& fast) {
+    kernel<<<launch.blocks(divide_up(plan.numel, kVec)), ElementwisePolicy::kThreads, 0,
+             launch.stream>>>(functor, operands, fast, dense, rows);
+  };
+  if (kVec > 1 && !vectors) {  // single elements have no such instance
+    run(elementwise_strided_kernel<T, Functor, kInputs, kVec, kVec == 1, kFastDims>,
+        make_fast<kFastDims>(plan));
+  } else if (plan.dims <= kFewDims) {
+    run(elementwise_strided_kernel<T, Functor, kInputs, kVec, true, kFewDims>,
+        make_fast<kFewDims>(plan));
+  } else {
+    run(elementwise_strided_kernel<T, Functor, kInputs, kVec, true, kFastDims>,
+        make_fast<kFastDims>(plan));
   }
-  kernel<<<launch.blocks(divide_up(plan.numel, kVec)), ElementwisePolicy::kThreads, 0,
-           launch.stream>>>(functor, operands, make_fast(plan), dense, rows);
 }
 
 template <typename T, int kInputs, typename Functor>

@@ -7,6 +7,7 @@
 namespace kernelopt {
 
 constexpr int kFastDims = 4;  // nearly every plan has no more; a small struct makes a cheap launch
+constexpr int kFewDims = 2;   // of a row or column added, and of most broadcasts
 constexpr int64_t kFastLimit = int64_t{1} << 31;  // of indices and offsets
 
 /// Quotients of numbers below 2^31 by a number known on the host, by a multiplication (Granlund and
@@ -35,13 +36,13 @@ struct FastDivisor {
   }
 };
 
-/// As Iteration.
-template <int kOperands>
+/// As Iteration. One of kFewDims has as many, whose last ones may be of size 1: no branches.
+template <int kOperands, int kDims>
 struct FastIteration {
   uint32_t numel;
   int dims;
-  FastDivisor sizes[kFastDims];
-  uint32_t strides[kOperands][kFastDims];
+  FastDivisor sizes[kDims];
+  uint32_t strides[kOperands][kDims];
 
   /// Offsets, in elements, of every operand at a linear index.
   /// @return the index along the innermost dimension
@@ -53,10 +54,11 @@ struct FastIteration {
 #if defined(__CUDA_ARCH__)
 #pragma unroll
 #endif
-    for (int dim = 0; dim < kFastDims; ++dim) {
-      if (dim < dims) {
+    for (int dim = 0; dim < kDims; ++dim) {
+      if (kDims == kFewDims || dim < dims) {
         // What is left is the outermost index: no division.
-        const uint32_t quotient = dim + 1 < dims ? sizes[dim].quotient(linear) : 0;
+        const uint32_t quotient =
+            dim + 1 < (kDims == kFewDims ? kDims : dims) ? sizes[dim].quotient(linear) : 0;
         const uint32_t index = linear - quotient * sizes[dim].divisor;
         innermost = dim == 0 ? index : innermost;
         for (int operand = 0; operand < kOperands; ++operand) {

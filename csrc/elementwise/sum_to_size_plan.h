@@ -45,6 +45,23 @@ inline bool kept_is_vectors(const void* source, int64_t element_bytes, const Red
   return aligned;
 }
 
+/// Shares, `useful` at most, with which `blocks` a share fill the places that blocks have on the
+/// device, with as few rounds of them as nearly do so.
+inline int64_t sum_shares(int64_t blocks, int64_t useful, int64_t places) {
+  int64_t best = 1;
+  double best_filled = 0.0;
+  for (int64_t round = 1; round <= SumPolicy::kMaxRounds; ++round) {
+    const int64_t shares = std::clamp<int64_t>(round * places / blocks, 1, useful);
+    const int64_t rounds = divide_up(blocks * shares, places);
+    const double filled = static_cast<double>(blocks * shares) / (rounds * places);
+    if (filled > best_filled + SumPolicy::kRoundGain) {
+      best = shares;
+      best_filled = filled;
+    }
+  }
+  return best;
+}
+
 /// @param rows  whether the rows kernel is to sum
 inline SumLaunch plan_sum(const void* source, int64_t element_bytes, const Reduction& reduction,
                           bool rows, int multiprocessors) {
@@ -70,10 +87,10 @@ inline SumLaunch plan_sum(const void* source, int64_t element_bytes, const Reduc
     block_items = int64_t{launch.lanes} * launch.vec;
   }
   constexpr int64_t kMaxShares = 65535;  // gridDim.y
-  const int64_t wanted = int64_t{multiprocessors} * SumPolicy::kBlocksPerMultiprocessor;
-  const int64_t useful = launch.items / divide_up(SumPolicy::kMinItemsPerBlock, block_items);
-  launch.shares =
-      std::clamp<int64_t>(std::min(divide_up(wanted, launch.blocks), useful), 1, kMaxShares);
+  const int64_t useful = std::clamp<int64_t>(
+      launch.items / divide_up(SumPolicy::kMinItemsPerBlock, block_items), 1, kMaxShares);
+  const int64_t places = int64_t{multiprocessors} * SumPolicy::kResidentBlocks;
+  launch.shares = sum_shares(launch.blocks, useful, places);
   return launch;
 }
 

@@ -52,6 +52,58 @@ def test_pointwise_of_small_images(dtype: torch.dtype) -> None:
         assert_launched(runs, "channel_gradient_wgmma_kernel", backward=True)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_pointwise_of_small_images_and_many_channels(dtype: torch.dtype) -> None:
+    """Sums that several blocks share, blocks that have the same images, one of a pair's columns
+    beyond the last."""
+    for batch, channels, outputs, size in (
+        (64, 1160, 200, (7, 7)),
+        (33, 520, 256, (14, 14)),
+        (20, 2056, 392, (5, 5)),
+        (64, 3072, 768, (7, 7)),
+        (32, 512, 2048, (7, 7)),
+    ):
+        x = torch.randn(batch, channels, *size, device="cuda", dtype=dtype)
+        x[0, 3, 1, 1], x[-1, -1, -1, -1] = torch.inf, torch.nan
+        weight = torch.randn(outputs, channels, 1, 1, device="cuda", dtype=dtype) / channels**0.5
+        weight[5, 2] = -torch.inf
+        output = kernelopt.pointwise_conv2d(x, weight)
+        expected = F.conv2d(x.double(), weight.double())
+        assert torch.equal(output.isnan(), expected.isnan())
+        assert torch.equal(output.isinf(), expected.isinf())
+        assert torch.equal(output.nan_to_num(), kernelopt.pointwise_conv2d(x, weight).nan_to_num())
+        x, weight = x.nan_to_num(1, 1, 1), weight.nan_to_num(1, 1, 1)
+        bias = torch.randn(outputs, device="cuda", dtype=dtype)
+        output = kernelopt.pointwise_conv2d(x, weight, bias, activation="silu")
+        assert_accurate(output, with_activation(F.conv2d, "silu"), (x, weight, bias))
+
+
+def test_pointwise_of_strips() -> None:
+    """float32 images of many pixels in strips: the last strip and blocks of channels not filled."""
+    cases = []
+    for batch, channels, outputs, size in (
+        (32, 520, 128, (28, 28)),
+        (40, 330, 75, (26, 30)),
+        (24, 512, 40, (18, 46)),
+    ):
+        x = torch.randn(batch, channels, *size, device="cuda")
+        weight = torch.randn(outputs, channels, 1, 1, device="cuda") / channels**0.5
+        bias = torch.randn(outputs, device="cuda")
+        cases.append(Case(OPS["pointwise_conv2d"], (x, weight, bias)))
+        for activation in (None, "silu"):
+            output = kernelopt.pointwise_conv2d(x, weight, bias, activation=activation)
+            assert_accurate(output, with_activation(F.conv2d, activation), (x, weight, bias))
+        x[0, 3, 1, 1], x[-1, -1, -1, -1] = torch.inf, torch.nan
+        output = kernelopt.pointwise_conv2d(x, weight)
+        expected = F.conv2d(x.double(), weight.double())
+        assert torch.equal(output.isnan(), expected.isnan())
+        assert torch.equal(output.isinf(), expected.isinf())
+    if is_hopper():
+        cases = [replace(case, precision=kernelopt.Precision.DEFAULT) for case in cases]
+        for case in cases:
+            assert_launched([case], "channel_strips_wgmma_kernel")
+
+
 def _few_pixels(dtype: torch.dtype) -> list[Case]:
     """Pointwise calls of few pixels in both formats: channels and pixels on 16 bytes and off them,
     tiles and chunks of the sum that are not filled, fewer chunks than warps and more."""
@@ -60,6 +112,8 @@ def _few_pixels(dtype: torch.dtype) -> list[Case]:
         for batch, channels, outputs, size, offset in (
             (1, 512, 96, (14, 14), 0),
             (1, 384, 64, (14, 14), 0),
+            (1, 1000, 250, (14, 14), 0),
+            (3, 700, 50, (7, 7), 0),
             (2, 300, 50, (7, 7), 0),
             (3, 65, 40, (6, 10), 0),
             (1, 40, 72, (9, 5), 1),

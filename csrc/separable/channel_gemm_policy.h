@@ -93,6 +93,21 @@ struct FewPixelsPolicy {
     return blocks <= 2 * multiprocessors && k <= longest;
   }
 
+  // How many blocks share a long sum, in a cluster, where multiprocessors are idle otherwise. On an
+  // H200, us, 1, 2 and 4 of them: bf16 1x1024x14x14 -> 256, of 56 blocks, 7.9, 6.5 and 7.1,
+  // 1x672x14x14 -> 112, of 28, 6.8, 6.1 and 6.0; fp32 3x1000x7x7 -> 123, of 24, 10.5, 7.6 and 6.3,
+  // 1x1024x14x14 -> 256 8.9, 7.4 and 7.7. Not 1x464x7x7 -> 1024, of 64, 6.9 and 6.9 with two.
+  static constexpr int64_t kSharedSum = 640;
+  static constexpr int kMostShares = 4;
+
+  static constexpr int shares(int64_t blocks, int64_t k, int64_t multiprocessors) {
+    int shares = k >= kSharedSum ? kMostShares : 1;
+    while (shares > 1 && blocks * shares > multiprocessors) {
+      shares /= 2;
+    }
+    return shares;
+  }
+
   // Short sums of contiguous planes on 16 bytes, whose weights are on no 16 bytes and leave most of
   // a block's warps idle. On an H100, us, here and by the kernel of planes: bf16 1x58x28x28 -> 58
   // 6.2 and 4.8, 1x20x64x64 -> 60 8.6 and 4.7, 1x58x28x28 -> 116 6.1 and 5.9; fp32 6.2 and 5.8, 8.1

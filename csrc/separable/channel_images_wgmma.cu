@@ -8,19 +8,31 @@ namespace kernelopt {
 namespace {
 
 template <typename T, int kTilesM, int kN>
-void launch_tile(const char* op, const ChannelImagesWgmmaPlan& plan, cudaStream_t stream) {
-  const auto kernel = plan.params.product.m % 2 == 0
-                          ? channel_images_wgmma_kernel<T, kTilesM, kN, false>
-                          : channel_images_wgmma_kernel<T, kTilesM, kN, true>;
-  KERNELOPT_CUDA_CHECK(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                plan.shared_bytes));
-  KERNELOPT_CUDA_CHECK(op,
-                       launch_dependent(kernel, dim3(plan.grid), ChannelImagesWgmmaShape::kThreads,
-                                        plan.shared_bytes, stream, plan.params));
+bool launch_tile(const char* op, const ChannelImagesWgmmaPlan& plan, cudaStream_t stream) {
+  const auto launch = [&](auto kernel, const auto&... arguments) {
+    KERNELOPT_CUDA_CHECK(op,
+                         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                              plan.shared_bytes));
+    KERNELOPT_CUDA_CHECK(
+        op, launch_dependent(kernel, dim3(plan.grid), ChannelImagesWgmmaShape::kThreads,
+                             plan.shared_bytes, stream, arguments...));
+    return true;
+  };
+  if constexpr (sizeof(T) == 4) {
+    if (plan.params.strips > 1) {
+      ChannelImagesWgmmaMaps maps;
+      return encode_tensor_map(plan.left_map, plan.params.product.left, &maps.left) &&
+             encode_tensor_map(plan.result_map, plan.params.product.result, &maps.result) &&
+             launch(channel_strips_wgmma_kernel<T, kTilesM, kN>, plan.params, maps);
+    }
+  }
+  return plan.params.product.m % 2 == 0
+             ? launch(channel_images_wgmma_kernel<T, kTilesM, kN, false>, plan.params)
+             : launch(channel_images_wgmma_kernel<T, kTilesM, kN, true>, plan.params);
 }
 
 template <typename T, int kTilesM>
-void launch_rows(const char* op, const ChannelImagesWgmmaPlan& plan, cudaStream_t stream) {
+bool launch_rows(const char* op, const ChannelImagesWgmmaPlan& plan, cudaStream_t stream) {
   switch (plan.block_n) {
     case 64: return launch_tile<T, kTilesM, 64>(op, plan, stream);
     case 96: return launch_tile<T, kTilesM, 96>(op, plan, stream);
@@ -40,12 +52,8 @@ bool launch_as(const char* op, const ChannelGemmWgmmaParams& problem, int64_t ba
   }
   const Tensor packed = pack_channel_gemm_weight<T, PackOrder::kImages>(
       op, plan.params.product, plan.packed_bytes, plan.block_n, like, stream);
-  if (plan.tiles_m == 1) {
-    launch_rows<T, 1>(op, plan, stream);
-  } else {
-    launch_rows<T, 2>(op, plan, stream);
-  }
-  return true;
+  return plan.tiles_m == 1 ? launch_rows<T, 1>(op, plan, stream)
+                           : launch_rows<T, 2>(op, plan, stream);
 }
 
 }  // namespace

@@ -93,15 +93,16 @@ struct ImagesFragment {
 };
 
 /// Starts the copies of all stages, by one warp.
-template <typename T, int kTilesM, int kN>
+template <typename T, int kTilesM, int kN, bool kStrips>
 __device__ __forceinline__ void load_images(const ChannelImagesWgmmaParams& p,
+                                            const ChannelImagesWgmmaMaps* maps,
                                             unsigned char* shared, uint32_t full, uint32_t empty) {
   using Shape = ChannelImagesWgmmaShape;
   constexpr int kChunkK = Shape::kChunkBytes / static_cast<int>(sizeof(T));
   constexpr int kWeightBytes = kN * Shape::kChunkBytes;
   constexpr int kStageBytes = kWeightBytes + Shape::rows(kTilesM) * Shape::kChunkBytes;
   const ChannelGemmWgmmaParams& product = p.product;
-  const int m = static_cast<int>(product.m), lane = threadIdx.x % 32;
+  const int m = kStrips ? p.pixels : static_cast<int>(product.m), lane = threadIdx.x % 32;
   const int pitch = m * static_cast<int>(sizeof(T)), place_bytes = m * Shape::kChunkBytes;
   int stage = 0;
   uint32_t parity = 1;
@@ -116,7 +117,8 @@ __device__ __forceinline__ void load_images(const ChannelImagesWgmmaParams& p,
       mbarrier_wait(empty + stage * 8, parity);
       unsigned char* place = shared + stage * kStageBytes;
       unsigned char* raw = place + kWeightBytes;
-      const int bytes = min(product.k - chunk * kChunkK, kChunkK) * pitch;
+      // Boxes of strips bring zeros where there is nothing.
+      const int bytes = kStrips ? place_bytes : min(product.k - chunk * kChunkK, kChunkK) * pitch;
       if (bytes < place_bytes) {
         // Channels beyond the last one meet weights of zero, and may not be NaN.
         for (int image = 0; image < images; ++image) {
@@ -133,9 +135,15 @@ __device__ __forceinline__ void load_images(const ChannelImagesWgmmaParams& p,
       } else {
         mbarrier_arrive_expect(barrier, images * bytes + kWeightBytes);
         for (int image = 0; image < images; ++image) {
-          bulk_load(shared_address(raw) + image * place_bytes,
-                    left + int64_t{image} * product.k * pitch + int64_t{chunk} * place_bytes, bytes,
-                    barrier);
+          const uint32_t to = shared_address(raw) + image * place_bytes;
+          if constexpr (kStrips) {
+            const int strip = first + image;
+            tensor_load(to, &maps->left,
+                        {strip % p.strips * m, chunk * kChunkK, strip / p.strips, 0}, barrier);
+          } else {
+            bulk_load(to, left + int64_t{image} * product.k * pitch + int64_t{chunk} * place_bytes,
+                      bytes, barrier);
+          }
         }
         if (wait) {
           grid_dependency_wait();
@@ -152,12 +160,10 @@ __device__ __forceinline__ void load_images(const ChannelImagesWgmmaParams& p,
   }
 }
 
-#endif
-
-template <typename T, int kTilesM, int kN, bool kOdd>
-__global__ void __launch_bounds__(ChannelImagesWgmmaShape::kThreads, 1)
-    channel_images_wgmma_kernel(const __grid_constant__ ChannelImagesWgmmaParams p) {
-#if KERNELOPT_HAS_WGMMA
+/// @param maps  of strips; else null
+template <typename T, int kTilesM, int kN, bool kOdd, bool kStrips>
+__device__ __forceinline__ void multiply_images_items(const ChannelImagesWgmmaParams& p,
+                                                      const ChannelImagesWgmmaMaps* maps) {
   using Shape = ChannelImagesWgmmaShape;
   constexpr int kSize = static_cast<int>(sizeof(T));
   constexpr int kWeightBytes = kN * Shape::kChunkBytes;
@@ -185,13 +191,13 @@ __global__ void __launch_bounds__(ChannelImagesWgmmaShape::kThreads, 1)
   if (warp >= Shape::kWarpgroups * 4) {
     give_registers<Shape::kLoadRegisters>();
     if (warp == Shape::kWarpgroups * 4) {
-      load_images<T, kTilesM, kN>(p, shared, full, empty);
+      load_images<T, kTilesM, kN, kStrips>(p, maps, shared, full, empty);
     }
     return;
   }
   take_registers<Shape::kProductRegisters>();
 
-  const int m = static_cast<int>(product.m);
+  const int m = kStrips ? p.pixels : static_cast<int>(product.m);
   const uint32_t pitch = m * kSize;
   const int image_rows = kOdd ? m + 1 : m;
   ImagesRows<kTilesM> rows;
@@ -284,11 +290,31 @@ __global__ void __launch_bounds__(ChannelImagesWgmmaShape::kThreads, 1)
       wgmma_hold(accumulators[tile]);
     }
     release();
-    store_images_item<T>(p, accumulators, rows, item, bias, biases, results, buffers);
+    store_images_item<T, kStrips>(p, maps, accumulators, rows, item, bias, biases, results,
+                                  buffers);
   }
   if (threadIdx.x == 0) {
     bulk_wait_read<0>();
   }
+}
+
+#endif
+
+template <typename T, int kTilesM, int kN, bool kOdd>
+__global__ void __launch_bounds__(ChannelImagesWgmmaShape::kThreads, 1)
+    channel_images_wgmma_kernel(const __grid_constant__ ChannelImagesWgmmaParams p) {
+#if KERNELOPT_HAS_WGMMA
+  multiply_images_items<T, kTilesM, kN, kOdd, false>(p, nullptr);
+#endif
+}
+
+/// The same, of strips.
+template <typename T, int kTilesM, int kN>
+__global__ void __launch_bounds__(ChannelImagesWgmmaShape::kThreads, 1)
+    channel_strips_wgmma_kernel(const __grid_constant__ ChannelImagesWgmmaParams p,
+                                const __grid_constant__ ChannelImagesWgmmaMaps maps) {
+#if KERNELOPT_HAS_WGMMA
+  multiply_images_items<T, kTilesM, kN, false, true>(p, &maps);
 #endif
 }
 

@@ -2,6 +2,7 @@
 // images. Includes no torch header.
 #pragma once
 
+#include "common/tensor_map.h"
 #include "separable/channel_gemm_wgmma_params.h"
 
 #include <algorithm>
@@ -27,17 +28,25 @@ struct ChannelImagesWgmmaShape {
 };
 
 /// `product` has the images as `left`, [images, k, m], with m pixels; the result is [images, n, m].
+/// Images of more pixels than a tile has rows are cut into strips, each an image here.
 struct ChannelImagesWgmmaParams {
   ChannelGemmWgmmaParams product;
+  int strips;  // of an image; 1: it is whole
+  int pixels;  // of an image, or of a strip but the last
   int images;
   int tile_images;
   int column_blocks;
   int items;  // tiles of images times blocks of columns
 };
 
+struct ChannelImagesWgmmaMaps {
+  CUtensorMap left, result;
+};
+
 struct ChannelImagesWgmmaPlan {
   bool fits;
   ChannelImagesWgmmaParams params;
+  TensorMapShape left_map, result_map;  // of strips
   int tiles_m;
   int block_n;
   int shared_bytes;
@@ -65,7 +74,7 @@ inline double estimate_cycles(const ChannelImagesWgmmaPlan& plan, int size, int 
   const double tiles = Shape::kWarpgroups * plan.tiles_m;
   const double steps = size == 4 ? 2 : 4, products = size == 4 ? 3 : 1;
   const double multiply = tiles * steps * std::max(products * plan.block_n / 2, Costs::kFragment);
-  const double bytes = (int64_t{p.tile_images} * p.product.m + plan.block_n) * Shape::kChunkBytes;
+  const double bytes = (int64_t{p.tile_images} * p.pixels + plan.block_n) * Shape::kChunkBytes;
   const double copy = bytes / (Costs::kCacheBytes / std::min(p.items, multiprocessors));
   return turns * (p.product.chunks * std::max(multiply, copy) + Costs::kStart +
                   tiles * plan.block_n * Costs::kColumn);
@@ -82,7 +91,12 @@ inline ChannelImagesWgmmaPlan plan_tiling(const ChannelGemmWgmmaParams& problem,
   plan.tiles_m = tiles_m;
   plan.block_n = block_n;
   const int64_t rows = Shape::rows(tiles_m);
-  const int64_t image_rows = round_up(p.m, 2);  // pixels are read by pairs
+  // Rows of strips lie on 16 bytes.
+  const int64_t strips = divide_up(p.m, Shape::rows(Shape::kMaxTilesM));
+  const int64_t pixels = strips == 1 ? p.m : round_up(divide_up(p.m, strips), int64_t{16 / size});
+  const int64_t images = batch;
+  batch *= strips;
+  const int64_t image_rows = round_up(pixels, 2);  // pixels are read by pairs
   const int64_t tile_images = std::min(rows / image_rows, batch);
   if (tile_images == 0) {
     return plan;
@@ -93,6 +107,8 @@ inline ChannelImagesWgmmaPlan plan_tiling(const ChannelGemmWgmmaParams& problem,
   if (items * chunks > std::numeric_limits<int32_t>::max() / 4) {
     return plan;
   }
+  plan.params.strips = static_cast<int>(strips);
+  plan.params.pixels = static_cast<int>(pixels);
   plan.params.images = static_cast<int>(batch);
   plan.params.tile_images = static_cast<int>(tile_images);
   plan.params.column_blocks = static_cast<int>(blocks);
@@ -102,7 +118,7 @@ inline ChannelImagesWgmmaPlan plan_tiling(const ChannelGemmWgmmaParams& problem,
   // row's four threads shall be eight banks apart, whatever power of two divides the pixels of an
   // image.
   const int64_t quarter = Shape::kChunkBytes / size / 4;
-  p.spread = static_cast<int>(std::max<int64_t>(1, quarter / (p.m & -p.m)));
+  p.spread = static_cast<int>(std::max<int64_t>(1, quarter / (pixels & -pixels)));
   const int64_t stage_bytes = (rows + block_n) * Shape::kChunkBytes;
   const int64_t rest = Shape::kStoreBuffers * rows * Shape::kStoredChannels * size + block_n * 4 +
                        2 * Shape::kMaxStages * 8;
@@ -111,6 +127,18 @@ inline ChannelImagesWgmmaPlan plan_tiling(const ChannelGemmWgmmaParams& problem,
   plan.shared_bytes = static_cast<int>(rest + p.stages * stage_bytes);
   plan.packed_bytes = blocks * chunks * block_n * Shape::kChunkBytes;
   plan.grid = static_cast<unsigned>(std::min<int64_t>(items, multiprocessors));
+  const auto map = [&](int64_t channels, int box_channels) {
+    const uint64_t row = p.m * size, image = channels * row;
+    return TensorMapShape{
+        size,
+        {static_cast<uint64_t>(p.m), static_cast<uint64_t>(channels), static_cast<uint64_t>(images),
+         1},
+        {row, image, image},
+        {static_cast<uint32_t>(pixels), static_cast<uint32_t>(box_channels), 1, 1},
+        false};
+  };
+  plan.left_map = map(p.k, Shape::kChunkBytes / size);
+  plan.result_map = map(p.n, Shape::kStoredChannels);
   plan.fits = p.stages >= Shape::kMinStages;
   return plan;
 }
@@ -129,7 +157,8 @@ inline ChannelImagesWgmmaPlan plan_channel_images_wgmma(const ChannelGemmWgmmaPa
   };
   ChannelImagesWgmmaPlan best{};
   if (batch == 0 || batch > std::numeric_limits<int32_t>::max() ||
-      problem.m > ChannelImagesWgmmaShape::rows(ChannelImagesWgmmaShape::kMaxTilesM) ||
+      (problem.m > ChannelImagesWgmmaShape::rows(ChannelImagesWgmmaShape::kMaxTilesM) &&
+       (size != 4 || problem.m % 4 != 0)) ||
       !aligned(problem.left, problem.k) || !aligned(problem.result, problem.n)) {
     return best;
   }

@@ -30,19 +30,17 @@ struct ImagesRows {
 /// @param biases    room for all of them
 /// @param shared    the buffers
 /// @param buffers   that were used before
-template <typename T, int kTilesM, int kRegisters>
-__device__ __forceinline__ void store_images_item(const ChannelImagesWgmmaParams& p,
-                                                  float (&accumulators)[kTilesM][kRegisters],
-                                                  const ImagesRows<kTilesM>& rows,
-                                                  const ImagesItem& item, float own_bias,
-                                                  float* biases, unsigned char* shared,
-                                                  int& buffers) {
+template <typename T, bool kStrips, int kTilesM, int kRegisters>
+__device__ __forceinline__ void store_images_item(
+    const ChannelImagesWgmmaParams& p, const ChannelImagesWgmmaMaps* maps,
+    float (&accumulators)[kTilesM][kRegisters], const ImagesRows<kTilesM>& rows,
+    const ImagesItem& item, float own_bias, float* biases, unsigned char* shared, int& buffers) {
   using Shape = ChannelImagesWgmmaShape;
   constexpr int kGroups = kRegisters / 16, kBarrier = 1;
   constexpr int kBufferBytes =
       Shape::rows(kTilesM) * Shape::kStoredChannels * static_cast<int>(sizeof(T));
   const ChannelGemmWgmmaParams& product = p.product;
-  const int m = static_cast<int>(product.m);
+  const int m = kStrips ? p.pixels : static_cast<int>(product.m);
   const int first = threadIdx.x % 4 * 8;  // channel of the thread's eight of a group
   bool finite = true;
   if constexpr (MmaTraits<T>::kParts == 2) {
@@ -83,10 +81,14 @@ __device__ __forceinline__ void store_images_item(const ChannelImagesWgmmaParams
       const uint32_t bytes = channels * m * static_cast<int>(sizeof(T));
       T* result = static_cast<T*>(product.result) + (int64_t{item.image} * product.n + channel) * m;
       for (int image = 0; image < item.images; ++image) {
-        bulk_store(
-            result + int64_t{image} * product.n * m,
-            shared_address(reinterpret_cast<T*>(buffer) + image * Shape::kStoredChannels * m),
-            bytes);
+        const uint32_t from =
+            shared_address(reinterpret_cast<T*>(buffer) + image * Shape::kStoredChannels * m);
+        if constexpr (kStrips) {
+          const int strip = item.image + image;
+          tensor_store(&maps->result, {strip % p.strips * m, channel, strip / p.strips, 0}, from);
+        } else {
+          bulk_store(result + int64_t{image} * product.n * m, from, bytes);
+        }
       }
     }
     if (threadIdx.x == 0) {
@@ -143,12 +145,14 @@ __device__ __forceinline__ void store_images_item(const ChannelImagesWgmmaParams
         pixel = part == i ? rows.pixel[i / 2][i % 2] : pixel;
       }
       if constexpr (MmaTraits<T>::kParts == 2) {
-        if (!finite && image < item.images) {
+        const int strip = item.image + image;
+        const int first_pixel = kStrips ? strip % p.strips * m : 0;
+        if (!finite && image < item.images && (!kStrips || first_pixel + pixel < product.m)) {
 #pragma unroll
           for (int i = 0; i < 8; ++i) {
             if (channel + first + i < product.n && !isfinite(values[i])) {
-              values[i] = multiply_planes_exactly<T>(product, item.image + image,
-                                                     channel + first + i, pixel);
+              values[i] = multiply_planes_exactly<T>(product, kStrips ? strip / p.strips : strip,
+                                                     channel + first + i, first_pixel + pixel);
             }
           }
         }

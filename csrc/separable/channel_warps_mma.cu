@@ -22,33 +22,58 @@ bool reads_along(const void* data, int64_t k, int64_t k_stride, int64_t line_str
   return k_stride == 1 && k % kVec == 0 && line_stride % kVec == 0 && is_aligned(data, kVecBytes);
 }
 
-template <typename T, LineAccess kWeightAccess>
+template <typename T, LineAccess kWeightAccess, bool kShares>
 auto kernel_of(const ChannelWarpsMmaParams& p) {
   if (reads_along<T>(p.images, p.k, p.image_k_stride, p.image_pixel_stride)) {
-    return channel_warps_mma_kernel<T, kWeightAccess, LineAccess::kAlong>;
+    return channel_warps_mma_kernel<T, kWeightAccess, LineAccess::kAlong, kShares>;
   }
   const bool across = p.image_pixel_stride == 1 && p.pixels % 4 == 0 && p.image_k_stride % 4 == 0 &&
                       is_aligned(p.images, 4 * sizeof(T));
-  return across ? channel_warps_mma_kernel<T, kWeightAccess, LineAccess::kAcross>
-                : channel_warps_mma_kernel<T, kWeightAccess, LineAccess::kElements>;
+  return across ? channel_warps_mma_kernel<T, kWeightAccess, LineAccess::kAcross, kShares>
+                : channel_warps_mma_kernel<T, kWeightAccess, LineAccess::kElements, kShares>;
+}
+
+template <typename T, bool kShares>
+void launch_shares(const char* op, const ChannelWarpsMmaParams& p, int64_t images, bool all_warps,
+                   cudaStream_t stream) {
+  using Shape = ChannelWarpsMmaShape;
+  const auto kernel = reads_along<T>(p.weight, p.k, p.weight_k_stride, p.weight_n_stride)
+                          ? kernel_of<T, LineAccess::kAlong, kShares>(p)
+                          : kernel_of<T, LineAccess::kElements, kShares>(p);
+  const dim3 grid(static_cast<unsigned>(divide_up(p.pixels, Shape::kTile) * p.shares),
+                  static_cast<unsigned>(divide_up(p.n, Shape::kTile)),
+                  static_cast<unsigned>(images));
+  const int64_t most = all_warps ? Shape::kMaxWarps : Shape::kMaxWarps / 2;
+  const int64_t warps = std::min<int64_t>(most, divide_up(p.share_steps, Shape::kSteps));
+  cudaLaunchAttribute attributes[2]{};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim.x = static_cast<unsigned>(p.shares);
+  attributes[1].val.clusterDim.y = attributes[1].val.clusterDim.z = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = dim3(static_cast<unsigned>(warps * 32));
+  config.stream = stream;
+  config.attrs = attributes;
+  config.numAttrs = kShares ? 2 : 1;
+  KERNELOPT_CUDA_CHECK(op, cudaLaunchKernelEx(&config, kernel, p));
 }
 
 template <typename T>
-void launch_as(const char* op, const ChannelWarpsMmaParams& p, int64_t images, int multiprocessors,
-               cudaStream_t stream) {
+void launch_as(const char* op, ChannelWarpsMmaParams p, int64_t images, bool clusters,
+               int multiprocessors, cudaStream_t stream) {
   using Shape = ChannelWarpsMmaShape;
-  const auto kernel = reads_along<T>(p.weight, p.k, p.weight_k_stride, p.weight_n_stride)
-                          ? kernel_of<T, LineAccess::kAlong>(p)
-                          : kernel_of<T, LineAccess::kElements>(p);
-  const dim3 grid(static_cast<unsigned>(divide_up(p.pixels, Shape::kTile)),
-                  static_cast<unsigned>(divide_up(p.n, Shape::kTile)),
-                  static_cast<unsigned>(images));
+  const int64_t blocks = divide_up(p.pixels, Shape::kTile) * divide_up(p.n, Shape::kTile) * images;
+  p.shares = clusters ? FewPixelsPolicy::shares(blocks, p.k, multiprocessors) : 1;
+  p.share_steps = static_cast<int>(round_up(divide_up(p.k, p.shares), int64_t{Shape::kSteps}));
   // Blocks of all their warps fill a multiprocessor's registers.
-  const int64_t most = int64_t{grid.x} * grid.y * grid.z <= multiprocessors ? Shape::kMaxWarps
-                                                                            : Shape::kMaxWarps / 2;
-  const int64_t warps = std::min<int64_t>(most, divide_up(p.k, Shape::kSteps));
-  KERNELOPT_CUDA_CHECK(
-      op, launch_dependent(kernel, grid, static_cast<unsigned>(warps * 32), 0, stream, p));
+  const bool all_warps = blocks <= multiprocessors;
+  if (p.shares > 1) {
+    launch_shares<T, true>(op, p, images, all_warps, stream);
+  } else {
+    launch_shares<T, false>(op, p, images, all_warps, stream);
+  }
 }
 
 /// Whether the kernel takes such a product.
@@ -108,8 +133,9 @@ void multiply_few_pixels(const char* op, const Tensor& images, const Tensor& wei
   const int64_t blocks = joined ? 1 : result.size(0);
   const cudaStream_t stream = current_stream(images);
   const int multiprocessors = multiprocessor_count(images.get_device_index());
+  const bool clusters = compute_capability(images.get_device_index()) == 90;
   dispatch_up_to_32bit(images.scalar_type(), [&](auto tag) {
-    launch_as<typename decltype(tag)::type>(op, p, blocks, multiprocessors, stream);
+    launch_as<typename decltype(tag)::type>(op, p, blocks, clusters, multiprocessors, stream);
     return true;
   });
 }

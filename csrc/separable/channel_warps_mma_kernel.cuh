@@ -4,6 +4,7 @@
 // high * low + low * high.
 #pragma once
 
+#include "common/cluster.cuh"
 #include "common/grid_dependency.cuh"
 #include "common/mma.cuh"
 #include "separable/channel_warps_mma_params.h"
@@ -151,8 +152,9 @@ __device__ __forceinline__ void multiply(float (&sums)[2][4][4], const Rows& row
 
 }  // namespace channel_warps_mma
 
-/// Blocks: (tiles of pixels, tiles of channels, images).
-template <typename T, LineAccess kWeightAccess, LineAccess kImageAccess>
+/// Blocks: (shares of the sum, a cluster, of each tile of pixels, tiles of channels, images).
+/// @tparam kShares  whether blocks share sums
+template <typename T, LineAccess kWeightAccess, LineAccess kImageAccess, bool kShares>
 __global__ void __launch_bounds__(ChannelWarpsMmaShape::kMaxWarps * 32)
     channel_warps_mma_kernel(const __grid_constant__ ChannelWarpsMmaParams p) {
 #if KERNELOPT_HAS_MMA
@@ -164,7 +166,9 @@ __global__ void __launch_bounds__(ChannelWarpsMmaShape::kMaxWarps * 32)
   __shared__ float shared_bias[kTile];
   const int warp = static_cast<int>(threadIdx.x) / 32, warps = static_cast<int>(blockDim.x) / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32, group = lane / 4, quad = lane % 4;
-  const int first_pixel = static_cast<int>(blockIdx.x) * kTile;
+  const int shares = kShares ? p.shares : 1;
+  const int share = static_cast<int>(blockIdx.x) % shares;
+  const int first_pixel = static_cast<int>(blockIdx.x) / shares * kTile;
   const int first_channel = static_cast<int>(blockIdx.y) * kTile;
   const T* const weight = static_cast<const T*>(p.weight);
   const T* const images = static_cast<const T*>(p.images) + blockIdx.z * p.image_size;
@@ -187,16 +191,18 @@ __global__ void __launch_bounds__(ChannelWarpsMmaShape::kMaxWarps * 32)
   // Two chunks are under way.
   Rows rows[2];
   Columns columns[2];
-  int next = warp * Shape::kSteps;
+  const int begin = kShares ? share * p.share_steps : 0;
+  const int end = kShares ? min(begin + p.share_steps, p.k) : p.k;
+  int next = begin + warp * Shape::kSteps;
   const auto load = [&](int buffer) {
-    rows[buffer].load(weight, weight_offsets, p.weight_k_stride, next, p.k, quad);
-    columns[buffer].load(images, image_offsets, p.image_k_stride, next, p.k, quad);
+    rows[buffer].load(weight, weight_offsets, p.weight_k_stride, next, end, quad);
+    columns[buffer].load(images, image_offsets, p.image_k_stride, next, end, quad);
     next += warps * Shape::kSteps;
   };
   float sums[2][4][4] = {};
   load(0);
   load(1);
-  const int chunks = (p.k - 1) / Shape::kSteps / warps + 1;
+  const int chunks = (end - begin - 1) / Shape::kSteps / warps + 1;
 #pragma unroll 1
   for (int chunk = 0; chunk < chunks; chunk += 2) {
 #pragma unroll
@@ -228,14 +234,41 @@ __global__ void __launch_bounds__(ChannelWarpsMmaShape::kMaxWarps * 32)
   __syncthreads();
   T* const result = static_cast<T*>(p.result) + blockIdx.z * p.result_size;
   const bool channels_last = p.result_pixel_stride != 1;
+  int first_line = 0, lines = kTile;
+#if KERNELOPT_HAS_BULK_COPY
+  if constexpr (kShares) {
+    // Each block of the cluster adds up and stores some lines.
 #pragma unroll 4
-  for (int line = warp; line < kTile; line += warps) {
+    for (int line = warp; line < kTile; line += warps) {
+      float sum = 0.0f;
+#pragma unroll
+      for (int part = 0; part < Shape::kMaxWarps; ++part) {
+        sum += part < warps ? shared_sums[part][line * kPitch + lane] : 0.0f;
+      }
+      shared_sums[0][line * kPitch + lane] = sum;
+    }
+    cluster_barrier();
+    lines = kTile / shares;
+    first_line = share * lines;
+  }
+#endif
+#pragma unroll 4
+  for (int line = first_line + warp; line < first_line + lines; line += warps) {
     // Neighbouring threads store neighbours in memory.
     const int channel = channels_last ? lane : line, pixel = channels_last ? line : lane;
     float sum = 0.0f;
+    if constexpr (kShares) {
+#if KERNELOPT_HAS_BULK_COPY
+      const uint32_t place = shared_address(shared_sums[0] + channel * kPitch + pixel);
+      for (int other = 0; other < shares; ++other) {
+        sum += cluster_load(cluster_address(place, other));
+      }
+#endif
+    } else {
 #pragma unroll
-    for (int share = 0; share < Shape::kMaxWarps; ++share) {
-      sum += share < warps ? shared_sums[share][channel * kPitch + pixel] : 0.0f;
+      for (int part = 0; part < Shape::kMaxWarps; ++part) {
+        sum += part < warps ? shared_sums[part][channel * kPitch + pixel] : 0.0f;
+      }
     }
     const int n = first_channel + channel, m = first_pixel + pixel;
     if (n < p.n && m < p.pixels) {
@@ -249,6 +282,11 @@ __global__ void __launch_bounds__(ChannelWarpsMmaShape::kMaxWarps * 32)
           from_accumulate<T>(apply_activation(p.activation, sum + shared_bias[channel]));
     }
   }
+#if KERNELOPT_HAS_BULK_COPY
+  if constexpr (kShares) {
+    cluster_barrier();  // others may still read this block's sums
+  }
+#endif
 #endif
 }
 

@@ -44,6 +44,13 @@ bool as_small_images(int64_t batch, int64_t plane, int64_t n, int64_t k, Precisi
 
 namespace {
 
+bool image_strips_serve(int64_t batch, int64_t plane, int64_t n, int64_t k, Precision precision,
+                        const Tensor& like) {
+  return ImageStripsPolicy::pays(batch, plane, n, k, element_size(like.scalar_type()),
+                                 multiprocessor_count(like.get_device_index())) &&
+         channel_gemm_wgmma_serves(batch * plane, n, k, precision, like);
+}
+
 bool image_columns_serve(int64_t batch, int64_t plane, int64_t n, int64_t k, Precision precision,
                          const Tensor& like) {
   return ImageColumnsPolicy::pays(batch, plane, n, k,
@@ -93,7 +100,8 @@ bool multiply_contiguous(const char* op, const Tensor& images, const Tensor& wei
     multiply_few_pixels(op, images, weight, transposed, bias, activation, false, result);
     return true;
   }
-  return (channel_images_serve(batch, plane, n, k, precision, images) &&
+  return ((channel_images_serve(batch, plane, n, k, precision, images) ||
+           image_strips_serve(batch, plane, n, k, precision, images)) &&
           multiply_images(op, images, weight, transposed, bias, activation, result)) ||
          multiply_planes(op, images, weight, transposed, bias, activation, precision, result) ||
          (channel_clusters_serve(batch, plane, n, k, precision, images) && in_clusters());

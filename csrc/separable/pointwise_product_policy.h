@@ -54,6 +54,28 @@ struct ChannelClusterPolicy {
   }
 };
 
+struct ImageStripsPolicy {
+  // fp32 images of more pixels than a tile has, cut into strips, beside the one-dimensional
+  // convolution or the kernel of planes. us on an H200: 32x512x28x28 -> 128 29.9 and 41.9, -> 256
+  // 48.1 and 72.9, -> 40 23.3 and 26.4, 16x512x28x28 -> 128 20.2 and 26.9, 32x320x20x20 -> 128 15.6
+  // and 22.8, 32x768x24x24 -> 96 33.1 and 45.3, 64x384x56x56 -> 96 134 and 146. Not 2x192x64x64 ->
+  // 576 24.4 and 21.3, 64x256x28x28 -> 256 57.2 and 53.9, 32x256x56x56 -> 64 47.4 and 42.8; nor few
+  // tiles of 64 channels: 64 of 8x512x28x28 -> 128, 18.1 and 15.7.
+  static constexpr int64_t kMinSum = 320, kMaxChannels = 256;
+  // Where planes are slow: 32x256x28x28 -> 128 20.6 and 30.9.
+  static constexpr int64_t kMinSlowSum = 256;
+  static constexpr int64_t kStripPixels = 256;
+
+  static constexpr bool pays(int64_t batch, int64_t pixels, int64_t n, int64_t k,
+                             int64_t element_bytes, int64_t multiprocessors) {
+    const bool slow =
+        n >= ChannelPlanesPolicy::kSlowChannelsFrom && n <= ChannelPlanesPolicy::kSlowChannelsTo;
+    return element_bytes == 4 && pixels > kStripPixels && pixels % 4 == 0 &&
+           k >= (slow ? kMinSlowSum : kMinSum) && n <= kMaxChannels &&
+           batch * divide_up(pixels, kStripPixels) * divide_up(n, 64) * 4 >= 3 * multiprocessors;
+  }
+};
+
 struct ImageColumnsPolicy {
   // Contiguous images of few pixels that are written as padded columns first, beside what else
   // takes them. ms on an H100, bf16 / fp32: 1x384x14x14 -> 1536 0.0072 and 0.0086 / 0.0086 and

@@ -83,6 +83,30 @@ class RunCursor {
   int64_t run_items_, run_, item_step_, run_step_;
 };
 
+/// Every vector's elements to a sum of its own.
+template <typename A, int kCount, typename Source, int kVec>
+__device__ __forceinline__ void add_each(A (&sums)[kCount],
+                                         const LoadedVec<Source, kVec> (&loaded)[kCount]) {
+#pragma unroll
+  for (int u = 0; u < kCount; ++u) {
+    const Vec<Source, kVec> elements = loaded[u].elements();
+#pragma unroll
+    for (int lane = 0; lane < kVec; ++lane) {
+      sums[u] += to_accumulate(elements.values[lane]);
+    }
+  }
+}
+
+template <typename A, int kCount>
+__device__ __forceinline__ A add_up(const A (&sums)[kCount]) {
+  A total = sums[0];
+#pragma unroll
+  for (int u = 1; u < kCount; ++u) {
+    total += sums[u];
+  }
+  return total;
+}
+
 /// Adds up vectors that lie on vector boundaries; the elements of a run's first and last one that
 /// are not the run's do not count.
 template <typename A, int kVec, typename Source>
@@ -92,6 +116,25 @@ __device__ __forceinline__ A sum_runs(const Source* source, const Iteration<1>& 
   const int64_t length = reduced.dims > 0 ? reduced.sizes[0] : 1;
   const int64_t stride = reduced.dims > 0 ? reduced.strides[0][0] : 0;
   A sums[kUnroll] = {};
+  // One run of whole vectors.
+  if (reduced.dims <= 1 && length % kVec == 0 &&
+      reinterpret_cast<uintptr_t>(source) % sizeof(LoadedVec<Source, kVec>) == 0) {
+    const int64_t items = end < length / kVec ? end : length / kVec;
+    const int64_t item_stride = kVec > 1 ? kVec : stride;
+    for (int64_t r = begin; r < items; r += kUnroll * step) {
+      LoadedVec<Source, kVec> loaded[kUnroll];
+#pragma unroll
+      for (int u = 0; u < kUnroll; ++u) {
+        loaded[u] = {};
+        if (r + u * step < items) {
+          loaded[u] = *reinterpret_cast<const LoadedVec<Source, kVec>*>(source + (r + u * step) *
+                                                                                     item_stride);
+        }
+      }
+      add_each(sums, loaded);
+    }
+    return add_up(sums);
+  }
   RunCursor cursor(reduced, run_items, begin, step);
   for (int64_t r = begin; r < end; r += kUnroll * step) {
     LoadedVec<Source, kVec> loaded[kUnroll];
@@ -119,29 +162,23 @@ __device__ __forceinline__ A sum_runs(const Source* source, const Iteration<1>& 
       }
       cursor.advance();
     }
+    add_each(sums, loaded);
+    if constexpr (kVec > 1) {
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      const Vec<Source, kVec> elements = loaded[u].elements();
+      for (int u = 0; u < kUnroll; ++u) {
+        if (edges[u] != nullptr) {
 #pragma unroll
-      for (int lane = 0; lane < kVec; ++lane) {
-        sums[u] += to_accumulate(elements.values[lane]);
-      }
-      if (kVec > 1 && edges[u] != nullptr) {
-#pragma unroll
-        for (int lane = 0; lane < kVec; ++lane) {
-          const int64_t i = firsts[u] + lane;
-          if (i >= 0 && i < length) {
-            sums[u] += to_accumulate(edges[u][i]);
+          for (int lane = 0; lane < kVec; ++lane) {
+            const int64_t i = firsts[u] + lane;
+            if (i >= 0 && i < length) {
+              sums[u] += to_accumulate(edges[u][i]);
+            }
           }
         }
       }
     }
   }
-#pragma unroll
-  for (int u = 1; u < kUnroll; ++u) {
-    sums[0] += sums[u];
-  }
-  return sums[0];
+  return add_up(sums);
 }
 
 /// Source is T for the first stage, the accumulate type for the second. `run_items`: elements or
@@ -184,6 +221,35 @@ __global__ void __launch_bounds__(SumPolicy::kThreads, SumPolicy::kResidentBlock
   }
 }
 
+/// Adds the vectors at the places that `next` gives one after the other, of items `begin`, `begin`
+/// + `step` and so on before `end`.
+template <typename A, int kVec, typename Next>
+__device__ __forceinline__ void add_vectors(A (&sums)[kVec], int64_t begin, int64_t end,
+                                            int64_t step, const Next& next) {
+  using Source = std::remove_cv_t<std::remove_pointer_t<decltype(next())>>;
+  using Loaded = LoadedVec<Source, kVec>;
+  constexpr int kUnroll = SumPolicy::unroll(kVec);
+  for (int64_t r = begin; r < end; r += kUnroll * step) {
+    Loaded loaded[kUnroll];
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      loaded[u] = {};
+      const Source* place = next();
+      if (r + u * step < end) {
+        loaded[u] = *reinterpret_cast<const Loaded*>(place);
+      }
+    }
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      const Vec<Source, kVec> elements = loaded[u].elements();
+#pragma unroll
+      for (int i = 0; i < kVec; ++i) {
+        sums[i] += to_accumulate(elements.values[i]);
+      }
+    }
+  }
+}
+
 /// A block's threads are `lanes` neighbours along the kept dimension times as many rows as there
 /// are threads for; some may be left over.
 template <typename Source, typename Result, typename A, int kVec>
@@ -192,7 +258,6 @@ __global__ void __launch_bounds__(SumPolicy::kThreads, SumPolicy::kResidentBlock
                        const __grid_constant__ Iteration<1> kept,
                        const __grid_constant__ Iteration<1> reduced, int lanes, bool source_ready) {
   constexpr int kThreads = SumPolicy::kThreads;
-  constexpr int kUnroll = SumPolicy::unroll(kVec);
   __shared__ A block_sums[kThreads * kVec];
   grid_dependency_launch();
   if (!source_ready) {
@@ -206,28 +271,23 @@ __global__ void __launch_bounds__(SumPolicy::kThreads, SumPolicy::kResidentBlock
     int64_t base[1];
     kept.offsets(k, base);
     const SumShare share = sum_share(reduced.numel);
-    const int64_t run_items = reduced.dims > 0 ? reduced.sizes[0] : 1;
     const int64_t stride = reduced.dims > 0 ? reduced.strides[0][0] : 0;
-    RunCursor cursor(reduced, run_items, share.begin + row, rows);
-    for (int64_t r = share.begin + row; r < share.end; r += kUnroll * rows) {
-      LoadedVec<Source, kVec> loaded[kUnroll];
-#pragma unroll
-      for (int u = 0; u < kUnroll; ++u) {
-        loaded[u] = {};
-        if (r + u * rows < share.end) {
-          loaded[u] = *reinterpret_cast<const LoadedVec<Source, kVec>*>(
-              source + base[0] + cursor.run_offset() + cursor.item * stride);
-        }
+    const Source* from = source + base[0];
+    if (reduced.dims <= 1) {
+      from += (share.begin + row) * stride;
+      const int64_t step = rows * stride;
+      add_vectors(sums, share.begin + row, share.end, rows, [&] {
+        const Source* place = from;
+        from += step;
+        return place;
+      });
+    } else {
+      RunCursor cursor(reduced, reduced.sizes[0], share.begin + row, rows);
+      add_vectors(sums, share.begin + row, share.end, rows, [&] {
+        const Source* place = from + cursor.run_offset() + cursor.item * stride;
         cursor.advance();
-      }
-#pragma unroll
-      for (int u = 0; u < kUnroll; ++u) {
-        const Vec<Source, kVec> elements = loaded[u].elements();
-#pragma unroll
-        for (int i = 0; i < kVec; ++i) {
-          sums[i] += to_accumulate(elements.values[i]);
-        }
-      }
+        return place;
+      });
     }
   }
 #pragma unroll

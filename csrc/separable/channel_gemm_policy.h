@@ -94,18 +94,19 @@ struct FewPixelsPolicy {
   }
 
   // How many blocks share a long sum, in a cluster, where multiprocessors are idle otherwise. On an
-  // H200, us, 1, 2 and 4 of them: bf16 1x1024x14x14 -> 256, of 56 blocks, 7.9, 6.5 and 7.1,
-  // 1x672x14x14 -> 112, of 28, 6.8, 6.1 and 6.0; fp32 3x1000x7x7 -> 123, of 24, 10.5, 7.6 and 6.3,
-  // 1x1024x14x14 -> 256 8.9, 7.4 and 7.7. Not 1x464x7x7 -> 1024, of 64, 6.9 and 6.9 with two.
+  // H200, us, before and now: bf16 1x1024x14x14 -> 256, of 56 blocks, by two 8.4 and 6.7,
+  // 1x960x7x7 -> 160, of 10, by four 8.4 and 5.9; fp32 1x1280x7x7 -> 320, of 20, 13.3 and 7.2. Not
+  // 1x464x7x7 -> 1024, of 64, 7.0 and 7.1 by two. Some parts of the device have no room for four:
+  // 32 blocks of 4x1280x1x1 -> 1000 7.9 and 12.0. Rows of channels, in fp32 alone: 1x960x7x7 -> 160
+  // 8.7 and 6.6, in bf16 6.5 and 6.5, 1x1024x14x14 -> 256 9.0 and 8.2, in bf16 6.6 and 6.8.
   static constexpr int64_t kSharedSum = 640;
-  static constexpr int kMostShares = 4;
 
-  static constexpr int shares(int64_t blocks, int64_t k, int64_t multiprocessors) {
-    int shares = k >= kSharedSum ? kMostShares : 1;
-    while (shares > 1 && blocks * shares > multiprocessors) {
-      shares /= 2;
+  static constexpr int shares(int64_t blocks, int64_t pixels, int64_t k, bool rows,
+                              int64_t element_bytes, int64_t multiprocessors) {
+    if (k < kSharedSum || (rows && (element_bytes != 4 || pixels <= ChannelWarpsMmaShape::kTile))) {
+      return 1;
     }
-    return shares;
+    return blocks * 4 * 8 <= multiprocessors * 7 ? 4 : blocks * 2 <= multiprocessors ? 2 : 1;
   }
 
   // Short sums of contiguous planes on 16 bytes, whose weights are on no 16 bytes and leave most of

@@ -65,7 +65,9 @@ void launch_as(const char* op, ChannelWarpsMmaParams p, int64_t images, bool clu
                int multiprocessors, cudaStream_t stream) {
   using Shape = ChannelWarpsMmaShape;
   const int64_t blocks = divide_up(p.pixels, Shape::kTile) * divide_up(p.n, Shape::kTile) * images;
-  p.shares = clusters ? FewPixelsPolicy::shares(blocks, p.k, multiprocessors) : 1;
+  p.shares = clusters ? FewPixelsPolicy::shares(blocks, p.pixels, p.k, p.image_k_stride == 1,
+                                                sizeof(T), multiprocessors)
+                      : 1;
   p.share_steps = static_cast<int>(round_up(divide_up(p.k, p.shares), int64_t{Shape::kSteps}));
   // Blocks of all their warps fill a multiprocessor's registers.
   const bool all_warps = blocks <= multiprocessors;

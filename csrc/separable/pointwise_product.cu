@@ -53,8 +53,12 @@ bool image_strips_serve(int64_t batch, int64_t plane, int64_t n, int64_t k, Prec
 
 bool image_columns_serve(int64_t batch, int64_t plane, int64_t n, int64_t k, Precision precision,
                          const Tensor& like) {
-  return ImageColumnsPolicy::pays(batch, plane, n, k,
-                                  multiprocessor_count(like.get_device_index())) &&
+  const int multiprocessors = multiprocessor_count(like.get_device_index());
+  // 16-bit planes that planes_pay() takes stay there.
+  const bool short_sums =
+      ImageColumnsPolicy::pays_for_short_sums(batch, plane, n, k, multiprocessors) &&
+      (element_size(like.scalar_type()) == 4 || !FewPixelsPolicy::planes_pay(plane, n, k, 2));
+  return (short_sums || ImageColumnsPolicy::pays(batch, plane, n, k, multiprocessors)) &&
          channel_gemm_wgmma_serves(batch * plane, n, k, precision, like);
 }
 
@@ -120,7 +124,9 @@ bool multiply_on_tensor_cores(const char* op, const Tensor& images, const Tensor
       !channels_last &&
       FewPixelsPolicy::planes_pay(plane, n, k, element_size(images.scalar_type())) &&
       channel_gemm_wgmma_serves(images.size(0) * plane, n, k, precision, images);
-  if (!idle_warps &&
+  const bool as_columns = !transposed && !channels_last && plane > 1 &&
+                          image_columns_serve(images.size(0), plane, n, k, precision, images);
+  if (!idle_warps && !(as_columns && k <= FewPixelsPolicy::kIdleSum) &&
       few_pixels_serve(images.size(0), plane, n, k, channels_last && is_channels_last(images),
                        precision, images)) {
     multiply_few_pixels(op, images, weight, transposed, bias, activation, channels_last, result);
@@ -129,7 +135,7 @@ bool multiply_on_tensor_cores(const char* op, const Tensor& images, const Tensor
   if (channels_last || plane == 1) {
     return multiply_pixel_rows(op, images, weight, transposed, bias, activation, precision, result);
   }
-  if (!transposed && image_columns_serve(images.size(0), plane, n, k, precision, images) &&
+  if (as_columns &&
       multiply_as_columns(op, contiguous_cuda(op, images), weight, bias, activation, result)) {
     return true;
   }

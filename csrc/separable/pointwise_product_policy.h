@@ -56,13 +56,13 @@ struct ChannelClusterPolicy {
 
 struct ImageStripsPolicy {
   // fp32 images of more pixels than a tile has, cut into strips, beside the one-dimensional
-  // convolution or the kernel of planes. us on an H200: 32x512x28x28 -> 128 29.9 and 41.9, -> 256
-  // 48.1 and 72.9, -> 40 23.3 and 26.4, 16x512x28x28 -> 128 20.2 and 26.9, 32x320x20x20 -> 128 15.6
-  // and 22.8, 32x768x24x24 -> 96 33.1 and 45.3, 64x384x56x56 -> 96 134 and 146. Not 2x192x64x64 ->
-  // 576 24.4 and 21.3, 64x256x28x28 -> 256 57.2 and 53.9, 32x256x56x56 -> 64 47.4 and 42.8; nor few
-  // tiles of 64 channels: 64 of 8x512x28x28 -> 128, 18.1 and 15.7.
+  // convolution or the kernel of planes. us on an H200: 32x512x28x28 -> 128 28.4 and 41.9, -> 256
+  // 45.9 and 72.4, -> 40 22.2 and 26.1, 16x512x28x28 -> 128 19.0 and 26.8, 32x320x20x20 -> 128 14.5
+  // and 22.7, 64x384x56x56 -> 96 121 and 138. Not 2x192x64x64 -> 576 24.4 and 21.3, 64x256x28x28 ->
+  // 256 57.2 and 53.9, 32x256x56x56 -> 64 47.4 and 42.8; nor few tiles of 64 channels: 64 of
+  // 8x512x28x28 -> 128, 18.1 and 15.7.
   static constexpr int64_t kMinSum = 320, kMaxChannels = 256;
-  // Where planes are slow: 32x256x28x28 -> 128 20.6 and 30.9.
+  // Where planes are slow: 32x256x28x28 -> 128 19.4 and 30.6.
   static constexpr int64_t kMinSlowSum = 256;
   static constexpr int64_t kStripPixels = 256;
 
@@ -93,6 +93,23 @@ struct ImageColumnsPolicy {
     const int64_t tiles = divide_up(batch * pixels, 64) * divide_up(n, 128);
     return k >= kShortestSum && batch * pixels <= kMostPixels && tiles <= multiprocessors &&
            tiles * kMultiprocessorsPerTile >= multiprocessors;
+  }
+
+  // Sums so short that most warps of the kernel of few pixels are idle, us on an H200, bf16 / fp32:
+  // 1x64x14x14 -> 384 5.2 and 6.0 / 4.8 and 5.9, 1x40x28x28 -> 120 5.4 and 6.1 / 4.8 and 5.8,
+  // 2x40x28x28
+  // -> 120 in bf16 5.6 and 6.2, 1x58x28x28 -> 58 in fp32 4.9 and 6.2 (planes). Not longer ones:
+  // 1x80x14x14 -> 480 5.4 and 5.4 / 5.1 and 5.0; more pixels, 1x24x56x56 -> 144, 6.5 and 6.2 in
+  // bf16.
+  static constexpr int64_t kLeastShortSum = 24, kFewestPixels = 196, kFewestChannels = 56;
+  static constexpr int64_t kMostShortPixels = 2048;
+
+  static constexpr bool pays_for_short_sums(int64_t batch, int64_t pixels, int64_t n, int64_t k,
+                                            int64_t multiprocessors) {
+    const int64_t tiles = divide_up(batch * pixels, 64) * divide_up(n, 128);
+    return k >= kLeastShortSum && k <= FewPixelsPolicy::kIdleSum &&
+           batch * pixels >= kFewestPixels && batch * pixels <= kMostShortPixels &&
+           n >= kFewestChannels && tiles * 4 <= multiprocessors;
   }
 };
 

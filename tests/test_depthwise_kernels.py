@@ -62,8 +62,8 @@ def test_small_tensors_by_vectors(dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_threads_that_share_results(dtype):
     """Small tensors whose rows and columns are no whole numbers of a thread's: the last threads own
-    some of their neighbours' results. Pairs at any address, vectors, stride 2 of either parity, less
-    padding than half a kernel and more; Inf and NaN at the edges and in the weight."""
+    some of their neighbours' results. Pairs at any address, vectors, stride 2 of either parity,
+    less padding than half a kernel and more; Inf and NaN at the edges and in the weight."""
     for size, kernel, stride, padding in (
         ((9, 520, 7, 7), 3, 1, 1),
         ((9, 480, 6, 9), 3, 1, 1),

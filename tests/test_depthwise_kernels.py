@@ -84,6 +84,13 @@ def test_threads_that_share_results(dtype):
         ((2, 30, 9, 11), 5, 1, 1),
         ((2, 30, 13, 14), 5, 2, 2),
         ((2, 30, 9, 11), 7, 1, 3),
+        # Many results: threads of 5 and 7 rows, pairs of 7, stride 2 by 7 and by 4, 5x5 by 4.
+        ((64, 600, 13, 7), 3, 1, 1),
+        ((16, 600, 7, 8), 3, 1, 0),
+        ((8, 64, 55, 66), 3, 1, 1),
+        ((32, 600, 13, 13), 3, 2, 1),
+        ((32, 600, 26, 26), 3, 2, 1),
+        ((1, 200, 30, 32), 5, 1, 2),
     ):
         x = torch.randn(size, device="cuda", dtype=dtype)
         weight = torch.randn(size[1], 1, kernel, kernel, device="cuda", dtype=dtype)
@@ -97,6 +104,31 @@ def test_threads_that_share_results(dtype):
         weight[-1, 0, 0, 0], weight[-2, 0, -1, -1] = torch.inf, torch.nan
         output = kernelopt.depthwise_conv2d(x, weight, **options)
         expected = _sum_tap_by_tap(x, weight, output.shape, stride, padding)
+        _assert_same_places(output, expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_a_dilation_apart(dtype):
+    """Threads own as many rows, a dilation apart, as the results have: two, three, four of more."""
+    for size, dilation in (
+        ((1, 5, 33, 33), (24, 24)),
+        ((1, 5, 33, 33), (12, 12)),
+        ((1, 5, 9, 11), (4, 1)),
+        ((1, 5, 9, 11), (5, 2)),
+        ((1, 5, 9, 11), (8, 1)),
+        ((2, 5, 30, 11), (2, 3)),
+    ):
+        x = torch.randn(size, device="cuda", dtype=dtype)
+        weight = torch.randn(size[1], 1, 3, 3, device="cuda", dtype=dtype)
+        options = {"padding": dilation, "dilation": dilation}
+        case = Call(OPS["depthwise_conv2d"], (x, weight, None), options)
+        check(case)
+        if dtype == torch.float32:
+            assert_launched([case], "depthwise_small_kernel")
+        x[0, 0, 0, -1], x[0, 1, -1, 0] = torch.inf, torch.nan
+        output = kernelopt.depthwise_conv2d(x, weight, **options)
+        expected = F.conv2d(x.double(), weight.double(), groups=size[1], **options)
         _assert_same_places(output, expected)
 
 

@@ -235,23 +235,24 @@ bool launch_depthwise_small_as(const char* op, const DepthwiseParams& params,
   bool launched = false;
   dispatch_shape(SmallShapes{}, h.kernel_size, w.kernel_size, h.stride, w.stride, [&](auto shape) {
     using Shape = decltype(shape);
-    if constexpr (sizeof(T) == 4 && Shape::kKernelHeight == 3) {
-      if (!operands.channels_last) {
+    if (!operands.channels_last) {
+      if constexpr (sizeof(T) == 4 && Shape::kKernelHeight == 3) {
         launched = launch_small_3x3<T, Shape>(op, params, operands, activation, stream);
-        return;
+      } else {
+        launched = launch_small_vectors<T, Shape, 4>(op, params, operands, activation, stream) ||
+                   launch_small_vectors<T, Shape, 2>(op, params, operands, activation, stream);
+        if (!launched && results * taps <= most) {
+          launch_small_columns<T, Shape>(op, params, operands, activation, stream);
+          launched = true;
+        }
       }
+      return;
     }
-    launched = launch_small_vectors<T, Shape, 4>(op, params, operands, activation, stream) ||
-               launch_small_vectors<T, Shape, 2>(op, params, operands, activation, stream);
-    if (launched || results * taps > most) {
+    if (results * taps > most) {
       return;
     }
     constexpr int kMostChannelsLastRows = Shape::kStride == 1 ? 2 : 1;
     launched = true;
-    if (!operands.channels_last) {
-      launch_small_columns<T, Shape>(op, params, operands, activation, stream);
-      return;
-    }
     const auto kernel = results > Policy::kManyChannelsLastResults
                             ? launch_channels_last_small<T, Shape, kMostChannelsLastRows, 4>
                         : many ? launch_channels_last_small<T, Shape, 1, 4>

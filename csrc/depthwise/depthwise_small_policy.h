@@ -61,10 +61,10 @@ struct DepthwiseSmallPolicy {
   static constexpr int64_t kMinPairedColumns = 64;
   // Results from which they are many, where their rows are whole vectors.
   static constexpr int64_t kManyVectorResults = 2'000'000;
-  // The columns, the widest vectors first; 5x5 at stride 2 in fp32 is slower by any.
+  // The columns, the widest vectors first. 3x3 in fp32 has rules of its own; 5x5 at stride 2 in
+  // fp32 is slower by any, but pairs where small tensors have no vectors.
   static constexpr bool has_vectors(int element_bytes, int taps, int stride, int columns) {
-    return columns == 4 ? element_bytes == 2 || (taps == 9 && stride == 1)
-                        : element_bytes == 4 && !(taps == 25 && stride == 2);
+    return columns == 4 ? element_bytes == 2 : element_bytes == 4 && !(taps == 25 && stride == 2);
   }
   // Results from which a thread owns four of them, not two: rows of a 3x3 kernel, or columns of the
   // channels_last one; and from which a thread of that owns two rows of these at stride 1.

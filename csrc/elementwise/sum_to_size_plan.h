@@ -48,13 +48,13 @@ inline bool kept_is_vectors(const void* source, int64_t element_bytes, const Red
 /// Shares, `useful` at most, with which `blocks` a share fill the places that blocks have on the
 /// device, with as few rounds of them as nearly do so.
 inline int64_t sum_shares(int64_t blocks, int64_t useful, int64_t places) {
-  int64_t best = 1;
+  int64_t best = 0;
   double best_filled = 0.0;
   for (int64_t round = 1; round <= SumPolicy::kMaxRounds; ++round) {
     const int64_t shares = std::clamp<int64_t>(round * places / blocks, 1, useful);
     const int64_t rounds = divide_up(blocks * shares, places);
     const double filled = static_cast<double>(blocks * shares) / (rounds * places);
-    if (filled > best_filled + SumPolicy::kRoundGain) {
+    if (best == 0 || filled > best_filled + SumPolicy::kRoundGain) {
       best = shares;
       best_filled = filled;
     }

@@ -10,6 +10,8 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kAtOnce = 4;  // vectors of a thread
+// Elements, with those of the last block that are none, are counted by 32 bits.
+constexpr int64_t kMaxElements = kFastLimit - kThreads * kAtOnce * kVecBytes;
 
 /// z = activation(z + bias) over rows of `length` elements, those of `channels` one after the
 /// other; rows begin anywhere in vectors.
@@ -20,8 +22,8 @@ __global__ void __launch_bounds__(kThreads)
   constexpr uint32_t kVector = kVecBytes / sizeof(T);
   using Vector = Vec<T, kVector>;
   const uint32_t first = (blockIdx.x * kThreads * kAtOnce + threadIdx.x) * kVector;
-  grid_dependency_launch();
   grid_dependency_wait();
+  grid_dependency_launch();  // not before: a dependent may read what was complete by then
   Vector values[kAtOnce];
 #pragma unroll
   for (uint32_t i = 0; i < kAtOnce; ++i) {
@@ -71,11 +73,11 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/// False for tensors that the kernel does not take.
+/// @param z  of 1 to kMaxElements elements
+/// @return false for tensors that the kernel does not take
 bool add_bias_to_rows(const char* op, const Tensor& z, const Tensor& bias, Activation activation) {
   const int64_t elements = z.numel();
-  if (elements == 0 || elements >= kFastLimit - kThreads * kAtOnce * kVecBytes ||
-      reinterpret_cast<uintptr_t>(z.mutable_data_ptr()) % kVecBytes != 0 ||
+  if (reinterpret_cast<uintptr_t>(z.mutable_data_ptr()) % kVecBytes != 0 ||
       bias.scalar_type() != z.scalar_type()) {
     return false;
   }
@@ -106,7 +108,9 @@ Tensor conv1d_forward_aten_cuda(const char* op, const Tensor& input, const Tenso
   // 0.0070; 1x64x4096 -> 128, k17 s4 0.0170 and 0.0167; 256x256x4 -> 256, k5 0.0216 and 0.0218.
   constexpr int64_t kMinOutputs = 1 << 18;
   const int64_t outputs = input.size(0) * arguments.out_channels * arguments.out_length;
-  if (bias.has_value() && (outputs >= kMinOutputs || arguments.activation != Activation::kNone)) {
+  const bool many = outputs >= kMinOutputs || arguments.activation != Activation::kNone;
+  if (bias.has_value() && bias->scalar_type() == input.scalar_type() && many && outputs > 0 &&
+      outputs < kMaxElements) {
     const torch::stable::accelerator::DeviceGuard guard(input.get_device_index());
     const Tensor z = conv1d_forward_aten(op, input, weight, std::nullopt, arguments,
                                          Activation::kNone, kActivationCuda);

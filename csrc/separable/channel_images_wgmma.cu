@@ -18,7 +18,8 @@ bool launch_tile(const char* op, const ChannelImagesWgmmaPlan& plan, cudaStream_
                              plan.shared_bytes, stream, arguments...));
     return true;
   };
-  if constexpr (sizeof(T) == 4) {
+  // Strips have more than 128 pixels.
+  if constexpr (sizeof(T) == 4 && kTilesM == 2) {
     if (plan.params.strips > 1) {
       ChannelImagesWgmmaMaps maps;
       return encode_tensor_map(plan.left_map, plan.params.product.left, &maps.left) &&

@@ -135,7 +135,8 @@ void multiply_few_pixels(const char* op, const Tensor& images, const Tensor& wei
   const int64_t blocks = joined ? 1 : result.size(0);
   const cudaStream_t stream = current_stream(images);
   const int multiprocessors = multiprocessor_count(images.get_device_index());
-  const bool clusters = compute_capability(images.get_device_index()) == 90;
+  // As compiled: code for others, compiled again for a Hopper, has no shares.
+  const bool clusters = has_wgmma(images.get_device_index());
   dispatch_up_to_32bit(images.scalar_type(), [&](auto tag) {
     launch_as<typename decltype(tag)::type>(op, p, blocks, clusters, multiprocessors, stream);
     return true;

@@ -29,7 +29,7 @@ struct ChannelWarpsMmaParams {
   int weight_n_stride, weight_k_stride;
   int result_pixel_stride, result_n_stride;
   Activation activation;
-  int shares;       // of the sum, a block of the cluster each: 1, 2, 4 or 8
+  int shares;       // of the sum, a block of the cluster each: 1, 2 or 4
   int share_steps;  // of a share; the last one may have fewer
 };
 

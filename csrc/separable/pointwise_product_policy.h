@@ -97,10 +97,9 @@ struct ImageColumnsPolicy {
 
   // Sums so short that most warps of the kernel of few pixels are idle, us on an H200, bf16 / fp32:
   // 1x64x14x14 -> 384 5.2 and 6.0 / 4.8 and 5.9, 1x40x28x28 -> 120 5.4 and 6.1 / 4.8 and 5.8,
-  // 2x40x28x28
-  // -> 120 in bf16 5.6 and 6.2, 1x58x28x28 -> 58 in fp32 4.9 and 6.2 (planes). Not longer ones:
-  // 1x80x14x14 -> 480 5.4 and 5.4 / 5.1 and 5.0; more pixels, 1x24x56x56 -> 144, 6.5 and 6.2 in
-  // bf16.
+  // 2x40x28x28 -> 120 in bf16 5.6 and 6.2, 1x58x28x28 -> 58 in fp32 4.9 and 6.2 (planes). Not
+  // longer ones: 1x80x14x14 -> 480 5.4 and 5.4 / 5.1 and 5.0; more pixels, 1x24x56x56 -> 144, 6.5
+  // and 6.2 in bf16.
   static constexpr int64_t kLeastShortSum = 24, kFewestPixels = 196, kFewestChannels = 56;
   static constexpr int64_t kMostShortPixels = 2048;
 

@@ -165,6 +165,9 @@ __device__ __forceinline__ void multiply_items(const SeparableColumnsParams& p,
       cursor = first;
     }
   }
+  if constexpr (kLoads) {
+    __syncwarp();
+  }
   grid_dependency_wait();  // rather than at a barrier, beside the kernel in front
   float accumulators[kColumns / 2];
   int stage = 0;

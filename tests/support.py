@@ -162,6 +162,12 @@ class CountGraphs:
         return aot_eager(graph, inputs)
 
 
+def assert_same_places(output: torch.Tensor, expected: torch.Tensor, what: object = None) -> None:
+    """NaN and Inf, whatever its sign, are where they are expected."""
+    assert torch.equal(output.isnan(), expected.isnan()), what
+    assert torch.equal(output.isinf(), expected.isinf()), what
+
+
 def assert_finite_alike(
     output: torch.Tensor, reference: torch.Tensor, rtol: float = 1e-3, atol: float = 1e-3
 ) -> None:

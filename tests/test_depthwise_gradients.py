@@ -11,7 +11,7 @@ import kernelopt
 from conformance.launches import assert_launched
 from conformance.ops import OPS
 from conformance.ops import Case as Call
-from support import randn_behind
+from support import assert_same_places, randn_behind
 from tolerance import max_norm_limit
 
 KERNEL = "depthwise_weight_gradient_window_kernel"
@@ -74,8 +74,7 @@ def test_windows_keep_inf_and_nan(dtype: torch.dtype) -> None:
         weight[-1, 0, 0, 0], weight[-2, 0, -1, -1] = torch.inf, torch.nan
         results = _gradients(grad, x, weight, padding, (True, True))
         for result, expected in zip(results, _tap_by_tap(grad, x, weight, padding), strict=True):
-            assert torch.equal(result.isnan(), expected.isnan()), (size, kernel, padding)
-            assert torch.equal(result.isinf(), expected.isinf()), (size, kernel, padding)
+            assert_same_places(result, expected, (size, kernel, padding))
             finite = expected.isfinite()
             limit = max(torch.finfo(dtype).eps, 2.0**-18) * expected[finite].abs().max()
             assert (result[finite] - expected[finite]).abs().max() <= limit, (size, kernel)

@@ -13,7 +13,7 @@ from conformance.check import check, float32_precision
 from conformance.launches import assert_launched
 from conformance.ops import OPS
 from conformance.ops import Case as Call
-from support import randn_behind
+from support import assert_same_places, randn_behind
 from tolerance import max_norm_limit
 
 
@@ -52,7 +52,7 @@ def test_small_tensors_by_vectors(dtype):
         x[0, 0, 0, -1], x[-1, 1, -1, 0], weight[-1, 0, 0, 0] = torch.inf, torch.nan, torch.inf
         output = kernelopt.depthwise_conv2d(x, weight, stride=stride, padding=padding)
         expected = _sum_tap_by_tap(x, weight, output.shape, stride, padding)
-        _assert_same_places(output, expected)
+        assert_same_places(output, expected)
     for case in cases:
         if dtype == torch.float32 or case.input.shape[2] not in (63, 65):
             assert_launched([case], "depthwise_small_kernel")
@@ -104,7 +104,7 @@ def test_threads_that_share_results(dtype):
         weight[-1, 0, 0, 0], weight[-2, 0, -1, -1] = torch.inf, torch.nan
         output = kernelopt.depthwise_conv2d(x, weight, **options)
         expected = _sum_tap_by_tap(x, weight, output.shape, stride, padding)
-        _assert_same_places(output, expected)
+        assert_same_places(output, expected)
 
 
 @pytest.mark.gpu
@@ -129,7 +129,7 @@ def test_rows_a_dilation_apart(dtype):
         x[0, 0, 0, -1], x[0, 1, -1, 0] = torch.inf, torch.nan
         output = kernelopt.depthwise_conv2d(x, weight, **options)
         expected = F.conv2d(x.double(), weight.double(), groups=size[1], **options)
-        _assert_same_places(output, expected)
+        assert_same_places(output, expected)
 
 
 @pytest.mark.gpu
@@ -155,7 +155,7 @@ def test_tensors_beyond_the_small_and_channels_last_ones(dtype, channels_last):
         x[0, 0, 0, -1], x[-1, 1, -1, 0], weight[-1, 0, 0, 0] = torch.inf, torch.nan, torch.inf
         output = kernelopt.depthwise_conv2d(x, weight, **options)
         expected = _sum_tap_by_tap(x, weight, output.shape, stride, kernel // 2)
-        _assert_same_places(output, expected)
+        assert_same_places(output, expected)
 
 
 @pytest.mark.gpu
@@ -219,7 +219,7 @@ def test_windows_at_aligned_addresses(dtype):
             x[0, 0, 0, -1], x[-1, 1, -1, 0], weight[-1, 0, 0, 0] = torch.inf, torch.nan, torch.inf
             output = kernelopt.depthwise_conv2d(x, weight, padding=padding)
             expected = _sum_tap_by_tap(x, weight, output.shape, 1, padding[0])
-            _assert_same_places(output, expected)
+            assert_same_places(output, expected)
 
 
 @pytest.mark.gpu
@@ -292,7 +292,7 @@ def test_slides_on_tensor_cores(dtype):
             with float32_precision(kernelopt.Precision.DEFAULT):
                 output = kernelopt.depthwise_conv2d(x, weight, padding=padding)
             expected = _sum_tap_by_tap(x, weight, output.shape, 1, padding[0])
-            _assert_same_places(output, expected, (size, kernel, padding))
+            assert_same_places(output, expected, (size, kernel, padding))
             finite = expected.isfinite()
             limit = max(torch.finfo(dtype).eps, 2.0**-14) * expected[finite].abs().max()
             assert (output[finite] - expected[finite]).abs().max() <= limit, (size, kernel, padding)
@@ -348,13 +348,7 @@ def test_kernels_wider_than_the_image(dtype):
         weight[0, 0, kernel // 2, kernel // 3], weight[-1, 0, 0, 0] = torch.inf, torch.nan
         output = kernelopt.depthwise_conv2d(x, weight, padding=padding)
         expected = _sum_tap_by_tap(x, weight, output.shape, 1, padding)
-        _assert_same_places(output, expected)
-
-
-def _assert_same_places(output, expected, what=None):
-    """NaN and Inf are where they are expected."""
-    assert torch.equal(output.isnan(), expected.isnan()), what
-    assert torch.equal(output.isinf(), expected.isinf()), what
+        assert_same_places(output, expected)
 
 
 def _sum_tap_by_tap(x, weight, shape, stride, padding):

@@ -12,7 +12,7 @@ import kernelopt
 from conformance.check import check, float32_precision
 from conformance.launches import assert_launched, is_hopper
 from conformance.ops import OPS, Case
-from support import ACTIVATIONS, assert_finite_alike, randn_behind
+from support import ACTIVATIONS, assert_finite_alike, assert_same_places, randn_behind
 
 pytestmark = pytest.mark.gpu
 
@@ -105,8 +105,7 @@ def test_tensor_cores_keep_inf_and_nan(length: int, channels: int) -> None:
     reference = torch.nn.functional.conv1d(x.double(), weight.double())
     output = kernelopt.conv1d(x, weight)
     expected = reference.float()
-    assert torch.equal(output.isnan(), expected.isnan())
-    assert torch.equal(output.isinf(), expected.isinf())
+    assert_same_places(output, expected)
 
 
 # stride, dilation, taps, padding, output channels, length
@@ -419,8 +418,7 @@ def test_weight_gradient_keeps_inf_and_nan(dtype: torch.dtype, stride: int) -> N
     double = torch.zeros_like(weight, dtype=torch.double, requires_grad=True)
     reference = torch.nn.functional.conv1d(x.double(), double, stride=stride)
     (expected,) = torch.autograd.grad(reference, double, grad.double())
-    assert torch.equal(found.isnan(), expected.isnan())
-    assert torch.equal(found.isinf(), expected.isinf())
+    assert_same_places(found, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -436,5 +434,4 @@ def test_residues_keep_inf_and_nan(
     options = {"stride": stride, "dilation": dilation}
     reference = torch.nn.functional.conv_transpose1d(x.double(), weight.double(), **options)
     output = kernelopt.conv_transpose1d(x, weight, **options)
-    assert torch.equal(output.isnan(), reference.isnan())
-    assert torch.equal(output.isinf(), reference.isinf())
+    assert_same_places(output, reference)

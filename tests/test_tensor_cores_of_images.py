@@ -15,7 +15,7 @@ import kernelopt
 from conformance.check import check
 from conformance.launches import assert_launched, is_hopper
 from conformance.ops import OPS, Case
-from support import assert_accurate, randn_behind, vjp_of, with_activation
+from support import assert_accurate, assert_same_places, randn_behind, vjp_of, with_activation
 
 pytestmark = pytest.mark.gpu
 
@@ -69,8 +69,7 @@ def test_pointwise_of_small_images_and_many_channels(dtype: torch.dtype) -> None
         weight[5, 2] = -torch.inf
         output = kernelopt.pointwise_conv2d(x, weight)
         expected = F.conv2d(x.double(), weight.double())
-        assert torch.equal(output.isnan(), expected.isnan())
-        assert torch.equal(output.isinf(), expected.isinf())
+        assert_same_places(output, expected)
         assert torch.equal(output.nan_to_num(), kernelopt.pointwise_conv2d(x, weight).nan_to_num())
         x, weight = x.nan_to_num(1, 1, 1), weight.nan_to_num(1, 1, 1)
         bias = torch.randn(outputs, device="cuda", dtype=dtype)
@@ -96,8 +95,7 @@ def test_pointwise_of_strips() -> None:
         x[0, 3, 1, 1], x[-1, -1, -1, -1] = torch.inf, torch.nan
         output = kernelopt.pointwise_conv2d(x, weight)
         expected = F.conv2d(x.double(), weight.double())
-        assert torch.equal(output.isnan(), expected.isnan())
-        assert torch.equal(output.isinf(), expected.isinf())
+        assert_same_places(output, expected)
     if is_hopper():
         cases = [replace(case, precision=kernelopt.Precision.DEFAULT) for case in cases]
         for case in cases:
@@ -229,8 +227,7 @@ def test_many_planes_keep_inf_and_nan(dtype: torch.dtype) -> None:
     weight[5, 6] = torch.inf
     output = kernelopt.pointwise_conv2d(x, weight)
     expected = torch.nn.functional.conv2d(x.double(), weight.double())
-    assert torch.equal(output.isnan(), expected.isnan())
-    assert torch.equal(output.isinf(), expected.isinf())
+    assert_same_places(output, expected)
     relu = kernelopt.pointwise_conv2d(x, weight, activation="relu")
     assert torch.equal(relu.nan_to_num(), output.relu().nan_to_num())
 
@@ -277,8 +274,7 @@ def test_pointwise_weight_gradient_keeps_inf_and_nan(
     weight = torch.zeros(*channels[::-1], 1, 1, device="cuda", requires_grad=True)
     (found,) = torch.autograd.grad(kernelopt.pointwise_conv2d(x, weight), weight, grad)
     expected = torch.einsum("nohw,nchw->oc", grad.double(), x.double()).float()
-    assert torch.equal(found[:, :, 0, 0].isnan(), expected.isnan())
-    assert torch.equal(found[:, :, 0, 0].isinf(), expected.isinf())
+    assert_same_places(found[:, :, 0, 0], expected)
 
 
 @pytest.mark.parametrize(
@@ -306,5 +302,4 @@ def test_tensor_cores_keep_inf_and_nan_of_images(
         output = kernelopt.pointwise_conv2d(x, weight, activation=activation)
         expected = torch.nn.functional.conv2d(x.double(), weight.double()).float()
         expected = expected if activation is None else expected.relu()
-        assert torch.equal(output.isnan(), expected.isnan())
-        assert torch.equal(output.isinf(), expected.isinf())
+        assert_same_places(output, expected)

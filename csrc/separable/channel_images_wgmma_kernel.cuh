@@ -2,11 +2,10 @@
 //   result[b, n, m] = act(bias[n] + sum over k of right[n, k] * left[b, k, m])
 // A small image's pixels are on no 16-byte boundary, but its channels follow each other: a chunk of
 // the sum is one run of memory an image. The copy engine brings those of several whole images, of
-// larger ones in fp32 boxes with a strip of the pixels, and the
-// packed weights; two warpgroups read 64 pixels each as fragments, two neighbours at once, split in
-// two bf16 parts in fp32, and the result leaves as runs as well (channel_images_wgmma_store.cuh).
-// Which channels of a chunk the four threads of a fragment's row have is chosen so that they lie in
-// different banks.
+// larger ones in fp32 boxes with a strip of the pixels, and the packed weights; two warpgroups read
+// 64 pixels each as fragments, two neighbours at once, split in two bf16 parts in fp32, and the
+// result leaves as runs as well (channel_images_wgmma_store.cuh). Which channels of a chunk the
+// four threads of a fragment's row have is chosen so that they lie in different banks.
 #pragma once
 
 #include "common/grid_dependency.cuh"
